@@ -1,0 +1,89 @@
+"""Holdfast: long-term memory for AI agents.
+
+    from holdfast import Memory
+
+    memory = Memory()
+    memory.add("I am allergic to peanuts.", user_id="alice")
+    memory.search("What must Alice not eat?", filters={"user_id": "alice"})
+
+What is listed in `__all__` is public; everything else may change. `Memory` and `AsyncMemory` are
+loaded when first asked for, so that importing the package stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from holdfast.errors import (
+    BadAnswerError,
+    ClosedError,
+    ConfigError,
+    ConflictError,
+    CorruptError,
+    FilterError,
+    HoldfastError,
+    LLMError,
+    MissingExtraError,
+    ModelError,
+    ModelRefusedError,
+    ModelUnavailableError,
+    NotFoundError,
+    SchemaTooNewError,
+    SpaceMismatchError,
+    StoreError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+    TooLargeError,
+    UnsupportedError,
+    ValidationError,
+)
+
+if TYPE_CHECKING:
+    from holdfast.client import AsyncMemory
+    from holdfast.sync import Memory
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncMemory",
+    "BadAnswerError",
+    "ClosedError",
+    "ConfigError",
+    "ConflictError",
+    "CorruptError",
+    "FilterError",
+    "HoldfastError",
+    "LLMError",
+    "Memory",
+    "MissingExtraError",
+    "ModelError",
+    "ModelRefusedError",
+    "ModelUnavailableError",
+    "NotFoundError",
+    "SchemaTooNewError",
+    "SpaceMismatchError",
+    "StoreError",
+    "StoreReadOnlyError",
+    "StoreUnavailableError",
+    "TooLargeError",
+    "UnsupportedError",
+    "ValidationError",
+    "__version__",
+]
+
+_LAZY = {"AsyncMemory": "holdfast.client", "Memory": "holdfast.sync"}
+
+
+def __getattr__(name: str) -> object:
+    """Load `Memory` or `AsyncMemory` on first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """What there is to see, the lazy names included."""
+    return sorted(set(globals()) | set(__all__))
