@@ -1,0 +1,70 @@
+"""Holdfast as anyone gets it: `Memory()` with no argument, its home folder moved by HOLDFAST_HOME."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from sidebyside.contender import TOP_K, Contender, Turn
+from sidebyside.writers import write_all
+
+MESSAGES_PER_CALL_MAX = 1_000
+
+
+class Holdfast:
+    """`holdfast.Memory`, and `holdfast.AsyncMemory` for concurrent writers.
+
+    The process that runs it has HOLDFAST_HOME set to the contender's folder.
+    """
+
+    def open(self) -> None:
+        holdfast: Any = importlib.import_module("holdfast")
+        self._memory = holdfast.Memory()
+
+    def close(self) -> None:
+        self._memory.close()
+
+    def add(self, user: str, text: str) -> None:
+        self._memory.add(text, user_id=user, infer=False)
+
+    def add_many(self, user: str, texts: list[str]) -> None:
+        messages = [{"role": "user", "content": text} for text in texts]
+        self._memory.add(messages, user_id=user, infer=False)
+
+    def load(self, user: str, texts: list[str]) -> None:
+        for start in range(0, len(texts), MESSAGES_PER_CALL_MAX):
+            self.add_many(user, texts[start : start + MESSAGES_PER_CALL_MAX])
+
+    def search(self, user: str, query: str) -> Any:
+        return self._memory.search(query, filters={"user_id": user}, top_k=TOP_K)
+
+    def texts(self, found: Any) -> list[str]:
+        return [result["memory"] for result in found["results"]]
+
+    def ids(self, user: str, count: int) -> list[str]:
+        found = self._memory.get_all(filters={"user_id": user}, top_k=count)
+        return [result["id"] for result in found["results"]]
+
+    def delete(self, memory_id: str) -> None:
+        self._memory.delete(memory_id)
+
+    def delete_all(self, user: str) -> None:
+        self._memory.delete_all(user_id=user)
+
+    async def add_concurrently(self, turns: list[Turn], writers: int) -> float:
+        holdfast: Any = importlib.import_module("holdfast")
+        memory = holdfast.AsyncMemory()
+        await memory.add(turns[0][1], user_id="warm-up", infer=False)
+
+        async def add(user: str, text: str) -> object:
+            return await memory.add(text, user_id=user, infer=False)
+
+        seconds = await write_all(add, turns, writers)
+        await memory.close()
+        return seconds
+
+
+def create(home: Path) -> Contender:
+    """Holdfast; its files are where HOLDFAST_HOME says, which the worker sets to `home`."""
+    return Holdfast()
