@@ -1,0 +1,78 @@
+"""What the package imports is what its metadata names, and the lock names exact versions only."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from tidy import source
+
+IMPORT_NAME = {
+    "pystemmer": "Stemmer",
+    "pyyaml": "yaml",
+    "pydantic-ai-slim": "pydantic_ai",
+    "sentence-transformers": "sentence_transformers",
+}
+FILES_ONLY = {"wordllama"}
+"""Installed for the model in its wheel; its code is never imported (decision 0001)."""
+COMES_WITH = {"openai": "pydantic-ai-slim", "httpx2": "pydantic-ai-slim", "click": "typer"}
+"""Imported modules that another dependency brings and whose versions it rules."""
+
+
+def project() -> dict[str, object]:
+    with (source.ROOT / "pyproject.toml").open("rb") as file:
+        table: dict[str, object] = tomllib.load(file)["project"]
+    return table
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in requirements}
+
+
+def declared() -> tuple[set[str], set[str]]:
+    """Names of the default install, and of the extras users may choose."""
+    table = project()
+    extras = table["optional-dependencies"]
+    assert isinstance(extras, dict)
+    default = table["dependencies"]
+    assert isinstance(default, list)
+    chosen = [line for extra, lines in extras.items() if extra != "dev" for line in lines]
+    return names(default), names(chosen)
+
+
+def imported(path: Path) -> set[str]:
+    return source.imports(source.parse(path)) - set(sys.stdlib_module_names) - {"holdfast"}
+
+
+def module_names(requirements: set[str]) -> set[str]:
+    return {IMPORT_NAME.get(name, name.replace("-", "_")) for name in requirements}
+
+
+def test_every_import_is_declared() -> None:
+    default, extras = declared()
+    known = module_names(default | extras)
+    known |= {name for name, bringer in COMES_WITH.items() if bringer in default | extras}
+    found = {
+        f"{source.name(path)}: {name}"
+        for path in source.python_files("src")
+        for name in imported(path) - known
+    }
+    assert found == set()
+
+
+def test_everything_declared_is_used() -> None:
+    default, _ = declared()
+    used = set().union(*(imported(path) for path in source.python_files("src")))
+    assert module_names(default - FILES_ONLY) - used == set()
+    assert FILES_ONLY & used == set()
+
+
+def test_lock_names_exact_versions() -> None:
+    lines = (source.ROOT / "requirements.lock").read_text().splitlines()
+    pinned = [line for line in lines if not line.startswith("#")]
+    assert len(pinned) > 40
+    assert [line for line in pinned if not re.fullmatch(r"[\w.-]+==[\w.+!]+", line)] == []
+    default, _ = declared()
+    assert default - {line.split("==")[0].lower() for line in pinned} == set()
