@@ -1,0 +1,276 @@
+"""Write `src/holdfast/sync.py` (class Memory) from `src/holdfast/client.py` (class AsyncMemory).
+
+The asynchronous class is written by hand; the synchronous one has the same public methods with the
+same signatures and docstrings, and runs each on an event loop of its own (`holdfast.loop`).
+`--check` compares the whole texts instead of writing, and fails if it found nothing to compare.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src/holdfast/client.py"
+TARGET = ROOT / "src/holdfast/sync.py"
+MODULE = "holdfast.client"
+ASYNC, SYNC = "AsyncMemory", "Memory"
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+HEAD = '''"""The synchronous face of Holdfast: `Memory`, method for method `AsyncMemory`.
+
+Generated from client.py by tools/generate_sync.py. Do not edit; run `make generate`.
+"""
+
+from __future__ import annotations
+'''
+
+START = f'''
+    def _start(self, make: Callable[[], {ASYNC}]) -> None:
+        """Start the loop and open the memory on it; on failure leave nothing running."""
+        self._loop = LoopThread()
+        try:
+            self._async = make()
+            self._loop.run(self._async.open())
+        except BaseException:
+            self._loop.close()
+            raise
+'''
+
+CLOSE = "try:\n    self._loop.run(self._async.close())\nfinally:\n    self._loop.close()"
+
+
+class CannotDeriveError(SystemExit):
+    """The source holds something this generator has no rule for."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"generate_sync: {reason}")
+
+
+def derive(source: str) -> str:
+    """The text of the synchronous module for the text of the asynchronous one, formatted."""
+    tree = ast.parse(source)
+    owner = _class(tree)
+    methods = list(_methods(owner, source))
+    if not any(isinstance(node, ast.AsyncFunctionDef) for node in _public(owner)):
+        raise CannotDeriveError(f"{ASYNC} has no public coroutine: nothing to derive from")
+    body = "\n".join([_class_head(owner), *methods])
+    return _formatted(f"{HEAD}\n{_imports(tree, body)}\n\n{body}")
+
+
+def _class(tree: ast.Module) -> ast.ClassDef:
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == ASYNC]
+    if not found:
+        raise CannotDeriveError(f"no class {ASYNC} in the source")
+    return found[0]
+
+
+def _public(owner: ast.ClassDef) -> Iterator[Function]:
+    """The methods to derive: all but private ones."""
+    for node in owner.body:
+        if isinstance(node, Function) and not re.match(r"_(?!_)", node.name):
+            yield node
+
+
+def _class_head(owner: ast.ClassDef) -> str:
+    text = _in_sync_words(ast.get_docstring(owner) or "")
+    if not text:
+        raise CannotDeriveError(f"{ASYNC} has no docstring")
+    indented = text.replace("\n", "\n    ")
+    return f'class {SYNC}:\n    """{indented}\n    """\n{START}'
+
+
+def _methods(owner: ast.ClassDef, source: str) -> Iterator[str]:
+    for node in _public(owner):
+        lines = [*_decorators(node), _signature(node), *_docstring(node, source), _body(node)]
+        text = "\n".join(lines).replace("\n", "\n    ")
+        yield f"    {text}\n"
+
+
+def _decorators(node: Function) -> list[str]:
+    return [f"@{ast.unparse(decorator)}" for decorator in node.decorator_list]
+
+
+def _is(node: Function, *decorators: str) -> bool:
+    return any(ast.unparse(decorator) in decorators for decorator in node.decorator_list)
+
+
+def _signature(node: Function) -> str:
+    name = {"__aenter__": "__enter__", "__aexit__": "__exit__"}.get(node.name, node.name)
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    return f"def {name}({ast.unparse(node.args)}){_in_sync_words(returns)}:"
+
+
+def _docstring(node: Function, source: str) -> list[str]:
+    """The method's docstring as it is written, less the method's indentation."""
+    if ast.get_docstring(node) is None:
+        return []
+    literal = ast.get_source_segment(source, node.body[0]) or ""
+    return [f"    {_in_sync_words(literal)}".replace("\n    ", "\n")]
+
+
+def _body(node: Function) -> str:
+    lines = _call(node).splitlines()
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _call(node: Function) -> str:
+    """The statements that carry out one method through the asynchronous object."""
+    arguments = _arguments(node.args)
+    if node.name == "__init__":
+        return f"self._start(lambda: {ASYNC}({arguments}))"
+    if node.name == "__aenter__":
+        return "return self"
+    if node.name == "__aexit__":
+        return "self.close()"
+    if node.name == "close":
+        return CLOSE if isinstance(node, ast.AsyncFunctionDef) else CLOSE.replace(
+            "self._loop.run(self._async.close())", "self._async.close()"
+        )  # fmt: skip
+    if _is(node, "classmethod"):
+        return (
+            f"made = cls.__new__(cls)\nmade._start(lambda: {ASYNC}.{node.name}({arguments}))"
+            "\nreturn made"
+        )
+    if _is(node, "property"):
+        return f"return self._async.{node.name}"
+    if _is(node, "overload"):
+        return "..."
+    return _delegation(node, arguments)
+
+
+def _delegation(node: Function, arguments: str) -> str:
+    if node.decorator_list or re.fullmatch(r"__\w+__", node.name):
+        raise CannotDeriveError(f"no rule for {ASYNC}.{node.name}")
+    if any(isinstance(inner, ast.Yield | ast.YieldFrom) for inner in ast.walk(node)):
+        raise CannotDeriveError(f"no rule for the generator {ASYNC}.{node.name}")
+    call = f"self._async.{node.name}({arguments})"
+    if isinstance(node, ast.AsyncFunctionDef):
+        return f"return self._loop.run({call})"
+    return f"return {call}"
+
+
+def _arguments(args: ast.arguments) -> str:
+    """How to hand every parameter on."""
+    given = [arg.arg for arg in [*args.posonlyargs, *args.args][1:]]
+    given += [f"*{args.vararg.arg}"] if args.vararg else []
+    given += [f"{arg.arg}={arg.arg}" for arg in args.kwonlyargs]
+    given += [f"**{args.kwarg.arg}"] if args.kwarg else []
+    return ", ".join(given)
+
+
+def _in_sync_words(text: str) -> str:
+    """Documentation for the other form: no `await`, the other class's name."""
+    text = re.sub(r"\bawait ", "", text)
+    text = re.sub(r"\basync (with|for|def)\b", r"\1", text)
+    return re.sub(rf"\b{ASYNC}\b", SYNC, text)
+
+
+def _imports(tree: ast.Module, body: str) -> str:
+    """The imports the derived class needs: those of the source, or names the source defines."""
+    needed = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    needed |= set(_names_in_strings(body))
+    always = {ASYNC, SYNC, "Callable", "LoopThread", "self", "cls", "made", *dir(builtins)}
+    lines = [
+        "from collections.abc import Callable",
+        f"from {MODULE} import {ASYNC}",
+        "from holdfast.loop import LoopThread",
+    ]
+    needed -= always | _parameters(body)
+    typing_only = [inner for node in tree.body for inner in _type_checking(node)]
+    lines += _bindings(tree.body, needed)
+    guarded = _bindings(typing_only, needed)
+    lines += [f"from {MODULE} import {name}" for name in sorted(needed & _defined(tree))]
+    if left := needed - _defined(tree):
+        raise CannotDeriveError(f"cannot tell where {sorted(left)} come from")
+    if guarded:
+        lines += ["from typing import TYPE_CHECKING", "if TYPE_CHECKING:"]
+        lines += [f"    {line}" for line in guarded]
+    return "\n".join(lines)
+
+
+def _names_in_strings(body: str) -> Iterator[str]:
+    """Names inside quoted annotations."""
+    for node in ast.walk(ast.parse(body)):
+        if isinstance(node, ast.arg) and isinstance(node.annotation, ast.Constant):
+            inner = ast.parse(str(node.annotation.value), mode="eval")
+            yield from (name.id for name in ast.walk(inner) if isinstance(name, ast.Name))
+
+
+def _parameters(body: str) -> set[str]:
+    return {node.arg for node in ast.walk(ast.parse(body)) if isinstance(node, ast.arg)}
+
+
+def _type_checking(node: ast.stmt) -> list[ast.stmt]:
+    """The statements of an `if TYPE_CHECKING:` block."""
+    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        return node.body
+    return []
+
+
+def _bindings(statements: Iterable[ast.stmt], needed: set[str]) -> list[str]:
+    """Import statements that bind needed names; what they bind is taken out of `needed`."""
+    lines = []
+    for node in statements:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
+            bound = alias.asname or alias.name.split(".")[0]
+            if bound in needed:
+                needed.discard(bound)
+                single = type(node)(**{**dict(ast.iter_fields(node)), "names": [alias]})
+                lines.append(ast.unparse(single))
+    return lines
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Names the source module itself defines."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | Function):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
+
+
+def _formatted(text: str) -> str:
+    """The text as the project's formatter leaves it."""
+    name = str(TARGET.relative_to(ROOT))
+    for command in (
+        ["check", "--quiet", "--fix-only", "--select", "I,F401,PIE790", "--stdin-filename", name],
+        ["format", "--quiet", "--stdin-filename", name],
+    ):
+        result = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "-"],
+            cwd=ROOT, input=text, capture_output=True, check=False, text=True,
+        )  # fmt: skip
+        if result.returncode:
+            raise CannotDeriveError(f"the formatter refused the result: {result.stderr}\n{text}")
+        text = result.stdout
+    return text
+
+
+def main() -> None:
+    """Write the derived module, or compare it with the one on disk."""
+    if not SOURCE.exists():
+        raise CannotDeriveError(f"{SOURCE.relative_to(ROOT)} does not exist: nothing to check")
+    text = derive(SOURCE.read_text(encoding="utf-8"))
+    name = TARGET.relative_to(ROOT)
+    if "--check" in sys.argv[1:]:
+        if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text:
+            raise SystemExit(f"{name} is out of date: run `make generate`")
+        return
+    TARGET.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
