@@ -1,0 +1,356 @@
+"""Text to index terms, at write time and at query time.
+
+A term is the keyed 64-bit hash of a folded stem (or of a two-character piece, in scripts without
+spaces), so an index over terms holds no plaintext. A text is stemmed in one language when written;
+a question is stemmed in all of them, so that both meet whatever language was guessed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Container, Iterator
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from holdfast.core import language, stopwords
+from holdfast.core.temporal import TimeSpan, find_spans
+from holdfast.model import IndexTerms
+
+WORD_CHARS_MAX: Final = 64
+"""Longer words are cut: they are data, not words."""
+
+ENTITIES_MAX: Final = 32
+_ENTITY_CHARS: Final = 20_000
+"""Names are looked for in this much of a text."""
+
+
+QUESTION: Final = 1
+"""Flag of a stored text: it ends with a question. Flags are stored: never renumber."""
+TIME: Final = 2
+"""Flag: it has a time expression."""
+NUMBER: Final = 4
+"""Flag: it has a number."""
+FIRST_PERSON: Final = 8
+"""Flag: the speaker talks about themselves."""
+LANGUAGE_SHIFT: Final = 8
+"""Flags bits 8..15: language code, see `language.LATIN_LANGUAGES`."""
+NAME_SHIFT: Final = 16
+"""Flags bits 16..17: how many of the first terms are the speaker's name."""
+_NAME_WORDS_MAX: Final = 3
+
+
+ASKS_WHEN: Final = 1
+"""Flag of a question: it asks for a time."""
+ASKS_NUMBER: Final = 2
+"""Flag: it asks for a number or an amount."""
+ASKS_PERSON: Final = 4
+"""Flag: it asks for a person."""
+ASKS_PLACE: Final = 8
+"""Flag: it asks for a place."""
+ASKS_SELF: Final = 16
+"""Flag: the asker asks about themselves ("did I", "my")."""
+
+
+class Analysis(IndexTerms):
+    """`IndexTerms` of a text, and the names in it (capitalised spans, at most 32)."""
+
+    entities: tuple[str, ...] = ()
+
+
+class QueryTerm(msgspec.Struct, frozen=True, gc=False):
+    """One word of a question.
+
+    `alternatives`: (term, languages) pairs: the term if the stored text was taken for one of the
+    languages, a bit set over LATIN_LANGUAGES. `start`, `end`: characters of the question.
+    """
+
+    alternatives: tuple[tuple[int, int], ...]
+    start: int
+    end: int
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A question, ready to be ranked against any view of the same key."""
+
+    terms: tuple[QueryTerm, ...]
+    asks: int
+    spans: tuple[TimeSpan, ...]
+    text: str = ""
+
+
+_MARKS: Final = (
+    "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a"
+    "\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a"
+    "\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963\u0981-\u0983\u09bc-\u09cd\u09d7\u0a01-\u0a03"
+    "\u0a3c-\u0a4d\u0a70\u0a71\u0a81-\u0a83\u0abc-\u0acd\u0b01-\u0b03\u0b3c-\u0b57\u0b82\u0bbe-\u0bcd"
+    "\u0c00-\u0c04\u0c3e-\u0c56\u0c81-\u0c83\u0cbc-\u0cd6\u0d00-\u0d03\u0d3b-\u0d4d\u0d57\u0d82\u0d83"
+    "\u0dca-\u0ddf\u0f71-\u0f84\u1dc0-\u1dff\u200c\u200d\u20d0-\u20f0\ufe20-\ufe2f"
+)
+_UNSPACED: Final = (
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u1049\u1050-\u109f\u1100-\u11ff\u1780-\u17d3"
+    "\u3005-\u3007\u3040-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3"
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_TOKEN: Final = re.compile(
+    rf"(?P<run>[{_UNSPACED}]+)"
+    r"|(?P<number>\d+(?:[.,:]\d+)*)"
+    rf"|(?P<word>[^\W\d_{_UNSPACED}](?:[^\W_{_UNSPACED}]|[{_MARKS}])*)"
+)
+_QUESTION_END: Final = re.compile(r"[?？؟;][\s\"'”’)\]*_😊😄🙂🤔]*\Z")
+_GROUPED: Final = re.compile(r",(?=\d{3}(?:\D|$))")
+_NAME: Final = re.compile(r"\b[A-ZÀ-ÖØ-ÞА-ЯЁ][\w'’-]*(?:\s+[A-ZÀ-ÖØ-ÞА-ЯЁ][\w'’-]*){0,3}")
+_ROLE_NAMES: Final = frozenset(
+    {"user", "assistant", "system", "tool", "human", "ai", "bot", "agent"}
+)
+
+_ALL_LANGUAGES: Final = (1 << len(language.LATIN_LANGUAGES)) - 1
+
+
+class _Word(msgspec.Struct, frozen=True, gc=False):
+    """A token without its text around it: normal form, languages it is a stop word of, flags."""
+
+    normal: str
+    stop: int
+    flags: int
+
+
+@lru_cache(maxsize=65_536)
+def _word(raw: str) -> _Word:
+    """A word or number as it is compared."""
+    normal = unicodedata.normalize("NFKC", raw[:WORD_CHARS_MAX]).casefold()
+    if raw[0].isdigit():
+        return _Word(_GROUPED.sub("", normal).lstrip("0") or "0", 0, NUMBER)
+    flags = 0
+    if normal in stopwords.TIME_WORDS:
+        flags |= TIME
+    if normal in stopwords.NUMBER_WORDS:
+        flags |= NUMBER
+    if normal in stopwords.FIRST_PERSON:
+        flags |= FIRST_PERSON
+    stop = _ALL_LANGUAGES if normal in language.OTHER_STOPS else language.STOP_MASKS.get(normal, 0)
+    return _Word(normal, stop, flags)
+
+
+@lru_cache(maxsize=65_536)
+def _term(normal: str, code: int, key: bytes) -> bytes:
+    """The term of a normal form: 8 bytes."""
+    stemmed = normal if normal[0].isdigit() else language.stem(normal, code)
+    return _hash(stemmed, key)
+
+
+@lru_cache(maxsize=65_536)
+def _hash(piece: str, key: bytes) -> bytes:
+    return blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
+
+
+@lru_cache(maxsize=16_384)
+def _alternatives(normal: str, key: bytes) -> tuple[tuple[int, int], ...]:
+    """Every term a stored word of this form may have, with the languages that lead to it."""
+    if normal[0].isdigit() or not language.is_latin(normal):
+        return ((int.from_bytes(_term(normal, 0, key), "little"), _ALL_LANGUAGES),)
+    found: dict[int, int] = {}
+    for code in range(len(language.LATIN_LANGUAGES)):
+        term = int.from_bytes(_term(normal, code, key), "little")
+        found[term] = found.get(term, 0) | 1 << code
+    return tuple(found.items())
+
+
+def _pieces(run: str) -> Iterator[tuple[str, int]]:
+    """Two-character pieces of a run without spaces and where they start; a lone character as it is."""
+    if len(run) == 1:
+        yield run, 0
+    for start in range(len(run) - 1):
+        piece = run[start : start + 2]
+        if piece not in stopwords.STOP_BIGRAMS:
+            yield piece, start
+
+
+def _run_flags(run: str) -> int:
+    flags = 0
+    if any(word in run for word in stopwords.TIME_RUNS):
+        flags |= TIME
+    if any(word in run for word in stopwords.FIRST_PERSON_RUNS):
+        flags |= FIRST_PERSON
+    return flags
+
+
+def analyze(text: str, *, actor: str | None, role: str | None, key: bytes = b"") -> Analysis:
+    """The index terms of a text that is about to be stored. Any string is fine; time is linear.
+
+    `actor` is who said it; the name counts as text, and as the speaker. Names that only repeat a
+    role ("user") do not. `key`: at most 64 bytes; terms of different keys never meet.
+    """
+    words: list[_Word] = []
+    pieces: list[bytes] = []
+    flags = QUESTION if _QUESTION_END.search(text[-64:]) else 0
+    runs = 0
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup == "run":
+            run = unicodedata.normalize("NFKC", match.group()) if runs < 4_096 else match.group()
+            flags |= _run_flags(run)
+            pieces.extend(_hash(piece, key) for piece, _ in _pieces(run))
+            runs += len(run)
+        else:
+            words.append(_word(match.group()))
+    code = language.vote([word.stop for word in words[:256]])
+    for word in words:
+        flags |= word.flags
+    name = _name_terms(actor, role, key)
+    kept = [_term(word.normal, code, key) for word in words if not word.stop >> code & 1]
+    return Analysis(
+        terms=b"".join((*name, *kept, *pieces)),
+        flags=flags | code << LANGUAGE_SHIFT | len(name) << NAME_SHIFT,
+        words=len(words) + (runs + 1) // 2,
+        speaker=speaker_hash(actor, role, key),
+        entities=find_names(text),
+    )
+
+
+def _spoken_name(actor: str | None, role: str | None) -> list[str]:
+    """The words of a speaker's name in normal form; none for a name that is a role."""
+    if not actor or actor == role or actor.casefold() in _ROLE_NAMES:
+        return []
+    words = [_word(match.group()).normal for match in _TOKEN.finditer(actor[:512])]
+    return words[:_NAME_WORDS_MAX]
+
+
+def _name_terms(actor: str | None, role: str | None, key: bytes) -> list[bytes]:
+    return [_term(word, 0, key) for word in _spoken_name(actor, role)]
+
+
+def speaker_hash(actor: str | None, role: str | None, key: bytes = b"") -> int:
+    """63-bit keyed hash of the normalised name of a speaker; 0 if there is none."""
+    words = _spoken_name(actor, role)
+    if not words:
+        return 0
+    return int.from_bytes(_hash("\x00" + " ".join(words), key), "little") >> 1 or 1
+
+
+def find_names(text: str) -> tuple[str, ...]:
+    """Capitalised spans of a text, in order of first appearance, without stop words at their edges."""
+    names: dict[str, None] = {}
+    for match in _NAME.finditer(text[:_ENTITY_CHARS]):
+        words = match.group().split()
+        while words and _is_stop(words[0]):
+            words.pop(0)
+        while words and _is_stop(words[-1]):
+            words.pop()
+        if words:
+            names[" ".join(words)[:WORD_CHARS_MAX]] = None
+        if len(names) == ENTITIES_MAX:
+            break
+    return tuple(names)
+
+
+def _is_stop(word: str) -> bool:
+    stem, _, _ = word.casefold().replace("’", "'").partition("'")
+    return not stem or stem in language.STOP_MASKS
+
+
+def analyze_query(
+    text: str, *, key: bytes = b"", reference: datetime | None = None, zone: tzinfo = UTC
+) -> Query:
+    """A question as terms, kinds and times. `reference` is "now" for "last week"; `zone` where days begin."""
+    words: list[tuple[_Word, int, int]] = []
+    terms: list[QueryTerm] = []
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup == "run":
+            terms.extend(_run_terms(match.group(), match.start(), key))
+        else:
+            words.append((_word(match.group()), match.start(), match.end()))
+    code = language.vote([word.stop for word, _, _ in words])
+    terms.extend(
+        QueryTerm(_alternatives(word.normal, key), start, end)
+        for word, start, end in words
+        if not word.stop >> code & 1
+    )
+    lowered = text.lower()
+    return Query(
+        terms=tuple(terms),
+        asks=_asks(lowered),
+        spans=find_spans(lowered, reference, zone),
+        text=text,
+    )
+
+
+def _run_terms(run: str, offset: int, key: bytes) -> Iterator[QueryTerm]:
+    normal = unicodedata.normalize("NFKC", run)
+    for piece, start in _pieces(normal):
+        term = int.from_bytes(_hash(piece, key), "little")
+        begin = min(offset + start, offset + len(run))
+        yield QueryTerm(
+            ((term, _ALL_LANGUAGES),), begin, min(begin + len(piece), offset + len(run))
+        )
+
+
+_ASKS: Final = (
+    (
+        ASKS_WHEN,
+        re.compile(
+            r"\bwhen\b|\bwhat (?:date|day|month|year|time)\b|\bwhich (?:date|day|month|year)\b|\bhow long ago\b"
+            r"|\bwann\b|\bquand\b|\bcu[aá]ndo\b|\bquando\b|\bwanneer\b|\bnär\b|\bne zaman\b|\bkiedy\b|\bkapan\b"
+            r"|когда|متى|कब|什么时候|什麼時候|何时|何時|几月|几号|哪天|哪年|いつ|언제|เมื่อไ"
+        ),
+    ),
+    (
+        ASKS_NUMBER,
+        re.compile(
+            r"\bhow (?:many|much|often|old|long|far|big|tall)\b|\bwhat (?:percent|number|amount|age)"
+            r"|\bwie ?viele?\b|\bwie (?:lange|oft|alt)\b|\bcombien\b|\bcu[aá]nt|\bquant[oiae]s?\b|\bhoeveel\b"
+            r"|сколько|كم\b|कितन|多少|几[个次天年岁]|多久|多大|何人|何歳|いくつ|いくら|何回|何個|몇|얼마"
+        ),
+    ),
+    (
+        ASKS_PERSON,
+        re.compile(
+            r"\bwhom?\b|\bwhose\b|\bwer\b|\bwem\b|\bwen\b|\bqui\b|\bqui[eé]n|\bquem\b|\bchi\b|\bwie is\b"
+            r"|\bкто\b|\bкого\b|\bمن\b|किस|कौन|谁|誰|누구|누가|ใคร"
+        ),
+    ),
+    (
+        ASKS_PLACE,
+        re.compile(
+            r"\bwhere\b|\bwhich (?:city|country|state|place|town)\b|\bwhat (?:city|country|state|place|town)\b"
+            r"|\bwo\b|\bwohin\b|\boù\b|\bd[oó]nde\b|\bonde\b|\bdove\b|\bwaar\b|\bgdzie\b"
+            r"|где|куда|أين|कहाँ|कहां|哪里|哪儿|哪裡|どこ|어디|ที่ไหน"
+        ),
+    ),
+    (
+        ASKS_SELF,
+        re.compile(
+            r"\b(?:i|my|me|mine|ich|mein\w*|je|mon|ma|mes|mi|mis|meu|minha|mio|mia)\b|我|私|僕|저|나의|मेर|мо[йяи]"
+        ),
+    ),
+)
+
+
+def _asks(lowered: str) -> int:
+    asks = 0
+    for kind, pattern in _ASKS:
+        if pattern.search(lowered):
+            asks |= kind
+    return asks
+
+
+def without_terms(query: Query, terms: Container[int]) -> str:
+    """The question with the words struck out that have one of these terms (its speakers' names).
+
+    For embedders that see the question as a whole: a name that is in every memory drowns the rest.
+    The whole question if nothing else would remain.
+    """
+    kept: list[str] = []
+    position = 0
+    rest = False
+    for term in sorted(query.terms, key=lambda term: term.start):
+        if any(value in terms for value, _ in term.alternatives):
+            kept.append(query.text[position : term.start])
+            position = term.end
+        else:
+            rest = True
+    kept.append(query.text[position:])
+    return "".join(kept) if rest else query.text
