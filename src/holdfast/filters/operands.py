@@ -15,6 +15,8 @@ from holdfast.model import Json, Kind
 Type = Literal["id", "text", "moment", "day", "flag", "kind", "json"]
 """What a field holds, and so how its operands are read."""
 
+_OWN_NAME = 'For metadata under this name write {"metadata": {"<name>": ...}}.'
+
 DAY_S = 86_400.0
 _EARLIEST = datetime.min.replace(tzinfo=UTC).timestamp()
 _LATEST = datetime.max.replace(tzinfo=UTC).timestamp()
@@ -28,11 +30,13 @@ def operand(kind: Type, raw: Json, path: str) -> str | int | float | bool:
         case "day":
             return day(raw, path)
         case "flag":
-            return raw if isinstance(raw, bool) else _refuse(path, "takes true or false", raw)
+            if isinstance(raw, bool):
+                return raw
+            _refuse(path, "takes true or false", raw, _OWN_NAME)
         case "kind":
             if raw in get_args(Kind):
                 return str(raw)
-            _refuse(path, f"takes one of {', '.join(get_args(Kind))}", raw)
+            raise FilterError(f"{path} takes one of {', '.join(get_args(Kind))}.", hint=_OWN_NAME)
         case "text":
             return text(raw, path) if isinstance(raw, str) else _refuse(path, "takes text", raw)
     return _scalar(raw, path)
@@ -56,8 +60,8 @@ _TYPE_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 
 
-def _refuse(path: str, what: str, raw: Json) -> NoReturn:
-    raise FilterError(f"{path} {what}, not {type_name(raw)}")
+def _refuse(path: str, what: str, raw: Json, hint: str = "") -> NoReturn:
+    raise FilterError(f"{path} {what}, not {type_name(raw)}.", hint=hint)
 
 
 def text(raw: str, path: str) -> str:
