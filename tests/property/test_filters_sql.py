@@ -207,15 +207,15 @@ def test_whatever_is_written_is_read_or_refused(raw: Json) -> None:
 
 @pytest.fixture(scope="module")
 def schema() -> Iterator[sqlite3.Connection]:
-    """The real tables, with the statistics of one project of many users and few agents."""
+    """The real tables, with the statistics of one project of many users and agents."""
     with closing(sqlite3.connect(":memory:")) as connection:
         register_functions(connection)
         folder = files(sqlite_filters.__package__)
         connection.executescript((folder / "schema.sql").read_text("utf-8"))
         connection.executemany(
             "INSERT INTO memories (id, project, identity, user_id, agent_id, run_id, kind, text, "
-            "hash, listed, event_at, created_at, updated_at, version, terms, flags, words, speaker) "
-            "VALUES (?1, 'p', ?1, 'u' || ?1 % 200, 'g' || ?1 % 50, 'r' || ?1 / 5, "
+            "hash, listed, event_at, created_at, updated_at, version, terms, flags, words, "
+            "speaker) VALUES (?1, 'p', ?1, 'u' || (?1 % 400), 'g' || (?1 % 400), 'r' || (?1 / 5), "
             "'turn', 'x', 'h', 1, 0, 0, 0, 1, x'', 0, 0, 0)",
             [(no,) for no in range(4_000)],
         )
