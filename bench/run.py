@@ -3,8 +3,8 @@
     python bench/run.py [--quick] [--only NAME,..] [--contenders NAME,..]
                         [--json FILE] [--markdown FILE]
 
-Prints a table of medians and ratios with the targets beside them. What is measured and how is told in
-`docs/benchmarks.md`. Exits with 1 if a contender failed, 0 otherwise, targets met or not.
+Prints a table of medians and ratios with the targets beside them. What is measured and how is told
+in `docs/benchmarks.md`. Exits with 1 if a contender failed, 0 otherwise, targets met or not.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from sidebyside.data import write_turns
 from sidebyside.measures import Results, all_specs
 from sidebyside.scenarios import FULL, QUICK, Bench, Sizes, scenarios
 
+PIPED_WIDTH = 160
+
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure Holdfast, Mem0 and the bare limit.")
@@ -42,7 +44,9 @@ def _chosen(given: str | None, known: list[str], what: str) -> list[str]:
     names = known if given is None else given.split(",")
     unknown = set(names) - set(known)
     if unknown:
-        raise SystemExit(f"no such {what}: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        raise SystemExit(
+            f"no such {what}: {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+        )
     return [name for name in known if name in names]
 
 
@@ -50,7 +54,7 @@ def _turns_needed(sizes: Sizes) -> int:
     grown = (
         sizes.rounds * sizes.concurrent_adds,
         (sizes.rounds + 1) * sizes.batch_turns,
-        10_000 + sizes.delete_all,
+        sizes.delete_others + sizes.delete_all,
     )
     return max(*sizes.scales, sizes.one_user, *grown)
 
@@ -79,7 +83,12 @@ def _measure(
     """The run's numbers and how many seconds it took; its folder is removed afterwards."""
     begin = time.monotonic()
     on_step: Callable[[str], None] = _ignore
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     cache = environments.cache_folder()
     with tempfile.TemporaryDirectory(prefix="run-", dir=cache) as folder:
         turns_file = Path(folder) / "turns.txt"
@@ -101,7 +110,8 @@ def main() -> int:
     """Runs what the command line asks for; the exit code."""
     arguments = _arguments()
     sizes = QUICK if arguments.quick else FULL
-    console = Console()
+    # Piped, rich would wrap the table at 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
     contenders = _chosen(arguments.contenders, list(NAMES), "contender")
     names = _chosen(arguments.only, list(scenarios(sizes)), "scenario")
     try:
@@ -113,7 +123,9 @@ def main() -> int:
     results, seconds = _measure(sizes, names, contenders, console)
     report.print_table(results, console)
     about = report.about_machine(_versions(contenders), contenders, arguments.quick)
-    console.print(f"{seconds:.0f} s on {about['cores']} cores, {about['versions']}", highlight=False)
+    console.print(
+        f"{seconds:.0f} s on {about['cores']} cores, {about['versions']}", highlight=False
+    )
     if arguments.json:
         arguments.json.write_text(json.dumps(report.as_json(results, about), indent=2) + "\n")
     if arguments.markdown:

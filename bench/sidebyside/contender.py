@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from sidebyside.writers import Written
 
 NAMES = ("bare", "holdfast", "mem0")
 TOP_K = 20
@@ -49,8 +52,11 @@ class Contender(Protocol):
     def delete_all(self, user: str) -> None:
         """Deletes all memories of the user."""
 
-    async def add_concurrently(self, turns: list[Turn], writers: int) -> float:
-        """Stores the turns from `writers` tasks in one event loop; seconds taken, opening left out."""
+    async def add_concurrently(self, turns: list[Turn], writers: int) -> Written:
+        """Opens an asynchronous store, stores the turns from `writers` tasks, closes it.
+
+        Opening, closing and one add before the others are not in the seconds.
+        """
 
 
 def create(name: str, home: Path) -> Contender:

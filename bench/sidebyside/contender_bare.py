@@ -1,8 +1,7 @@
 """The bare limit: what the work costs with nothing around it.
 
 Search is the embedding of the query and one numpy product over just that user's vectors, held in
-memory; an add is the embedding and one fsynced SQLite insert; a batch is the embedder alone, with one
-insert of all rows.
+memory. An add is the embedding and one fsynced SQLite insert; a batch is the embedder alone.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from sidebyside.contender import TOP_K, Contender, Turn
 from sidebyside.embedder import DIMENSIONS, load_wordllama
+from sidebyside.writers import Written
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS memories (
@@ -84,16 +84,15 @@ class BareLimit:
     def delete_all(self, user: str) -> None:
         self._database.execute("DELETE FROM memories WHERE user_id = ?", (user,))
 
-    async def add_concurrently(self, turns: list[Turn], writers: int) -> float:
-        """One after the other on one connection, whatever `writers` says: an add has nothing to wait
-        for but the disk."""
+    async def add_concurrently(self, turns: list[Turn], writers: int) -> Written:
+        """One after the other on one connection, whatever `writers` says."""
         self.open()
         begin = time.perf_counter()
         for user, text in turns:
             self.add(user, text)
-        seconds = time.perf_counter() - begin
+        written = Written(time.perf_counter() - begin)
         self.close()
-        return seconds
+        return written
 
 
 def create(home: Path) -> Contender:

@@ -1,4 +1,4 @@
-"""Holdfast as anyone gets it: `Memory()` with no argument, its home folder moved by HOLDFAST_HOME."""
+"""Holdfast as anyone gets it: `Memory()` with no argument, its home moved by HOLDFAST_HOME."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.contender import TOP_K, Contender, Turn
-from sidebyside.writers import write_all
+from sidebyside.writers import Written, write_all
 
 MESSAGES_PER_CALL_MAX = 1_000
 
@@ -52,7 +52,7 @@ class Holdfast:
     def delete_all(self, user: str) -> None:
         self._memory.delete_all(user_id=user)
 
-    async def add_concurrently(self, turns: list[Turn], writers: int) -> float:
+    async def add_concurrently(self, turns: list[Turn], writers: int) -> Written:
         holdfast: Any = importlib.import_module("holdfast")
         memory = holdfast.AsyncMemory()
         await memory.add(turns[0][1], user_id="warm-up", infer=False)
@@ -60,9 +60,9 @@ class Holdfast:
         async def add(user: str, text: str) -> object:
             return await memory.add(text, user_id=user, infer=False)
 
-        seconds = await write_all(add, turns, writers)
+        written = await write_all(add, turns, writers)
         await memory.close()
-        return seconds
+        return written
 
 
 def create(home: Path) -> Contender:

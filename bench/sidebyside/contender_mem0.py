@@ -1,15 +1,14 @@
 """Mem0 as shipped: its default store (Qdrant, local mode, on disk), no inference, our embedder.
 
 The embedder enters as a subclass of Mem0's own `EmbeddingBase`, put into `EmbedderFactory` in the
-place of a provider name that its configuration accepts. Its "langchain" provider would do it too, but
-needs the langchain package, whose import time and memory would count against Mem0.
+place of a provider name that its configuration accepts. Its "langchain" provider would do it too,
+but needs the langchain package, whose import time and memory would count against Mem0.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import sys
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from sidebyside.contender import TOP_K, Contender, Turn
 from sidebyside.embedder import DIMENSIONS, load_wordllama
-from sidebyside.writers import write_all
+from sidebyside.writers import Written, write_all
 
 PROVIDER = "huggingface"
 LOAD_ROWS = 500
@@ -44,7 +43,7 @@ def register_embedder() -> None:
             vectors: list[list[float]] = self._model.embed(texts, norm=True).tolist()
             return vectors
 
-    setattr(sys.modules[__name__], "WordLlamaEmbedding", WordLlamaEmbedding)
+    globals()["WordLlamaEmbedding"] = WordLlamaEmbedding  # the factory looks the class up by name
     factory.provider_to_class[PROVIDER] = f"{__name__}.WordLlamaEmbedding"
 
 
@@ -81,8 +80,10 @@ class Mem0:
         self._memory.add(messages, user_id=user, infer=False)
 
     def load(self, user: str, texts: list[str]) -> None:
-        """Writes into its vector store directly what `add` would write there, in batches; the change
-        history, which no search reads, stays empty."""
+        """Writes into its vector store directly what `add` would write there, in batches.
+
+        The change history, which no search reads, stays empty.
+        """
         for start in range(0, len(texts), LOAD_ROWS):
             part = texts[start : start + LOAD_ROWS]
             self._memory.vector_store.insert(
@@ -107,18 +108,19 @@ class Mem0:
     def delete_all(self, user: str) -> None:
         self._memory.delete_all(user_id=user)
 
-    async def add_concurrently(self, turns: list[Turn], writers: int) -> float:
+    async def add_concurrently(self, turns: list[Turn], writers: int) -> Written:
         mem0: Any = importlib.import_module("mem0")
         register_embedder()
         memory = mem0.AsyncMemory.from_config(configuration(self._home))
+        await memory.add(turns[0][1], user_id="warm-up", infer=False)
 
         async def add(user: str, text: str) -> object:
             return await memory.add(text, user_id=user, infer=False)
 
-        seconds = await write_all(add, turns, writers)
+        written = await write_all(add, turns, writers)
         memory.vector_store.client.close()
         memory.close()
-        return seconds
+        return written
 
 
 def _payload(user: str, text: str) -> dict[str, str]:

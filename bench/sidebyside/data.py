@@ -1,8 +1,8 @@
 """Deterministic chat turns and questions, the same for every contender and every run.
 
 A turn is one to three short sentences in one person's world (the people, places and hobbies that
-recur in it), drawn with Zipf weights: a few words are in most turns and most words in few, as in real
-chats. Nothing is read from anywhere: words and grammar are in `vocabulary.py`.
+recur in it), drawn with Zipf weights: a few words are in most turns and most words in few, as in
+real chats. Nothing is read from anywhere: words and grammar are in `vocabulary.py`.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def make_turns(count: int, seed: int = SEED) -> Iterator[str]:
 
 
 def make_queries(turns: Sequence[str], sources: Sequence[int], seed: int = SEED) -> list[Query]:
-    """One question for each source turn, made of a few of its rarer words; no question comes twice."""
+    """One question for each source turn, of a few of its rarer words; none comes twice."""
     chance = random.Random(seed + 1)
     seen: set[str] = set()
     queries = []

@@ -1,8 +1,8 @@
 """Which interpreter and which environment variables each contender runs with.
 
-Holdfast and the bare limit run in the project's own environment. Mem0 gets a virtual environment of
-its own under `.bench/`, made when it is first needed, with the same versions of numpy, wordllama and
-tokenizers: the embedder is the same to the last bit.
+Holdfast and the bare limit run in the project's own environment. Mem0 gets a virtual environment
+of its own under `.bench/`, made when it is first needed, with the same versions of numpy, wordllama
+and tokenizers: the embedder is the same to the last bit.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def interpreter(name: str) -> Path:
 
 
 def variables(name: str, home: Path) -> dict[str, str]:
-    """The contender's environment: its home inside `home`, one BLAS thread, nothing sent anywhere."""
+    """The contender's environment: its home is `home`, one BLAS thread, nothing sent anywhere."""
     paths = [str(BENCH)] + ([str(BENCH.parent / "src")] if name == "holdfast" else [])
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MEM0_")}
     return kept | {

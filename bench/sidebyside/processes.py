@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from sidebyside import environments
 
+CALL_TIMEOUT_S = 300.0
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 LOG_TAIL_LINES = 3
@@ -40,13 +41,16 @@ class WorkerProcess:
                 text=True,
             )
 
-    def call(self, command: str, timeout_s: float = 600.0, **arguments: Any) -> dict[str, Any]:
+    def call(
+        self, command: str, timeout_s: float = CALL_TIMEOUT_S, **arguments: Any
+    ) -> dict[str, Any]:
         """Has the worker carry out a command and gives its answer.
 
         Raises:
             ContenderError: it ended, or did not answer within `timeout_s` (it is killed then).
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps([command, arguments]) + "\n")
             self._process.stdin.flush()
@@ -76,8 +80,9 @@ class WorkerProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Ends the process: its input is closed, and it is killed if it does not stop by itself."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        """Ends the process: its input is closed, and it is killed if it does not stop."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
             self._process.stdin.close()
             self._process.wait(STOP_TIMEOUT_S)

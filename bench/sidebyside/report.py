@@ -33,6 +33,8 @@ def _must(verdict: Verdict, unit: str) -> str:
     bound = number(verdict.target.bound)
     if verdict.target.basis == "bare":
         return f"<= {bound} x bare"
+    if verdict.target.over is not None:
+        return f">= {bound} x Mem0 one by one (is {number(verdict.reached)})"
     if verdict.target.basis == "mem0":
         return f">= {bound} x Mem0"
     return f">= {bound} {unit}" if unit == "/s" else f"<= {bound} {unit}"
@@ -50,18 +52,22 @@ def _cells(measure: Measure) -> list[str]:
 
 
 def print_table(results: Results, console: Console) -> None:
-    """The table, the failures under it, and how many targets were met."""
+    """The table, notes and failures under it, and how many targets were met."""
     table = Table(title="Holdfast beside Mem0 and the bare limit", header_style="bold")
     for position, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if position in (0, 6) else "right")
+        table.add_column(column, justify="left" if position in (0, 6) else "right", no_wrap=True)
     passed = total = 0
     for measure in results.measured():
+        if measure.spec.detail:
+            continue
         verdicts = results.verdicts(measure.spec.key)
         marks = [_mark(verdict, measure.spec.unit) for verdict in verdicts]
         passed += sum(verdict.passed for verdict in verdicts)
         total += len(verdicts)
         table.add_row(*_cells(measure), "\n".join(marks))
     console.print(table)
+    for note in results.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
     for failure in results.failures:
         console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
     console.print(f"{passed} of {total} targets met that this run measured.")
@@ -76,6 +82,8 @@ def markdown(results: Results) -> str:
     """The same table for a document; the samples behind each number stand in the JSON."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * 5 + "---|"]
     for measure in results.measured():
+        if measure.spec.detail:
+            continue
         verdicts = results.verdicts(measure.spec.key)
         marks = [
             f"{_must(verdict, measure.spec.unit)} {'yes' if verdict.passed else '**no**'}"
@@ -90,6 +98,7 @@ def as_json(results: Results, about: dict[str, Any]) -> dict[str, Any]:
     return {
         "about": about,
         "measures": [_measure_json(results, measure) for measure in results.measured()],
+        "notes": results.notes,
         "failures": results.failures,
     }
 
@@ -118,7 +127,9 @@ def _measure_json(results: Results, measure: Measure) -> dict[str, Any]:
     }
 
 
-def about_machine(versions: dict[str, str], contenders: Sequence[str], quick: bool) -> dict[str, Any]:
+def about_machine(
+    versions: dict[str, str], contenders: Sequence[str], quick: bool
+) -> dict[str, Any]:
     """What the numbers were measured on and with."""
     return {
         "python": platform.python_version(),

@@ -20,7 +20,6 @@ from sidebyside.processes import ContenderError, WorkerProcess, start_times
 PER_USER = 100
 LOAD_CHUNK = 10_000
 MS_PER_S = 1_000
-FOUND_MIN_PERCENT = 30.0
 
 Answers = dict[str, dict[str, Any]]
 Plan = Callable[[str], tuple[str, dict[str, Any]] | None]
@@ -29,10 +28,14 @@ Plan = Callable[[str], tuple[str, dict[str, Any]] | None]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything a run does. `mem0_queries` is for each round, by number of memories."""
+    """How much of everything a run does.
+
+    `mem0_queries` gives, for a store of so many memories, how many questions Mem0 gets each round.
+    """
 
     start_runs: int
     rounds: int
+    add_rounds: int
     adds: int
     writers: int
     concurrent_adds: int
@@ -44,12 +47,14 @@ class Sizes:
     api_fill_max: int
     deletes: int
     delete_all: int
+    delete_others: int
 
 
 FULL = Sizes(
     start_runs=5,
     rounds=5,
-    adds=250,
+    add_rounds=20,
+    adds=50,
     writers=64,
     concurrent_adds=1_280,
     batch_turns=1_000,
@@ -60,26 +65,29 @@ FULL = Sizes(
     api_fill_max=10_000,
     deletes=50,
     delete_all=10_000,
+    delete_others=10_000,
 )
 QUICK = Sizes(
     start_runs=3,
     rounds=3,
-    adds=100,
+    add_rounds=10,
+    adds=30,
     writers=64,
     concurrent_adds=640,
     batch_turns=1_000,
     scales=(1_000, 10_000),
-    one_user=10_000,
+    one_user=5_000,
     queries=100,
-    mem0_queries={1_000: 10, 10_000: 5},
+    mem0_queries={1_000: 10, 5_000: 5, 10_000: 5},
     api_fill_max=1_000,
     deletes=20,
     delete_all=2_000,
+    delete_others=2_000,
 )
 
 
 class Group:
-    """The contenders' processes of one scenario. One that fails is noted and left out from then on."""
+    """The contenders' processes of one scenario; one that fails is left out from then on."""
 
     def __init__(self, workers: Sequence[WorkerProcess], bench: Bench, title: str) -> None:
         self._workers = {worker.name: worker for worker in workers}
@@ -87,7 +95,7 @@ class Group:
         self._title = title
 
     def ask(self, plan: Plan) -> Answers:
-        """Gives each contender, one after the other, its command; the answers of those that did it."""
+        """Gives each contender in turn its command; the answers of those that carried it out."""
         answers = {}
         for name, worker in list(self._workers.items()):
             planned = plan(name)
@@ -166,7 +174,7 @@ class Tally:
 
 
 def start(bench: Bench) -> None:
-    """Import, construction, first answer; the first run of each warms the disk and does not count."""
+    """Import, construction, first answer; the first run warms the disk and does not count."""
     names = [name for name in bench.contenders if name != "bare"]
     times: dict[str, list[list[float]]] = {name: [] for name in names}
     for run in range(bench.sizes.start_runs + 1):
@@ -194,7 +202,7 @@ def add(bench: Bench) -> None:
     with bench.group("add") as group:
         group.ask_all("open")
         group.ask_all("add_each", start=0, count=PER_USER, per_user=PER_USER)
-        for number in range(bench.sizes.rounds):
+        for number in range(bench.sizes.add_rounds):
             first = PER_USER + number * bench.sizes.adds
             arguments = {"start": first, "count": bench.sizes.adds, "per_user": PER_USER}
             tally.keep(group.ask_all("add_each", **arguments))
@@ -204,23 +212,29 @@ def add(bench: Bench) -> None:
 
 
 def concurrent(bench: Bench) -> None:
-    """Adds from many tasks of one event loop."""
-    count, rounds = bench.sizes.concurrent_adds, bench.sizes.rounds
+    """Adds from many tasks of one event loop, each round into a new store.
+
+    The rate counts accepted adds only. Refused ones of Holdfast are a failure, those of another
+    contender a note: its rate stands, for what it is worth.
+    """
+    count = bench.sizes.concurrent_adds
     seconds: dict[str, list[float]] = {}
-    with bench.group("concurrent") as group:
-        for number in range(rounds):
-            answers = group.ask_all(
-                "add_concurrently",
-                start=number * count,
-                count=count,
-                per_user=PER_USER,
-                writers=bench.sizes.writers,
-            )
-            for name, answer in answers.items():
-                seconds.setdefault(name, []).append(answer["seconds"])
+    errors: dict[str, list[str]] = {}
+    for number in range(bench.sizes.rounds):
+        with bench.group(f"concurrent-{number}") as group:
+            sizes = {"count": count, "per_user": PER_USER, "writers": bench.sizes.writers}
+            answers = group.ask_all("add_concurrently", start=number * count, **sizes)
+        for name, answer in answers.items():
+            seconds.setdefault(name, []).append(answer["seconds"])
+            errors.setdefault(name, []).extend(answer["errors"])
     for name, taken in seconds.items():
-        rate = median_rate([count] * len(taken), taken)
-        bench.results.record("add.concurrent", name, rate, count * len(taken))
+        asked, refused = count * len(taken), len(errors[name])
+        rate = median_rate([count] * len(taken), taken) * (asked - refused) / asked
+        bench.results.record("add.concurrent", name, rate, asked - refused)
+        if refused:
+            told = f"{bench.sizes.writers} writers: {name} refused {refused} of {asked} adds"
+            kept = bench.results.failures if name == "holdfast" else bench.results.notes
+            kept.append(f"{told}, the first with {errors[name][0]}")
 
 
 def batch(bench: Bench) -> None:
@@ -323,17 +337,16 @@ class _Found:
             self._found[name] = self._found.get(name, 0) + answer["found"]
 
     def record(self, results: Results, key: str) -> None:
-        """Keeps the share; so low a share that the store cannot have been searched is a failure."""
+        """Keeps the share; to find none at all is a failure."""
         for name, asked in self._asked.items():
-            percent = 100 * self._found[name] / asked
-            results.record(key, name, percent, asked)
-            if percent < FOUND_MIN_PERCENT:
-                results.failures.append(f"{key}: {name} found {percent:.0f} % of what it was asked")
+            results.record(key, name, 100 * self._found[name] / asked, asked)
+            if not self._found[name]:
+                results.failures.append(f"{key}: {name} found nothing of what it was asked about")
 
 
 def delete(bench: Bench) -> None:
-    """Deletes single memories, then one large user, in a store of 10,000 others."""
-    others, large = LOAD_CHUNK, bench.sizes.delete_all
+    """Deletes single memories, then all of one large user, in a store of others' memories."""
+    others, large = bench.sizes.delete_others, bench.sizes.delete_all
     with bench.group("delete") as group:
         group.ask_all("open")
         group.ask_all("load", start=0, count=others, per_user=PER_USER)

@@ -1,10 +1,11 @@
-"""Time from nothing to the first answer, in a fresh process: `python -m sidebyside.start NAME HOME`.
+"""Time to the first answer in a fresh process: `python -m sidebyside.start NAME HOME`.
 
 Imports nothing of its own at the top but what the interpreter has loaded anyway, so that the
 contender's import pays for all that it needs. Prints four numbers, seconds: import, construction of
 the first memory, the first add, the first search.
 """
 
+import itertools
 import sys
 import time
 
@@ -38,7 +39,7 @@ def main() -> None:
     times.append(time.perf_counter())
     if [result["memory"] for result in results] != [TEXT]:
         raise SystemExit(f"{name} did not find the memory that was just added: {results}")
-    print(*(after - before for before, after in zip(times, times[1:], strict=False)))
+    print(*(after - before for before, after in itertools.pairwise(times)))
 
 
 if __name__ == "__main__":

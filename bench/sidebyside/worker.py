@@ -1,8 +1,8 @@
 """One contender in a process of its own: reads commands as JSON lines, answers each with one line.
 
-`python -m sidebyside.worker NAME HOME TURNS` with this package's folder on the path. Turn `i` of the
-file TURNS belongs to the `i // per_user`-th user. Answers go to the descriptor that stdout had at the start;
-whatever a library prints goes to stderr and cannot be taken for an answer.
+`python -m sidebyside.worker NAME HOME TURNS` with this package's folder on the path. Turn `i` of
+the file TURNS belongs to the `i // per_user`-th user. Answers go to the descriptor that stdout had
+at the start; whatever a library prints goes to stderr and cannot be taken for an answer.
 """
 
 from __future__ import annotations
@@ -89,9 +89,10 @@ class Worker:
         return {"ns": [_nanoseconds(add_many, user, texts) for user, texts in groups]}
 
     def add_concurrently(self, start: int, count: int, per_user: int, writers: int) -> Answer:
-        """Opens the asynchronous store, adds turns from many tasks, closes it: seconds of the adds."""
+        """Opens the asynchronous store, adds turns from many tasks, closes it: seconds, errors."""
         turns = self._turns(start, count, per_user)
-        return {"seconds": asyncio.run(self._contender.add_concurrently(turns, writers))}
+        written = asyncio.run(self._contender.add_concurrently(turns, writers))
+        return {"seconds": written.seconds, "errors": written.errors}
 
     def load(self, start: int, count: int, per_user: int) -> Answer:
         """Fills the store the fastest way there is: seconds taken."""
@@ -129,7 +130,7 @@ class Worker:
         return {"ns": [_nanoseconds(self._contender.delete, memory_id) for memory_id in ids]}
 
     def delete_all(self, user: str) -> Answer:
-        """Deletes all of the user: seconds taken, and how many memories are left (none, if right)."""
+        """Deletes all of the user: seconds taken, and how many memories are left (0, if right)."""
         seconds = _seconds(lambda: self._contender.delete_all(user))
         return {"seconds": seconds, "left": len(self._contender.ids(user, 1))}
 
@@ -151,7 +152,7 @@ def _nanoseconds(work: Callable[..., None], *arguments: Any) -> int:
 
 
 def main() -> None:
-    """Serves commands until standard input ends; the first error ends the process with its trace."""
+    """Serves commands until standard input ends; the first error ends the process."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     # wordllama sets the root logger to INFO when imported, unless logging is set up already.
