@@ -1,0 +1,129 @@
+"""Wiring: the only place that knows all parts, and the order in which they are wrapped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from holdfast.backends.embedded_index import EmbeddedIndex
+from holdfast.backends.sqlite.records import SqliteRecords
+from holdfast.clock import Clock, Ids, SystemClock, process_tag
+from holdfast.config import Config
+from holdfast.engine import worker
+from holdfast.engine.parts import Parts
+from holdfast.errors import StoreReadOnlyError, StoreUnavailableError
+from holdfast.model import Project
+from holdfast.ports import LLM, Embedder
+from holdfast.registry import make_embedder, make_llm
+from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM
+
+DATABASE = "holdfast.db"
+
+
+@dataclass
+class Assembly:
+    """The assembled parts, the workers that run beside them, and how to take them down."""
+
+    parts: Parts
+    records: SqliteRecords
+    index: EmbeddedIndex
+    workers: list[asyncio.Task[None]]
+
+    async def close(self) -> None:
+        """Stop the workers, end model connections, close the store."""
+        for task in self.workers:
+            task.cancel()
+        await asyncio.gather(*self.workers, return_exceptions=True)
+        await _each(
+            self.parts.embedder.close,
+            *([self.parts.llm.close] if self.parts.llm is not None else []),
+        )
+        self.close_now()
+
+    def close_now(self) -> None:
+        """The same without an event loop; blocks for the writes under way."""
+        for task in self.workers:
+            task.cancel()
+        self.index.close_now()
+        self.records.close_now()
+
+
+async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
+    """Build and open everything a configuration asks for.
+
+    Raises ConfigError, MissingExtraError, StoreError, SpaceMismatchError, ModelError.
+    """
+    clock = clock or SystemClock()
+    ids = Ids(clock)
+    embedder, llm = await asyncio.to_thread(_models, config)
+    records = SqliteRecords(_database(Path(config.path)), clock, ids)
+    try:
+        await records.open(embedder.space)
+    except BaseException:
+        await embedder.close()
+        raise
+    index = EmbeddedIndex(records, embedder.space.dimensions, config.view_bytes_max)
+    parts = Parts(
+        project=Project(config.project),
+        records=records,
+        jobs=records,
+        index=index,
+        embedder=embedder,
+        llm=llm,
+        clock=clock,
+        ids=ids,
+        owner=process_tag(),
+        content_key=(config.content_key or "").encode(),
+        zone=ZoneInfo(config.timezone),
+        zone_name=config.timezone,
+        instructions=config.custom_instructions,
+        threshold=config.threshold,
+        model_timeout_s=config.model_timeout_s,
+        job_attempts_max=config.job_attempts_max,
+    )
+    return Assembly(parts, records, index, _workers(parts, config.workers))
+
+
+def _models(config: Config) -> tuple[Embedder, LLM | None]:
+    """Models, wrapped where they are somebody else's: deadline, retries, concurrency."""
+    embedder = make_embedder(config.embedder)
+    if not embedder.in_process:
+        embedder = BoundedEmbedder(embedder)
+    llm = make_llm(config.llm)
+    return embedder, None if llm is None else BoundedLLM(llm)
+
+
+def _workers(parts: Parts, count: int) -> list[asyncio.Task[None]]:
+    """Background workers, if there can be work: a model that is not in this process."""
+    if parts.llm is None and parts.embedder.in_process:
+        return []
+    return [asyncio.create_task(worker.serve(parts)) for _ in range(count)]
+
+
+def _database(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StoreUnavailableError(
+            f"{folder} is a file, not a folder.", hint="Choose another path."
+        ) from None
+    except PermissionError:
+        raise StoreReadOnlyError(
+            f"{folder} cannot be made by this user.", hint="Choose another path or HOLDFAST_HOME."
+        ) from None
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{folder} cannot be made: {error.strerror}.", hint="Choose another path."
+        ) from error
+    return folder / DATABASE
+
+
+async def _each(*closers: Callable[[], Awaitable[None]]) -> None:
+    """Call every closer, whatever the others do; the first failure is raised at the end."""
+    results = await asyncio.gather(*(close() for close in closers), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,217 @@
+"""The index of the embedded store: exact ranking over one entity's rows, kept warm in memory.
+
+Nothing is stored here. A working set is read from the records when an entity is first searched,
+is exactly as new as the entity's generation, and is refreshed by what changed since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.core.rank import rank
+from holdfast.core.view import EntityView
+from holdfast.filters import ENTITY_FIELDS, Compare, Everything, Filter, compile_predicate
+from holdfast.model import Entity, Memory, Project
+from holdfast.ports import Delta, Hit, Probe, Records, View
+
+INLINE_ROWS_MAX = 4_000
+"""Working sets up to this size are ranked on the event loop; larger ones in a thread."""
+
+_OVERFETCH = 4
+_ROW_BYTES = 600
+"""Estimate of a Memory value beside its text."""
+
+Key = tuple[Project, Entity]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Warm:
+    """The working set of one entity at one generation."""
+
+    view: EntityView
+    memories: tuple[Memory, ...]
+    """The memory of each row of the view."""
+    generation: int
+
+    @cached_property
+    def simple(self) -> bool:
+        """True if every row is current and none expires: the usual case needs no mask."""
+        columns = self.view.columns
+        return bool(np.isinf(columns.valid_to).all() and np.isinf(columns.expires_at).all())
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes held, texts included."""
+        texts = sum(_ROW_BYTES + 2 * len(memory.text) for memory in self.memories)
+        return self.view.nbytes + texts
+
+
+class EmbeddedIndex:
+    """Ranks in this process, on working sets read from the records."""
+
+    def __init__(self, records: Records, dimensions: int, bytes_max: int) -> None:
+        self._records = records
+        self._dimensions = dimensions
+        self._bytes_max = bytes_max
+        self._warm: OrderedDict[Key, Warm] = OrderedDict()
+        self._bytes = 0
+        self._loading: dict[Key, asyncio.Task[Warm]] = {}
+
+    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+        hits: list[Hit] = []
+        for entity in probe.entities:
+            warm = await self._current(project, entity)
+            predicate = _residual(probe.filter, entity)
+            if len(warm.memories) > INLINE_ROWS_MAX:
+                hits += await asyncio.to_thread(_ranked, warm, probe, predicate)
+            else:
+                hits += _ranked(warm, probe, predicate)
+        return hits if len(probe.entities) == 1 else _merged(hits, probe.limit)
+
+    async def close(self) -> None:
+        self.close_now()
+
+    def close_now(self) -> None:
+        """`close` for callers without an event loop."""
+        self._warm.clear()
+        self._bytes = 0
+
+    async def _current(self, project: Project, entity: Entity) -> Warm:
+        """The entity's working set, as new as its last committed write."""
+        key = (project, entity)
+        generation = self._records.state(project, entity).generation
+        warm = self._warm.get(key)
+        if warm is not None and warm.generation == generation:
+            self._warm.move_to_end(key)
+            return warm
+        while True:
+            task = self._loading.get(key)
+            if task is None:
+                task = asyncio.create_task(self._refresh(key, warm))
+                self._loading[key] = task
+                task.add_done_callback(lambda _: self._loading.pop(key, None))
+            # shielded: another caller may wait for the same working set
+            warm = await asyncio.shield(task)
+            if warm.generation >= generation:
+                return warm
+
+    async def _refresh(self, key: Key, old: Warm | None) -> Warm:
+        project, entity = key
+        delta = await self._records.delta(project, entity, old and old.generation)
+        if not delta.complete and not _appends(old, delta):
+            delta = await self._records.delta(project, entity, None)
+        size = len(delta.entries) + (0 if old is None or delta.complete else len(old.memories))
+        if size > INLINE_ROWS_MAX:
+            warm = await asyncio.to_thread(_updated, old, delta, self._dimensions)
+        else:
+            warm = _updated(old, delta, self._dimensions)
+        self._keep(key, warm)
+        return warm
+
+    def _keep(self, key: Key, warm: Warm) -> None:
+        """Remember a working set, and forget the longest unused ones above the bound."""
+        replaced = self._warm.pop(key, None)
+        self._bytes += warm.nbytes - (0 if replaced is None else replaced.nbytes)
+        self._warm[key] = warm
+        while self._bytes > self._bytes_max and len(self._warm) > 1:
+            _, dropped = self._warm.popitem(last=False)
+            self._bytes -= dropped.nbytes
+
+
+def _appends(old: Warm | None, delta: Delta) -> bool:
+    """Whether the changes are only new rows behind the old ones."""
+    if old is None or delta.removed:
+        return False
+    known = set(old.view.ids) if delta.entries else set()
+    return all(entry.id not in known and old.view.accepts(entry) for entry in delta.entries)
+
+
+def _updated(old: Warm | None, delta: Delta, dimensions: int) -> Warm:
+    if old is None or delta.complete:
+        view = EntityView.build(delta.entries, dimensions)
+        memories = _aligned(view.ids, delta.memories)
+    else:
+        view = old.view.extended(delta.entries)
+        added = _aligned(view.ids[len(old.memories) :], delta.memories)
+        memories = old.memories + added
+    return Warm(view, memories, delta.generation)
+
+
+def _aligned(ids: Sequence[str], memories: Iterable[Memory]) -> tuple[Memory, ...]:
+    by_id = {memory.id: memory for memory in memories}
+    return tuple(by_id[id_] for id_ in ids)
+
+
+Predicate = Callable[[Memory], bool]
+
+
+def _residual(wanted: Filter, entity: Entity) -> Predicate | None:
+    """What is left to check once only the entity's own rows are looked at; None for nothing."""
+    if isinstance(wanted, Everything):
+        return None
+    of_entity = isinstance(wanted, Compare) and ENTITY_FIELDS.get(wanted.field) == entity.kind
+    if of_entity and (wanted.op == "*" or (wanted.op == "eq" and wanted.value == entity.id)):
+        return None
+    return compile_predicate(wanted)
+
+
+def _ranked(warm: Warm, probe: Probe, predicate: Predicate | None) -> list[Hit]:
+    """The best rows of one working set.
+
+    A filter is first tried on more rows than asked for; only if too few of them pass is every row
+    looked at.
+    """
+    eligible = _eligible(warm, probe.view)
+    if predicate is None:
+        return _top(warm, probe, eligible, probe.limit)
+    found = _top(warm, probe, eligible, probe.limit * _OVERFETCH)
+    passing = [hit for hit in found if predicate(hit.memory)]
+    if len(passing) >= probe.limit or len(found) < probe.limit * _OVERFETCH:
+        return passing[: probe.limit]
+    mask = np.fromiter(map(predicate, warm.memories), dtype=bool, count=len(warm.memories))
+    return _top(warm, probe, mask if eligible is None else mask & eligible, probe.limit)
+
+
+def _top(warm: Warm, probe: Probe, eligible: Bools | None, limit: int) -> list[Hit]:
+    ranking = rank(warm.view, probe.query, probe.embedding, eligible=eligible, limit=limit)
+    names = list(ranking.parts)
+    columns = [part.tolist() for part in ranking.parts.values()]
+    shares = zip(*columns, strict=True) if columns else ((),) * len(ranking.rows)
+    return [
+        Hit(memory=warm.memories[row], score=score, parts=dict(zip(names, values, strict=True)))
+        for row, score, values in zip(
+            ranking.rows.tolist(), ranking.scores.tolist(), shares, strict=True
+        )
+    ]
+
+
+def _eligible(warm: Warm, view: View) -> Bools | None:
+    """The rows a view shows, as `core.visibility.visible` defines it; None for all."""
+    if view.as_of is None and warm.simple:
+        return None
+    columns = warm.view.columns
+    if view.as_of is None:
+        mask = np.isinf(columns.valid_to)
+    else:
+        moment = view.as_of
+        mask = (columns.event_time <= moment) & (columns.valid_from <= moment)
+        mask &= columns.valid_to > moment
+    if not view.show_expired:
+        mask &= columns.expires_at > (view.now if view.as_of is None else view.as_of)
+    return np.asarray(mask, dtype=np.bool_)
+
+
+def _merged(hits: list[Hit], limit: int) -> list[Hit]:
+    """The best of several entities; a memory of two of them counts once, with its best score."""
+    best: dict[str, Hit] = {}
+    for hit in sorted(hits, key=lambda hit: -hit.score):
+        best.setdefault(hit.memory.id, hit)
+    return list(best.values())[:limit]

@@ -1,0 +1,1 @@
+"""Alembic migrations of the record database; the newest revision equals `backends.schema`."""

@@ -1,0 +1,234 @@
+"""The schema of the record database, defined once for every SQL back end.
+
+Only migrations, their tests and `tools/generate_schema.py` import this module: at run time the
+embedded store is created from `sqlite/schema.sql`, which is generated from it.
+
+Times are epoch seconds, UTC. `no` numbers a memory within the store and gives insertion order.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+spaces = Table(
+    "spaces",
+    metadata,
+    Column("no", Integer, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("normalised", Integer, nullable=False),
+    # 'active': searched; 'shadow': being filled; 'retired': kept for a roll-back
+    Column("status", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("provider", "model", "dimensions", "normalised"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+entities = Table(
+    "entities",
+    metadata,
+    Column("no", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    # number of the last transaction that touched the entity
+    Column("generation", Integer, nullable=False),
+    Column("memories", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    UniqueConstraint("project", "kind", "id"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("no", Integer, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("user_id", Text),
+    Column("agent_id", Text),
+    Column("app_id", Text),
+    Column("run_id", Text),
+    Column("role", Text, nullable=False),
+    Column("actor_id", Text),
+    Column("text", Text, nullable=False),
+    Column("event_at", Float, nullable=False),
+    UniqueConstraint("project", "id"),
+)
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("no", Integer, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("identity", LargeBinary, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("user_id", Text),
+    Column("agent_id", Text),
+    Column("app_id", Text),
+    Column("run_id", Text),
+    Column("actor_id", Text),
+    Column("role", Text),
+    Column("metadata", Text),
+    Column("categories", Text),
+    Column("listed", Integer, nullable=False),
+    Column("event_at", Float, nullable=False),
+    Column("valid_from", Float),
+    Column("valid_to", Float),
+    Column("superseded_by", Text),
+    Column("expires_on", Text),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("terms", LargeBinary, nullable=False),
+    Column("flags", Integer, nullable=False),
+    Column("words", Integer, nullable=False),
+    Column("speaker", Integer, nullable=False),
+    UniqueConstraint("project", "id"),
+    # duplicates are impossible, not unlikely
+    UniqueConstraint("project", "identity"),
+    sqlite_autoincrement=True,
+)
+
+# A memory is found through any entity it belongs to, in insertion order.
+for _kind in ("user", "agent", "app", "run"):
+    Index(
+        f"memories_by_{_kind}",
+        memories.c.project,
+        memories.c[f"{_kind}_id"],
+        memories.c.no,
+        sqlite_where=text(f"{_kind}_id IS NOT NULL"),
+        postgresql_where=text(f"{_kind}_id IS NOT NULL"),
+    )
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("memory_no", Integer, nullable=False),
+    Column("space_no", Integer, nullable=False),
+    # float32, little-endian
+    Column("vector", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("memory_no", "space_no"),
+    sqlite_with_rowid=False,
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("memory_no", Integer, nullable=False),
+    Column("message_no", Integer, nullable=False),
+    Column("quote", Text, nullable=False),
+    PrimaryKeyConstraint("memory_no", "message_no"),
+    sqlite_with_rowid=False,
+)
+Index("sources_by_message", sources.c.message_no)
+
+history = Table(
+    "history",
+    metadata,
+    Column("no", Integer, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("memory_id", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("old_memory", Text),
+    Column("new_memory", Text),
+    Column("actor_id", Text),
+    Column("role", Text),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float),
+)
+Index("history_by_memory", history.c.project, history.c.memory_id)
+
+# Index work, written in the record's own transaction: which memory of which entity changed.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("entity_no", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("memory_no", Integer, nullable=False),
+    Column("memory_id", Text, nullable=False),
+    PrimaryKeyConstraint("entity_no", "generation", "memory_no"),
+    sqlite_with_rowid=False,
+)
+Index("outbox_by_generation", outbox.c.generation)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("no", Integer, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # jobs of one scope run one after the other
+    Column("scope_key", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("idempotency_key", Text),
+    Column("fingerprint", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("run_after", Float, nullable=False),
+    Column("lease_owner", Text),
+    Column("lease_until", Float),
+    Column("result", Text),
+    Column("error", Text),
+    Column("error_code", Text),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("completed_at", Float),
+    UniqueConstraint("project", "id"),
+    UniqueConstraint("project", "idempotency_key"),
+)
+# The queue itself stays small: only unfinished jobs are in it.
+Index(
+    "jobs_unfinished",
+    jobs.c.project,
+    jobs.c.scope_key,
+    jobs.c.no,
+    sqlite_where=text("state IN ('PENDING', 'RUNNING')"),
+    postgresql_where=text("state IN ('PENDING', 'RUNNING')"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("no", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("user_id", Text),
+    Column("agent_id", Text),
+    Column("app_id", Text),
+    Column("run_id", Text),
+    Column("job_id", Text),
+)
+Index("usage_by_time", usage.c.project, usage.c.at)

@@ -1,0 +1,97 @@
+"""Opening SQLite files, and the one place where sqlite3's errors become ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from holdfast.backends.sqlite.filters import register_functions
+from holdfast.errors import (
+    CorruptError,
+    HoldfastError,
+    StoreError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+)
+from holdfast.limits import BUSY_TIMEOUT_S
+
+APPLICATION_ID = 0x484F4C44  # "HOLD"
+_CACHE_KIB = 16_384
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode (transactions are begun explicitly), usable on any thread.
+
+    Write connections make commits durable: WAL with synchronous=FULL, and overwrite what they
+    delete (secure_delete), so that deleted text does not linger in free pages.
+    """
+    mode = "rw" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY_TIMEOUT_S,
+        cached_statements=256,
+    )
+    try:
+        for pragma in _pragmas(read_only=read_only):
+            connection.execute(pragma)
+        register_functions(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _pragmas(*, read_only: bool) -> tuple[str, ...]:
+    shared = (f"PRAGMA cache_size=-{_CACHE_KIB}", "PRAGMA temp_store=MEMORY")
+    if read_only:
+        return (*shared, "PRAGMA query_only=ON")
+    return (
+        *shared,
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA secure_delete=ON",
+        "PRAGMA wal_autocheckpoint=4000",
+    )
+
+
+@contextmanager
+def translate(path: Path) -> Iterator[None]:
+    """Turn sqlite3's errors into Holdfast's; our own pass through."""
+    try:
+        yield
+    except HoldfastError:
+        raise
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+
+
+def _translated(error: sqlite3.Error, path: Path) -> StoreError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return CorruptError(
+            f"{path} is not a readable SQLite database ({name}).",
+            hint="Choose another path, or restore a backup.",
+        )
+    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
+        return StoreReadOnlyError(
+            f"{path} cannot be written ({name}).",
+            hint="Give this user write access to the file and its folder, or set HOLDFAST_HOME.",
+        )
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreUnavailableError(
+            f"{path} is locked by another process.",
+            hint=f"Waited {BUSY_TIMEOUT_S:.0f} s. Find the process that holds it, then retry.",
+        )
+    if name.startswith("SQLITE_FULL"):
+        return StoreUnavailableError(f"The disk of {path} is full.", hint="Free space, then retry.")
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
+        return StoreUnavailableError(
+            f"{path} cannot be opened or read ({name}).",
+            hint="Check that the folder exists, is writable, and its disk has space.",
+        )
+    return StoreError(f"{path}: the database refused a statement ({name or 'error'}).")

@@ -1,0 +1,305 @@
+"""Reading: functions of a read connection, each one snapshot."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from holdfast.backends.sqlite.filters import compile_sql
+from holdfast.backends.sqlite.rows import (
+    JOB_COLUMNS,
+    MEMORY_COLUMNS,
+    entity_condition,
+    history_from,
+    job_from,
+    memory_from,
+    only,
+)
+from holdfast.core.cursor import decode_cursor, encode_cursor
+from holdfast.core.view import Entry
+from holdfast.core.visibility import expiry_instant
+from holdfast.model import (
+    Entity,
+    EntitySummary,
+    HistoryEvent,
+    Job,
+    JobState,
+    Json,
+    Memory,
+    Page,
+    Project,
+    Turn,
+)
+from holdfast.ports import Delta, EntityState, Listing, View
+
+_PARAMETERS_MAX = 500
+
+_ENTRY_COLUMNS = "m.no, m.terms, m.flags, m.words, m.speaker, e.vector"
+_JOIN_VECTOR = "LEFT JOIN embeddings e ON e.memory_no = m.no AND e.space_no = ?"
+
+
+def fetch(connection: sqlite3.Connection, project: Project, ids: Sequence[str]) -> list[Memory]:
+    """Memories by id, in the order asked for."""
+    found: dict[str, Memory] = {}
+    for chunk in _chunks(ids):
+        rows = connection.execute(
+            f"SELECT {MEMORY_COLUMNS} FROM memories m WHERE m.project = ? "
+            f"AND m.id IN ({_marks(chunk)})",
+            (project, *chunk),
+        )
+        found.update((row[0], memory_from(row)) for row in rows)
+    return [found[id_] for id_ in ids if id_ in found]
+
+
+def turns(connection: sqlite3.Connection, project: Project, ids: Sequence[str]) -> list[Turn]:
+    """Raw turns by id, in the order asked for."""
+    found: dict[str, Turn] = {}
+    for chunk in _chunks(ids):
+        rows = connection.execute(
+            "SELECT id, role, text, actor_id, event_at FROM messages "
+            f"WHERE project = ? AND id IN ({_marks(chunk)})",
+            (project, *chunk),
+        )
+        for id_, role, text, actor_id, event_at in rows:
+            found[id_] = Turn(id=id_, role=role, text=text, actor_id=actor_id, event_at=event_at)
+    return [found[id_] for id_ in ids if id_ in found]
+
+
+def page(connection: sqlite3.Connection, project: Project, listing: Listing) -> Page:
+    """One page of a listing, by number of insertion (keyset), and the exact total."""
+    condition, parameters = compile_sql(listing.filter)
+    seen, seen_parameters = _visible(listing.view)
+    where = f"m.project = ? AND ({condition}) AND {seen}"
+    values = (project, *parameters, *seen_parameters)
+    total = only(connection, f"SELECT count(*) FROM memories m WHERE {where}", values)
+    if listing.cursor is not None:
+        where += " AND m.no > ?" if listing.oldest_first else " AND m.no < ?"
+        values = (*values, decode_cursor(listing.cursor))
+    order = "ASC" if listing.oldest_first else "DESC"
+    rows = connection.execute(
+        f"SELECT {MEMORY_COLUMNS}, m.no FROM memories m WHERE {where} "
+        f"ORDER BY m.no {order} LIMIT ? OFFSET ?",
+        (*values, listing.size + 1, listing.offset),
+    ).fetchall()
+    shown = rows[: listing.size]
+    more = len(rows) > listing.size and bool(shown)
+    cursor = encode_cursor(shown[-1][-1]) if more else None
+    return Page(memories=tuple(map(memory_from, shown)), total=total, cursor=cursor)
+
+
+def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
+    """The SQL form of `core.visibility.visible`."""
+    parts, values = ["1"], []
+    if view.listed_only:
+        parts.append("m.listed = 1")
+    if view.as_of is None:
+        parts.append("m.valid_to IS NULL")
+    else:
+        parts.append("m.event_at <= ?")
+        parts.append("(m.valid_from IS NULL OR m.valid_from <= ?)")
+        parts.append("(m.valid_to IS NULL OR m.valid_to > ?)")
+        values += [view.as_of] * 3
+    if not view.show_expired:
+        moment = view.now if view.as_of is None else view.as_of
+        parts.append("(m.expires_on IS NULL OR m.expires_on >= ?)")
+        values.append(datetime.fromtimestamp(moment, UTC).date().isoformat())
+    return " AND ".join(parts), tuple(values)
+
+
+def history(connection: sqlite3.Connection, project: Project, memory_id: str) -> list[HistoryEvent]:
+    """Every change of one memory, oldest first."""
+    rows = connection.execute(
+        "SELECT id, memory_id, event, old_memory, new_memory, created_at, updated_at, actor_id, "
+        "role FROM history WHERE project = ? AND memory_id = ? ORDER BY no",
+        (project, memory_id),
+    )
+    return [history_from(row) for row in rows]
+
+
+def entities(
+    connection: sqlite3.Connection, project: Project, offset: int, size: int
+) -> tuple[list[EntitySummary], int]:
+    """One page of entities that have memories, and how many there are in all."""
+    total = only(
+        connection, "SELECT count(*) FROM entities WHERE project = ? AND memories > 0", (project,)
+    )
+    rows = connection.execute(
+        "SELECT kind, id, created_at, updated_at FROM entities "
+        "WHERE project = ? AND memories > 0 ORDER BY kind, id LIMIT ? OFFSET ?",
+        (project, size, offset),
+    ).fetchall()
+    found = []
+    for kind, id_, created_at, updated_at in rows:
+        condition, values = entity_condition(Entity(kind, id_))
+        count = only(
+            connection,
+            f"SELECT count(*) FROM memories m WHERE m.project = ? AND {condition} "
+            "AND m.listed = 1 AND m.valid_to IS NULL",
+            (project, *values),
+        )
+        summary = EntitySummary(
+            kind=kind, id=id_, memories=count, created_at=created_at, updated_at=updated_at
+        )
+        found.append(summary)
+    return found, total
+
+
+def state(connection: sqlite3.Connection, project: Project, entity: Entity) -> EntityState:
+    """Generation and size of an entity; of all of its kind for the id '*'."""
+    if entity.id == "*":
+        row = connection.execute(
+            "SELECT coalesce(max(generation), 0), coalesce(sum(memories), 0) FROM entities "
+            "WHERE project = ? AND kind = ?",
+            (project, entity.kind),
+        ).fetchone()
+    else:
+        row = connection.execute(
+            "SELECT generation, memories FROM entities WHERE project = ? AND kind = ? AND id = ?",
+            (project, entity.kind, entity.id),
+        ).fetchone()
+    return (
+        EntityState(generation=0, memories=0)
+        if row is None
+        else EntityState(generation=row[0], memories=row[1])
+    )
+
+
+def delta(
+    connection: sqlite3.Connection,
+    project: Project,
+    space_no: int,
+    entity: Entity,
+    since: int | None,
+) -> Delta:
+    """Index entries of an entity: the changes since `since` if they are still known, else all."""
+    generation = state(connection, project, entity).generation
+    floor = only(connection, "SELECT value FROM counters WHERE name = 'outbox_floor'", ()) or 0
+    if since is None or entity.id == "*" or since < floor:
+        return _complete(connection, project, space_no, entity, generation)
+    changed = connection.execute(
+        "SELECT DISTINCT o.memory_no, o.memory_id FROM outbox o JOIN entities n "
+        "ON n.no = o.entity_no WHERE n.project = ? AND n.kind = ? AND n.id = ? "
+        "AND o.generation > ?",
+        (project, entity.kind, entity.id, since),
+    ).fetchall()
+    rows = []
+    for chunk in _chunks([no for no, _ in changed]):
+        sql = (
+            f"SELECT {MEMORY_COLUMNS}, {_ENTRY_COLUMNS} FROM memories m {_JOIN_VECTOR} "
+            f"WHERE m.no IN ({_marks(chunk)}) AND m.project = ? ORDER BY m.no"
+        )
+        rows += connection.execute(sql, (space_no, *chunk, project)).fetchall()
+    memories, entries = _entries(rows)
+    kept = {memory.id for memory in memories}
+    removed = tuple(id_ for _, id_ in changed if id_ not in kept)
+    return Delta(
+        generation=generation, complete=False, entries=entries, memories=memories, removed=removed
+    )
+
+
+def _complete(
+    connection: sqlite3.Connection,
+    project: Project,
+    space_no: int,
+    entity: Entity,
+    generation: int,
+) -> Delta:
+    condition, values = entity_condition(entity)
+    rows = connection.execute(
+        f"SELECT {MEMORY_COLUMNS}, {_ENTRY_COLUMNS} FROM memories m {_JOIN_VECTOR} "
+        f"WHERE m.project = ? AND {condition} ORDER BY m.no",
+        (space_no, project, *values),
+    )
+    memories, entries = _entries(rows)
+    return Delta(generation=generation, complete=True, entries=entries, memories=memories)
+
+
+def _entries(rows: Any) -> tuple[tuple[Memory, ...], tuple[Entry, ...]]:
+    memories, entries = [], []
+    for row in rows:
+        memory = memory_from(row)
+        no, terms, flags, words, speaker, vector = row[21:]
+        memories.append(memory)
+        entries.append(
+            Entry(
+                id=memory.id,
+                seq=no,
+                terms=terms,
+                flags=flags,
+                words=words,
+                speaker=speaker,
+                role=memory.role,
+                kind=memory.kind,
+                session=memory.run_id,
+                event_time=memory.event_at,
+                valid_from=memory.valid_from,
+                valid_to=memory.valid_to,
+                expires_at=expiry_instant(memory.expires_on),
+                vector=vector,
+            )
+        )
+    return tuple(memories), tuple(entries)
+
+
+def job(connection: sqlite3.Connection, project: Project, column: str, value: str) -> Job | None:
+    """One job by `id` or `idempotency_key`."""
+    where = {"id": "j.id = ?", "idempotency_key": "j.idempotency_key = ?"}[column]
+    row = connection.execute(
+        f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.project = ? AND {where}", (project, value)
+    ).fetchone()
+    return None if row is None else job_from(row)
+
+
+def jobs(
+    connection: sqlite3.Connection,
+    project: Project,
+    state_: JobState | None,
+    offset: int,
+    size: int,
+) -> list[Job]:
+    """Jobs, newest first."""
+    rows = connection.execute(
+        f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.project = ? AND (? IS NULL OR j.state = ?) "
+        "ORDER BY j.no DESC LIMIT ? OFFSET ?",
+        (project, state_, state_, size, offset),
+    )
+    return [job_from(row) for row in rows]
+
+
+def stats(connection: sqlite3.Connection, project: Project) -> Mapping[str, Json]:
+    """Counts for people."""
+    counts = {
+        "memories": "SELECT count(*) FROM memories WHERE project = ? AND listed = 1 "
+        "AND valid_to IS NULL",
+        "superseded": "SELECT count(*) FROM memories WHERE project = ? AND valid_to IS NOT NULL",
+        "turns": "SELECT count(*) FROM messages WHERE project = ?",
+        "vectors": "SELECT count(*) FROM embeddings e JOIN memories m ON m.no = e.memory_no "
+        "WHERE m.project = ?",
+        "history_events": "SELECT count(*) FROM history WHERE project = ?",
+    }
+    result: dict[str, Json] = {k: only(connection, q, (project,)) for k, q in counts.items()}
+    result["entities"] = _grouped(
+        connection,
+        "SELECT kind, count(*) FROM entities WHERE project = ? AND memories > 0 GROUP BY kind",
+        project,
+    )
+    result["jobs"] = _grouped(
+        connection, "SELECT state, count(*) FROM jobs WHERE project = ? GROUP BY state", project
+    )
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    result["bytes"] = pages * connection.execute("PRAGMA page_size").fetchone()[0]
+    return result
+
+
+def _grouped(connection: sqlite3.Connection, sql: str, project: Project) -> dict[str, int]:
+    return dict(connection.execute(sql, (project,)).fetchall())
+
+
+def _chunks(values: Sequence[Any]) -> list[Sequence[Any]]:
+    return [values[i : i + _PARAMETERS_MAX] for i in range(0, len(values), _PARAMETERS_MAX)]
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,144 @@
+"""The durable job queue in the record database."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from holdfast.backends.sqlite.rows import JOB_COLUMNS, job_from, payload_json, to_json
+from holdfast.errors import ConflictError, ReplayedError
+from holdfast.model import Job, Project
+from holdfast.ports import FinishJob
+
+_INSERT = """
+INSERT INTO jobs (id, project, kind, state, scope_key, payload, attempts, idempotency_key,
+                  fingerprint, result, error, error_code, run_after, created_at, completed_at)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (project, idempotency_key) DO NOTHING RETURNING no
+"""
+
+# Due: waiting and its time has come, or running under a lease that ran out.
+_DUE = (
+    "((j.state = 'PENDING' AND j.run_after <= :at) "
+    "OR (j.state = 'RUNNING' AND j.lease_until <= :at))"
+)
+
+# Jobs of one scope run in order, so a job waits while an earlier one is unfinished.
+_FIRST_OF_SCOPE = """
+NOT EXISTS (SELECT 1 FROM jobs e WHERE e.project = j.project AND e.scope_key = j.scope_key
+            AND e.no < j.no AND e.state IN ('PENDING', 'RUNNING'))
+"""
+
+_TAKE = """
+UPDATE jobs SET state = 'RUNNING', lease_owner = :owner, lease_until = :until,
+  attempts = attempts + 1, started_at = coalesce(started_at, :at)
+WHERE no = :no
+"""
+
+_UNFINISHED = "j.state IN ('PENDING', 'RUNNING')"
+
+
+def put(connection: sqlite3.Connection, job: Job) -> None:
+    """Store a job; ReplayedError if one has its idempotency key already."""
+    values = (
+        job.id,
+        job.project,
+        job.kind,
+        job.state,
+        job.scope_key,
+        payload_json(job.payload),
+        job.attempts,
+        job.idempotency_key,
+        job.fingerprint,
+        to_json(job.result),
+        job.error,
+        job.error_code,
+        job.run_after,
+        job.created_at,
+        job.completed_at,
+    )
+    if connection.execute(_INSERT, values).fetchone() is None:
+        earlier = connection.execute(
+            "SELECT id FROM jobs WHERE project = ? AND idempotency_key = ?",
+            (job.project, job.idempotency_key),
+        ).fetchone()
+        raise ReplayedError(earlier[0])
+
+
+def finish(connection: sqlite3.Connection, project: Project, op: FinishJob) -> None:
+    """End a leased job or put it back; ConflictError if the lease is somebody else's by now."""
+    done = op.state in ("SUCCEEDED", "FAILED")
+    changed = connection.execute(
+        "UPDATE jobs SET state = ?, result = coalesce(?, result), error = ?, error_code = ?, "
+        "run_after = ?, completed_at = ?, lease_owner = NULL, lease_until = NULL "
+        "WHERE project = ? AND id = ? AND state = 'RUNNING' AND lease_owner = ?",
+        (
+            op.state,
+            to_json(op.result),
+            op.error,
+            op.error_code,
+            op.run_after,
+            op.at if done else None,
+            project,
+            op.job_id,
+            op.owner,
+        ),
+    ).rowcount
+    if changed != 1:
+        raise ConflictError(
+            f"The lease of job {op.job_id} was lost to another worker.",
+            hint="Its work is that worker's now; nothing was changed.",
+        )
+
+
+def lease(connection: sqlite3.Connection, owner: str, at: float, lease_s: float) -> Job | None:
+    """Take the oldest due job whose scope has no earlier unfinished one."""
+    row = connection.execute(
+        f"SELECT j.no FROM jobs j WHERE {_UNFINISHED} AND {_DUE} AND {_FIRST_OF_SCOPE} "
+        "ORDER BY j.no LIMIT 1",
+        {"at": at},
+    ).fetchone()
+    return None if row is None else _take(connection, row[0], owner, at, lease_s)
+
+
+def lease_one(
+    connection: sqlite3.Connection,
+    project: Project,
+    job_id: str,
+    owner: str,
+    at: float,
+    lease_s: float,
+) -> Job | None:
+    """Take this job if nobody owns it and it is its turn, whether or not its time has come."""
+    row = connection.execute(
+        f"SELECT j.no FROM jobs j WHERE j.project = :project AND j.id = :id AND {_UNFINISHED} "
+        f"AND (j.state = 'PENDING' OR j.lease_until <= :at) AND {_FIRST_OF_SCOPE}",
+        {"project": project, "id": job_id, "at": at},
+    ).fetchone()
+    return None if row is None else _take(connection, row[0], owner, at, lease_s)
+
+
+def _take(connection: sqlite3.Connection, no: int, owner: str, at: float, lease_s: float) -> Job:
+    connection.execute(_TAKE, {"owner": owner, "until": at + lease_s, "at": at, "no": no})
+    row = connection.execute(f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.no = ?", (no,)).fetchone()
+    return job_from(row)
+
+
+def heartbeat(
+    connection: sqlite3.Connection, job_id: str, owner: str, at: float, lease_s: float
+) -> bool:
+    """Prolong a lease; False if it was lost."""
+    changed = connection.execute(
+        "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease_owner = ? AND state = 'RUNNING'",
+        (at + lease_s, job_id, owner),
+    ).rowcount
+    return changed == 1
+
+
+def rerun(connection: sqlite3.Connection, project: Project, job_id: str, at: float) -> bool:
+    """Make a failed job due again with a fresh count of tries."""
+    changed = connection.execute(
+        "UPDATE jobs SET state = 'PENDING', attempts = 0, run_after = ?, error = NULL, "
+        "error_code = NULL, completed_at = NULL WHERE project = ? AND id = ? AND state = 'FAILED'",
+        (at, project, job_id),
+    ).rowcount
+    return changed == 1

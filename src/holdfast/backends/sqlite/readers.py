@@ -1,0 +1,54 @@
+"""A bounded pool of read connections, each used by one thread at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from holdfast.backends.sqlite.connect import connect, translate
+from holdfast.errors import ClosedError
+from holdfast.limits import READ_CONNECTIONS_MAX
+
+T = TypeVar("T")
+
+
+class Readers:
+    """Runs functions on read connections in threads of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._threads = ThreadPoolExecutor(READ_CONNECTIONS_MAX, "holdfast-read")
+        self._closed = False
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on a read connection, in one snapshot of the database."""
+        if self._closed:
+            raise ClosedError("The record store is closed.")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._call, work)
+
+    def close(self) -> None:
+        """Finish what runs, then close every connection."""
+        self._closed = True
+        self._threads.shutdown(wait=True)
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+
+    def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with translate(self._path):
+            try:
+                connection = self._idle.get_nowait()
+            except queue.Empty:
+                connection = connect(self._path, read_only=True)
+            try:
+                connection.execute("BEGIN")
+                return work(connection)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+                self._idle.put(connection)

@@ -1,0 +1,94 @@
+"""Deleting memories together with everything that would still tell what they said."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from holdfast.backends.sqlite.changes import Changes
+from holdfast.backends.sqlite.filters import compile_sql
+from holdfast.clock import Ids
+from holdfast.model import Project
+from holdfast.ports import RemoveMemories
+
+_CREATE = """
+CREATE TEMP TABLE IF NOT EXISTS doomed (no INTEGER PRIMARY KEY, asked INTEGER NOT NULL)
+"""
+
+# The unlisted turns a fact was taken from say the same in other words.
+_ADD_TURNS = """
+INSERT OR IGNORE INTO temp.doomed
+SELECT m.no, 0 FROM temp.doomed d
+JOIN sources f ON f.memory_no = d.no
+JOIN sources t ON t.message_no = f.message_no
+JOIN memories m ON m.no = t.memory_no
+WHERE m.listed = 0 AND m.kind = 'turn'
+"""
+
+_DELETE_MESSAGES = """
+DELETE FROM messages WHERE no IN (
+  SELECT s.message_no FROM sources s JOIN temp.doomed d ON d.no = s.memory_no)
+"""
+
+_INSERT_HISTORY = """
+INSERT INTO history (id, project, memory_id, event, old_memory, new_memory, actor_id, role,
+                     created_at, updated_at)
+VALUES (?, ?, ?, 'DELETE', ?, NULL, ?, ?, ?, ?)
+"""
+
+_BLANK_HISTORY = """
+UPDATE history SET old_memory = NULL, new_memory = NULL
+WHERE project = ? AND memory_id IN (
+  SELECT m.id FROM memories m JOIN temp.doomed d ON d.no = m.no)
+"""
+
+
+def remove(
+    connection: sqlite3.Connection,
+    project: Project,
+    op: RemoveMemories,
+    changes: Changes,
+    ids: Ids,
+) -> list[str]:
+    """Carry out RemoveMemories in the caller's transaction; the ids asked for that are gone."""
+    execute = connection.execute
+    execute(_CREATE)
+    execute("DELETE FROM temp.doomed")
+    condition, parameters = compile_sql(op.filter)
+    limit = -1 if op.limit is None else op.limit
+    execute(
+        "INSERT INTO temp.doomed SELECT m.no, 1 FROM memories m "
+        f"WHERE m.project = ? AND ({condition}) LIMIT ?",
+        (project, *parameters, limit),
+    )
+    execute(_ADD_TURNS)
+    gone = _note(connection, project, op, changes, ids)
+    execute(_DELETE_MESSAGES)
+    if op.erase_history:
+        execute(_BLANK_HISTORY, (project,))
+    for table in ("embeddings", "sources"):
+        execute(f"DELETE FROM {table} WHERE memory_no IN (SELECT no FROM temp.doomed)")
+    execute("DELETE FROM memories WHERE no IN (SELECT no FROM temp.doomed)")
+    execute("DELETE FROM temp.doomed")
+    return gone
+
+
+def _note(
+    connection: sqlite3.Connection,
+    project: Project,
+    op: RemoveMemories,
+    changes: Changes,
+    ids: Ids,
+) -> list[str]:
+    """Record the deletions in the outbox and in history."""
+    rows = connection.execute(
+        "SELECT m.no, m.id, m.user_id, m.agent_id, m.app_id, m.run_id, m.text, m.actor_id, "
+        "m.role, m.created_at, d.asked FROM temp.doomed d JOIN memories m ON m.no = d.no"
+    ).fetchall()
+    events = []
+    for no, memory_id, *names, text, actor_id, role, created_at, _asked in rows:
+        changes.note((names[0], names[1], names[2], names[3]), no, memory_id, grows=-1)
+        old = None if op.erase_history else text
+        event = (ids.new(), project, memory_id, old, actor_id, role, created_at, op.at)
+        events.append(event)
+    connection.executemany(_INSERT_HISTORY, events)
+    return [row[1] for row in rows if row[-1]]

@@ -1,0 +1,178 @@
+"""Rows of the SQLite tables to and from the values of `model`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from holdfast.model import Entity, HistoryEvent, Job, Json, Memory, Project, Scope, Turn
+from holdfast.ports import PutMemory
+
+MEMORY_COLUMNS = (
+    "m.id, m.text, m.hash, m.kind, m.user_id, m.agent_id, m.app_id, m.run_id, m.actor_id, m.role, "
+    "m.metadata, m.categories, m.listed, m.event_at, m.valid_from, m.valid_to, m.superseded_by, "
+    "m.expires_on, m.created_at, m.updated_at, m.version"
+)
+
+INSERT_MEMORY = """
+INSERT INTO memories (
+  id, project, identity, kind, text, hash, user_id, agent_id, app_id, run_id, actor_id, role,
+  metadata, categories, listed, event_at, valid_from, valid_to, superseded_by, expires_on,
+  created_at, updated_at, version, terms, flags, words, speaker
+) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (project, identity) DO NOTHING RETURNING no
+"""
+
+INSERT_MESSAGE = """
+INSERT INTO messages (
+  id, project, user_id, agent_id, app_id, run_id, role, actor_id, text, event_at
+)
+VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (project, id) DO NOTHING
+"""
+
+JOB_COLUMNS = (
+    "j.id, j.project, j.kind, j.state, j.scope_key, j.payload, j.attempts, j.idempotency_key, "
+    "j.fingerprint, j.result, j.error, j.error_code, j.run_after, j.created_at, j.started_at, "
+    "j.completed_at"
+)
+
+_json_encode = msgspec.json.Encoder().encode
+_json_decode = msgspec.json.Decoder().decode
+_categories_decode = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def to_json(value: Json) -> str | None:
+    """JSON text for a column; None stays NULL."""
+    return None if value is None else _json_encode(value).decode()
+
+
+def from_json(text: str | None) -> Json:
+    """The value of a JSON column."""
+    return None if text is None else _json_decode(text)
+
+
+def memory_from(row: tuple[Any, ...]) -> Memory:
+    """A memory from a row of MEMORY_COLUMNS (further columns are passed over)."""
+    return Memory(
+        id=row[0],
+        text=row[1],
+        hash=row[2],
+        kind=row[3],
+        user_id=row[4],
+        agent_id=row[5],
+        app_id=row[6],
+        run_id=row[7],
+        actor_id=row[8],
+        role=row[9],
+        metadata=None if row[10] is None else _json_decode(row[10]),
+        categories=() if row[11] is None else _categories_decode(row[11]),
+        listed=bool(row[12]),
+        event_at=row[13],
+        valid_from=row[14],
+        valid_to=row[15],
+        superseded_by=row[16],
+        expires_on=row[17],
+        created_at=row[18],
+        updated_at=row[19],
+        version=row[20],
+    )
+
+
+def memory_values(project: Project, op: PutMemory) -> tuple[Any, ...]:
+    """The parameters of INSERT_MEMORY."""
+    memory, terms = op.memory, op.terms
+    return (
+        memory.id,
+        project,
+        op.identity,
+        memory.kind,
+        memory.text,
+        memory.hash,
+        memory.user_id,
+        memory.agent_id,
+        memory.app_id,
+        memory.run_id,
+        memory.actor_id,
+        memory.role,
+        to_json(memory.metadata),
+        to_json(memory.categories or None),
+        int(memory.listed),
+        memory.event_at,
+        memory.valid_from,
+        memory.valid_to,
+        memory.superseded_by,
+        memory.expires_on,
+        memory.created_at,
+        memory.updated_at,
+        memory.version,
+        terms.terms,
+        terms.flags,
+        terms.words,
+        terms.speaker,
+    )
+
+
+def message_values(project: Project, scope: Scope, turn: Turn) -> tuple[Any, ...]:
+    """The parameters of INSERT_MESSAGE."""
+    ids = (scope.user_id, scope.agent_id, scope.app_id, scope.run_id)
+    return (turn.id, project, *ids, turn.role, turn.actor_id, turn.text, turn.event_at)
+
+
+def job_from(row: tuple[Any, ...]) -> Job:
+    """A job from a row of JOB_COLUMNS."""
+    return Job(
+        id=row[0],
+        project=Project(row[1]),
+        kind=row[2],
+        state=row[3],
+        scope_key=row[4],
+        payload=_json_decode(row[5]),
+        attempts=row[6],
+        idempotency_key=row[7],
+        fingerprint=row[8],
+        result=from_json(row[9]),
+        error=row[10],
+        error_code=row[11],
+        run_after=row[12],
+        created_at=row[13],
+        started_at=row[14],
+        completed_at=row[15],
+    )
+
+
+def history_from(row: tuple[Any, ...]) -> HistoryEvent:
+    """A history event from id, memory_id, event, texts, times, actor, role."""
+    return HistoryEvent(
+        id=row[0],
+        memory_id=row[1],
+        event=row[2],
+        old_memory=row[3],
+        new_memory=row[4],
+        created_at=row[5],
+        updated_at=row[6],
+        is_deleted=row[2] == "DELETE",
+        actor_id=row[7],
+        role=row[8],
+    )
+
+
+def entity_condition(entity: Entity) -> tuple[str, tuple[str, ...]]:
+    """SQL that is true for the entity's memories; answered by the index memories_by_<kind>."""
+    column = {"user": "m.user_id", "agent": "m.agent_id", "app": "m.app_id", "run": "m.run_id"}
+    if entity.id == "*":
+        return f"{column[entity.kind]} IS NOT NULL", ()
+    return f"{column[entity.kind]} = ?", (entity.id,)
+
+
+def only(connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...]) -> Any:
+    """The first column of the first row, or None."""
+    row = connection.execute(sql, parameters).fetchone()
+    return None if row is None else row[0]
+
+
+def payload_json(payload: Mapping[str, Json]) -> str:
+    """A job's payload as JSON text."""
+    return _json_encode(payload).decode()

@@ -1,0 +1,136 @@
+"""One thread owns the write connection and commits waiting transactions together.
+
+A commit costs an fsync whether it carries one transaction or a hundred, so everything that waits
+when the thread becomes free shares one (group commit). If any of them fails, the group is rolled
+back and each is run again on its own, so that one caller's error is never another's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from holdfast.backends.sqlite.connect import translate
+from holdfast.errors import ClosedError, StoreUnavailableError
+from holdfast.limits import WRITE_BATCH_MAX, WRITE_QUEUE_MAX
+
+Work = Callable[[sqlite3.Connection], Any]
+"""Runs inside a transaction; may be run twice, so it must have no effect outside of it."""
+
+
+class _Request:
+    """A transaction and the future its caller awaits."""
+
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(self, work: Work, loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Writer:
+    """Carries out write transactions, in order of arrival."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="holdfast-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Work) -> Any:
+        """Run `work` in a transaction; returns when it is durable, raises what it raised."""
+        if self._closed:
+            raise ClosedError("The record store is closed.")
+        if self._queue.qsize() >= WRITE_QUEUE_MAX:
+            raise StoreUnavailableError(
+                f"{WRITE_QUEUE_MAX} writes are waiting.", hint="Slow down, then retry."
+            )
+        request = _Request(work, asyncio.get_running_loop())
+        self._queue.put(request)
+        # a cancelled caller does not undo the write: it was accepted and will be committed
+        return await request.future
+
+    def close(self) -> None:
+        """Finish what waits, then end the thread and close the connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                break
+            group, ending = self._gather(first)
+            self._commit(group)
+            _resolve(group)
+            if ending:
+                break
+        self._connection.close()
+
+    def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
+        group = [first]
+        while len(group) < WRITE_BATCH_MAX:
+            try:
+                request = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+            if request is None:
+                return group, True
+            group.append(request)
+        return group, False
+
+    def _commit(self, group: list[_Request]) -> None:
+        try:
+            with translate(self._path):
+                self._transaction(group)
+        except BaseException as error:  # noqa: BLE001  (it is raised in the caller)
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for request in group:
+                self._commit([request])
+
+    def _transaction(self, group: list[_Request]) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for request in group:
+                request.result = request.work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _resolve(group: list[_Request]) -> None:
+    """Wake the callers, one hop for each of their event loops."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
+    for request in group:
+        by_loop.setdefault(request.loop, []).append(request)
+    for loop, requests in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, requests)
+
+
+def _settle(requests: list[_Request]) -> None:
+    for request in requests:
+        if request.future.done():  # the caller was cancelled
+            continue
+        if request.error is not None:
+            request.future.set_exception(request.error)
+        else:
+            request.future.set_result(request.result)

@@ -1,0 +1,489 @@
+"""The public library: `AsyncMemory`, with the methods and answers of Mem0's `AsyncMemory` and more.
+
+`holdfast.Memory` is the same, blocking; it is generated from this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from holdfast import limits
+from holdfast.assemble import Assembly, assemble
+from holdfast.config import Config, Resolved, load_config
+from holdfast.core import intake, shapes
+from holdfast.engine import add as adding
+from holdfast.engine import delete as deleting
+from holdfast.engine import read as reading
+from holdfast.engine import search as searching
+from holdfast.engine import update as updating
+from holdfast.engine.parts import Parts
+from holdfast.errors import ClosedError, NotFoundError, UnsupportedError, ValidationError
+from holdfast.filters import Filter, conjunction, parse_filter, scope_filter
+from holdfast.model import Job, JobState, Json
+
+UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()
+"""Stands for "not given" where None has a meaning of its own."""
+
+Answer = dict[str, Json]
+When = Any
+"""A time: ISO 8601 text, datetime, date, or Unix seconds."""
+
+
+class AsyncMemory:
+    """Long-term memory for agents.
+
+    Opens on first use, or with `async with`. Without a configuration it works offline and keeps
+    everything in the user's data directory (`HOLDFAST_HOME` moves it).
+    """
+
+    def __init__(
+        self,
+        config: Config | Mapping[str, Json] | str | Path | None = None,
+        *,
+        project: str | None = None,
+    ) -> None:
+        """`config`: a Holdfast or Mem0 configuration, or the path of a YAML or TOML file.
+
+        Raises ConfigError.
+        """
+        overrides = None if project is None else {"project": project}
+        self._resolved: Resolved = load_config(config, overrides=overrides)
+        self._assembly: Assembly | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+
+    @classmethod
+    def from_config(cls, config_dict: Mapping[str, Json] | str | Path) -> Self:
+        """Mem0's constructor: the same as calling the class with the configuration."""
+        return cls(config_dict)
+
+    async def open(self) -> None:
+        """Open the store, load the embedder, start the workers. Idempotent.
+
+        Raises StoreError and its kinds, SpaceMismatchError, ModelError, MissingExtraError.
+        """
+        async with self._opening:
+            if self._closed:
+                raise ClosedError("This memory is closed.", hint="Make a new one.")
+            if self._assembly is None:
+                self._assembly = await assemble(self._resolved.config)
+
+    def close(self) -> None:
+        """Stop the workers and release everything. Blocks for the writes under way. Idempotent."""
+        self._closed = True
+        if self._assembly is not None:
+            self._assembly.close_now()
+
+    async def aclose(self) -> None:
+        """`close`, letting requests to models end in good order."""
+        self._closed = True
+        if self._assembly is not None:
+            await self._assembly.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def add(
+        self,
+        messages: str | Mapping[str, Json] | list[Any],
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        timestamp: When = None,
+        expiration_date: When = None,
+        infer: bool = True,
+        memory_type: str | None = None,
+        prompt: str | None = None,
+        categories: list[str] | None = None,
+        idempotency_key: str | None = None,
+        wait: bool = True,
+    ) -> Answer:
+        """Remember a text, a message or a conversation of up to 1,000 messages.
+
+        The turns are durable and searchable before any model is asked. With a language model
+        configured and `infer`, facts are extracted from them; otherwise each message is one memory.
+
+        Args:
+            messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
+            timestamp: when it was said (default now); a message's own timestamp goes first.
+            expiration_date: last day (UTC) on which the memories are found.
+            memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
+            prompt: instructions for the extraction of this call.
+            idempotency_key: a repeated call with the same key and content returns the first answer.
+            wait: False returns at once with an `event_id`; see `event` and `wait`.
+
+        Returns:
+            `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
+            with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (the model
+            is away; it will be tried again) or FAILED (given up, with `error`; the turns stay).
+
+        Raises:
+            ValidationError, TooLargeError, ConflictError, StoreError.
+        """
+        parts = await self._ready()
+        request = adding.AddRequest(
+            scope=intake.clean_scope(user_id, agent_id, app_id, run_id),
+            said=intake.clean_messages(messages),
+            at=intake.moment(timestamp, "timestamp"),
+            metadata=_metadata(metadata),
+            categories=intake.clean_categories(categories),
+            expires_on=intake.last_day(expiration_date, "expiration_date"),
+            infer=_flag(infer, "infer"),
+            procedural=_procedural(parts, memory_type, agent_id),
+            instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
+            idempotency_key=None
+            if idempotency_key is None
+            else intake.clean_id(idempotency_key, "idempotency_key"),
+            wait=_flag(wait, "wait"),
+        )
+        job = await adding.add(parts, request)
+        if job.kind == "extract" or job.state != "SUCCEEDED" or idempotency_key is not None:
+            return await self._job_answer(parts, job)
+        return _added(job, request)
+
+    async def get(self, memory_id: str) -> Answer | None:
+        """One memory by id, superseded and expired ones too; None if there is none."""
+        parts = await self._ready()
+        memory = await reading.get(parts, intake.clean_memory_id(memory_id))
+        return None if memory is None else {**shapes.memory_shape(memory), "score": None}
+
+    async def get_all(
+        self,
+        *,
+        filters: Mapping[str, Json] | None = None,
+        top_k: int = 20,
+        show_expired: bool = False,
+        cursor: str | None = None,
+        as_of: When = None,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        limit: int | None = None,
+    ) -> Answer:
+        """List memories, newest first.
+
+        Args:
+            filters: Mem0's filter grammar; at least one entity must be named positively.
+            top_k: size of the page, 1 to 1,000.
+            cursor: from the previous page's answer.
+            as_of: what was true then, instead of what is true now.
+            user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
+
+        Returns:
+            `{"results": [...], "total": exact count of all that match, "cursor": str | None}`
+        """
+        parts = await self._ready()
+        old = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
+        request = reading.ListRequest(
+            filter=_filter(filters, old, limit),
+            size=intake.clean_count(_or(limit, top_k), "top_k", limits.PAGE_SIZE_MAX),
+            cursor=cursor,
+            show_expired=_flag(show_expired, "show_expired"),
+            as_of=intake.moment(as_of, "as_of"),
+        )
+        page = await reading.get_all(parts, request)
+        return {
+            "results": [shapes.memory_shape(memory) for memory in page.memories],
+            "total": page.total,
+            "cursor": page.cursor,
+        }
+
+    async def count(self, filters: Mapping[str, Json]) -> int:
+        """How many memories match, exactly."""
+        parts = await self._ready()
+        request = reading.ListRequest(filter=_filter(filters, {}, None), size=1)
+        return (await reading.get_all(parts, request)).total
+
+    async def search(
+        self,
+        query: str,
+        *,
+        top_k: int = 20,
+        filters: Mapping[str, Json] | None = None,
+        threshold: float | None = UNSET,
+        rerank: bool = False,
+        explain: bool = False,
+        reference_date: When = None,
+        show_expired: bool = False,
+        as_of: When = None,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        limit: int | None = None,
+    ) -> Answer:
+        """The memories that answer a question, best first.
+
+        Args:
+            query: the question, in any language.
+            top_k: how many at most, 1 to 1,000.
+            filters: Mem0's filter grammar; at least one entity must be named positively.
+            threshold: the lowest score returned, 0 to 1; default from the configuration (0.1).
+            rerank: needs a configured reranker; without one the answer says so in `degraded`.
+            explain: add `score_details`, the share of each signal in the score.
+            reference_date: the day "last week" in the query is told from; default now.
+            as_of: search what was true then, instead of what is true now.
+            user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
+
+        Returns:
+            `{"results": [{"id", "memory", "score" (0..1), ...}]}`, and `degraded` with the parts
+            that were missing, if any were.
+        """
+        parts = await self._ready()
+        least = parts.threshold if threshold is UNSET else intake.clean_threshold(threshold)
+        old = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
+        request = searching.SearchRequest(
+            query=intake.clean_text(query, "query", limits.QUERY_CHARS_MAX),
+            filter=_filter(filters, old, limit),
+            top_k=intake.clean_count(_or(limit, top_k), "top_k", limits.TOP_K_MAX),
+            threshold=least,
+            reference=intake.moment(reference_date, "reference_date"),
+            as_of=intake.moment(as_of, "as_of"),
+            show_expired=_flag(show_expired, "show_expired"),
+        )
+        found = await searching.search(parts, request)
+        results = [shapes.hit_shape(hit, explain=explain, threshold=least) for hit in found.hits]
+        answer: Answer = {"results": results}
+        degraded = [*found.degraded, *(["reranker"] if _flag(rerank, "rerank") else [])]
+        if degraded:
+            answer["degraded"] = degraded
+        return answer
+
+    async def update(
+        self,
+        memory_id: str,
+        text: str | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        expiration_date: When = UNSET,
+        data: str | None = None,
+        timestamp: When = None,
+    ) -> Answer:
+        """Change a memory's text, add to its metadata, set (or with None clear) its expiration.
+
+        `data` is the older name of `text`. Identity and creation time stay; the old text goes to
+        the history.
+
+        Raises:
+            NotFoundError, ValidationError, ConflictError (another memory already says it).
+        """
+        parts = await self._ready()
+        new_text = data if text is None else text
+        request = updating.UpdateRequest(
+            memory_id=intake.clean_memory_id(memory_id),
+            text=None if new_text is None else intake.clean_text(new_text, "text"),
+            metadata=_metadata(metadata),
+            expires_on=None
+            if expiration_date is UNSET
+            else intake.last_day(expiration_date, "expiration_date"),
+            set_expires=expiration_date is not UNSET,
+            event_at=intake.moment(timestamp, "timestamp"),
+        )
+        if request == updating.UpdateRequest(memory_id=request.memory_id):
+            raise ValidationError(
+                "Nothing to update.", hint="Give text, metadata, expiration_date or timestamp."
+            )
+        await updating.update(parts, request)
+        return {"message": "Memory updated successfully!"}
+
+    async def delete(self, memory_id: str) -> Answer:
+        """Delete one memory and the raw turns it was taken from. Raises NotFoundError."""
+        parts = await self._ready()
+        await deleting.delete(parts, intake.clean_memory_id(memory_id))
+        return {"message": "Memory deleted successfully!"}
+
+    async def delete_all(
+        self,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        app_id: str | None = None,
+    ) -> Answer:
+        """Delete every memory of all the entities named together, turns and history texts too.
+
+        Raises ValidationError if none is named: it never means "everything" (see `reset`).
+        """
+        parts = await self._ready()
+        scope = intake.clean_scope(user_id, agent_id, app_id, run_id)
+        count = await deleting.delete_all(parts, scope_filter(scope))
+        return {"message": "Memories deleted successfully!", "count": count}
+
+    async def history(self, memory_id: str) -> list[Answer]:
+        """Every change of a memory, oldest first; of deleted ones too."""
+        parts = await self._ready()
+        events = await reading.history(parts, intake.clean_memory_id(memory_id))
+        return [shapes.history_shape(event) for event in events]
+
+    async def reset(self) -> None:
+        """Delete everything this project has."""
+        await deleting.reset(await self._ready())
+
+    async def chat(self, query: str) -> Answer:
+        """Not offered, as in Mem0: Holdfast remembers, it does not talk."""
+        raise UnsupportedError("chat is not offered.", hint="Search, then ask your own model.")
+
+    async def entities(self, *, page: int = 1, page_size: int = 100) -> Answer:
+        """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total"}`."""
+        parts = await self._ready()
+        offset, size = _page(page, page_size)
+        found, total = await reading.entities(parts, offset, size)
+        return {"results": [shapes.entity_shape(entity) for entity in found], "total": total}
+
+    async def event(self, event_id: str) -> Answer:
+        """The job behind an add: status, results, error. Raises NotFoundError."""
+        parts = await self._ready()
+        job = await self._job(parts, event_id)
+        return shapes.event_shape(job, await self._texts(parts, job))
+
+    async def events(
+        self, *, status: JobState | None = None, page: int = 1, page_size: int = 100
+    ) -> Answer:
+        """Jobs, newest first, of one status or all."""
+        parts = await self._ready()
+        if status not in (None, "PENDING", "RUNNING", "SUCCEEDED", "FAILED"):
+            raise ValidationError(
+                "status is unknown.", hint="Use PENDING, RUNNING, SUCCEEDED or FAILED."
+            )
+        offset, size = _page(page, page_size)
+        jobs = await parts.jobs.jobs(parts.project, status, offset, size)
+        return {"results": [shapes.event_shape(job, await self._texts(parts, job)) for job in jobs]}
+
+    async def wait(self, event_id: str, timeout_s: float | None = None) -> Answer:
+        """Wait until the job behind an add is finished, parked for a later try, or time is up."""
+        parts = await self._ready()
+        job = await self._job(parts, event_id)
+        if job.state not in ("SUCCEEDED", "FAILED"):
+            limit = parts.model_timeout_s * 2 if timeout_s is None else timeout_s
+            job = await adding.wait_for(parts, job.id, limit)
+        return shapes.event_shape(job, await self._texts(parts, job))
+
+    async def rerun(self, event_id: str) -> Answer:
+        """Try a failed job again."""
+        parts = await self._ready()
+        job = await self._job(parts, event_id)
+        if not await parts.jobs.rerun(parts.project, job.id, parts.clock.now()):
+            raise ValidationError(f"Event {job.id} has not failed.", hint="Only failed ones rerun.")
+        parts.wake.set()
+        return shapes.event_shape(await self._job(parts, event_id), {})
+
+    async def stats(self) -> Answer:
+        """Counts and sizes of this project's store."""
+        parts = await self._ready()
+        return {**await parts.records.stats(parts.project), "project": parts.project}
+
+    def settings(self) -> Answer:
+        """The settings in force, secrets hidden, and where each comes from."""
+        return self._resolved.settings()
+
+    async def _ready(self) -> Parts:
+        if self._assembly is None or self._closed:
+            await self.open()
+        assert self._assembly is not None
+        return self._assembly.parts
+
+    async def _job(self, parts: Parts, event_id: str) -> Job:
+        job = await parts.jobs.job(parts.project, intake.clean_id(event_id, "event_id"))
+        if job is None:
+            raise NotFoundError(f"Event {event_id} not found.")
+        return job
+
+    async def _texts(self, parts: Parts, job: Job) -> dict[str, str]:
+        ids = [item["id"] for item in shapes.job_items(job) if item.get("id")]
+        memories = await parts.records.fetch(parts.project, ids)
+        return {memory.id: memory.text for memory in memories}
+
+    async def _job_answer(self, parts: Parts, job: Job) -> Answer:
+        """An add's answer that tells the state of the job behind it."""
+        event = shapes.event_shape(job, await self._texts(parts, job))
+        told = {"results": event["results"], "status": job.state, "event_id": job.id}
+        for name in ("error", "error_code", "rejected"):
+            if event[name]:
+                told[name] = event[name]
+        return told
+
+
+def _added(job: Job, request: adding.AddRequest) -> Answer:
+    """The answer to an add that kept each message as it is."""
+    results = []
+    for item, one in zip(shapes.job_items(job), request.said, strict=True):
+        result = {"id": item["id"], "memory": one.text, "event": item["event"], "role": one.role}
+        if one.actor_id is not None:
+            result["actor_id"] = one.actor_id
+        results.append(result)
+    return {"results": results}
+
+
+def _filter(
+    filters: Mapping[str, Json] | None, old: Mapping[str, str | None], limit: int | None
+) -> Filter:
+    """The filter of a call, in either generation's form."""
+    named = {name: value for name, value in old.items() if value is not None}
+    if not named:
+        return parse_filter(filters, require_entity=True)
+    warnings.warn(
+        "Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}.",
+        DeprecationWarning,
+        stacklevel=4,
+    )
+    scope = scope_filter(intake.clean_scope(**named))
+    if not filters:
+        return scope
+    return conjunction(scope, parse_filter(filters, require_entity=False))
+
+
+def _or(first: int | None, second: int) -> int:
+    return second if first is None else first
+
+
+def _page(page: int, page_size: int) -> tuple[int, int]:
+    """Offset and size of a numbered page."""
+    size = intake.clean_count(page_size, "page_size", limits.PAGE_SIZE_MAX)
+    return (intake.clean_count(page, "page", 2**31) - 1) * size, size
+
+
+def _flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValidationError(f"{name} must be true or false.")
+    return value
+
+
+def _metadata(value: object) -> dict[str, Json] | None:
+    metadata, dropped = intake.clean_metadata(value)
+    if dropped:
+        warnings.warn(
+            "Identity keys in metadata were dropped: identity is set by arguments only.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return metadata
+
+
+def _procedural(parts: Parts, memory_type: str | None, agent_id: str | None) -> bool:
+    if memory_type is None:
+        return False
+    if memory_type != "procedural_memory":
+        raise ValidationError(
+            "memory_type is unknown.", hint="Leave it out, or use 'procedural_memory'."
+        )
+    if agent_id is None:
+        raise ValidationError("procedural_memory needs agent_id.")
+    if parts.llm is None:
+        raise UnsupportedError("procedural_memory needs a language model.", hint="Configure `llm`.")
+    return True

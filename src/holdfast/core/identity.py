@@ -1,0 +1,49 @@
+"""Content hashes, and the identities that make duplicates impossible."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+
+from holdfast.model import Kind, Scope
+
+HASH_BYTES = 16
+
+
+def content_hash(text: str, key: bytes) -> str:
+    """Keyed hash of a text, hex: equal texts of one deployment are equal, and tell nothing else."""
+    return hashlib.blake2b(text.encode(), digest_size=HASH_BYTES, key=key).hexdigest()
+
+
+def scope_key(scope: Scope) -> str:
+    """A scope as text, equal for equal scopes only."""
+    return json.dumps([scope.user_id, scope.agent_id, scope.app_id, scope.run_id])
+
+
+def fact_identity(kind: Kind, scope: Scope, text: str, key: bytes) -> bytes:
+    """Facts and summaries are one in their scope if they differ in case, width and spaces only."""
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return _digest(key, kind, scope_key(scope), folded)
+
+
+def turn_identity(scope: Scope, role: str, text: str, said: tuple[float, int], key: bytes) -> bytes:
+    """Turns are one if said in the same scope at the same moment, the n-th time in that add.
+
+    `said` is the event time and n, so that "ok" said twice stays twice, and a retry does not add.
+    """
+    return _digest(key, "turn", scope_key(scope), role, text, repr(said[0]), str(said[1]))
+
+
+def fingerprint(parts: object, key: bytes) -> str:
+    """Tells whether two calls with one idempotency key are the same call; `parts` must be JSON."""
+    return content_hash(json.dumps(parts, sort_keys=True, default=str), key)
+
+
+def _digest(key: bytes, *parts: str) -> bytes:
+    digest = hashlib.blake2b(digest_size=HASH_BYTES, key=key)
+    for part in parts:
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.digest()

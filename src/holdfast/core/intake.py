@@ -1,0 +1,306 @@
+"""Input of every verb: validated, normalised and bounded before anything happens.
+
+Nothing here changes anything; every fault is a ValidationError (or TooLargeError) that names the
+argument and never repeats the text it was given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from holdfast import limits
+from holdfast.errors import TooLargeError, ValidationError
+from holdfast.model import Json, Scope, Struct
+
+SKIPPED_ROLES = frozenset({"system", "developer"})
+"""Instructions to the model, not conversation: they are no memories."""
+
+ROLES = frozenset({"user", "assistant", "tool", "function"})
+
+RESERVED_METADATA = ("user_id", "agent_id", "app_id", "run_id", "actor_id", "role")
+"""Identity is set by arguments only; these keys of metadata are dropped."""
+
+_YEARS = (-62_135_596_800.0, 253_402_300_799.0)  # years 1 to 9999, what datetime can show
+
+
+class Said(Struct, kw_only=True):
+    """One message of an add."""
+
+    role: str
+    text: str
+    actor_id: str | None = None
+    at: float | None = None
+    """Its own timestamp, epoch seconds, if it had one."""
+
+
+def clean_text(value: object, name: str, chars_max: int = limits.TEXT_CHARS_MAX) -> str:
+    """Text with content that every store can hold; white space around it is kept."""
+    if not isinstance(value, str):
+        raise ValidationError(f"{name} must be text, not {type(value).__name__}.")
+    if not value.strip():
+        raise ValidationError(f"{name} is empty.", hint="Give it some text.")
+    if len(value) > chars_max:
+        raise TooLargeError(
+            f"{name} has {len(value):,} characters; the limit is {chars_max:,}.",
+            hint="Split it into several.",
+        )
+    _storable(value, name)
+    return value
+
+
+def clean_id(value: object, name: str) -> str:
+    """An identifier: coerced to text, trimmed, not empty, bounded."""
+    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
+        raise ValidationError(f"{name} must be text, not {type(value).__name__}.")
+    text = str(value).strip()
+    if not text:
+        raise ValidationError(f"{name} is empty.", hint="Leave it out or name somebody.")
+    if len(text) > limits.ID_CHARS_MAX:
+        raise TooLargeError(
+            f"{name} has {len(text):,} characters; the limit is {limits.ID_CHARS_MAX}.",
+            hint="Use a shorter identifier, for example a hash of this one.",
+        )
+    _storable(text, name)
+    if text == "*":
+        raise ValidationError(f"{name} must not be '*': that means everybody in filters.")
+    return text
+
+
+def _storable(text: str, name: str) -> None:
+    if "\x00" in text:
+        raise ValidationError(f"{name} contains a NUL character.", hint="Remove it.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValidationError(
+            f"{name} contains half a surrogate pair at character {error.start}.",
+            hint="Clean it with text.encode('utf-8', 'replace').decode().",
+        ) from None
+
+
+def clean_scope(
+    user_id: object = None, agent_id: object = None, app_id: object = None, run_id: object = None
+) -> Scope:
+    """The identities of a call; at least one must be named."""
+    given = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
+    names = {name: clean_id(value, name) for name, value in given.items() if value is not None}
+    if not names:
+        raise ValidationError(
+            "At least one of 'user_id', 'agent_id', 'app_id' or 'run_id' must be provided.",
+            hint="Say whose memory this is, e.g. user_id='alice'.",
+        )
+    return Scope(**names)
+
+
+def clean_messages(messages: object) -> tuple[Said, ...]:
+    """The conversation of an add; a text is one user message. System messages are left out."""
+    items = _as_list(messages)
+    if len(items) > limits.MESSAGES_PER_ADD_MAX:
+        raise TooLargeError(
+            f"messages has {len(items):,} entries; the limit is {limits.MESSAGES_PER_ADD_MAX:,}.",
+            hint="Send them in several calls.",
+        )
+    said = [one for i, item in enumerate(items) if (one := _message(item, f"messages[{i}]"))]
+    if not said:
+        raise ValidationError("messages holds nothing that was said.", hint="Add a user message.")
+    if (total := sum(len(one.text) for one in said)) > limits.ADD_CHARS_MAX:
+        raise TooLargeError(
+            f"messages has {total:,} characters; the limit is {limits.ADD_CHARS_MAX:,}.",
+            hint="Send them in several calls.",
+        )
+    return tuple(said)
+
+
+def _as_list(messages: object) -> Sequence[Any]:
+    if isinstance(messages, str | Mapping):
+        return [messages]
+    if isinstance(messages, Sequence) and not isinstance(messages, bytes | bytearray):
+        return messages
+    raise ValidationError(
+        f"messages must be text, a message or a list of messages, not {type(messages).__name__}.",
+        hint="A message is {'role': 'user', 'content': '...'}.",
+    )
+
+
+def _message(item: object, name: str) -> Said | None:
+    if isinstance(item, str):
+        item = {"role": "user", "content": item}
+    if not isinstance(item, Mapping):
+        raise ValidationError(
+            f"{name} must be a message like {{'role': 'user', 'content': '...'}}, "
+            f"not {type(item).__name__}."
+        )
+    role = item.get("role", "user")
+    if role in SKIPPED_ROLES:
+        return None
+    if not isinstance(role, str) or role not in ROLES:
+        raise ValidationError(
+            f"{name}.role is not a known role.", hint=f"Use one of {', '.join(sorted(ROLES))}."
+        )
+    content = item.get("content")
+    if content is None and item.get("tool_calls"):
+        return None  # the model called a tool and said nothing
+    actor = item.get("name")
+    return Said(
+        role=role,
+        text=clean_text(_joined(content, name), f"{name}.content"),
+        actor_id=None if actor is None else clean_id(actor, f"{name}.name"),
+        at=moment(item.get("timestamp"), f"{name}.timestamp"),
+    )
+
+
+def _joined(content: object, name: str) -> object:
+    """The text of a content given in parts; other content is returned as it is."""
+    if isinstance(content, Mapping):
+        content = [content]
+    if not isinstance(content, list | tuple):
+        return content
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind in ("text", "input_text", "output_text"):
+            texts.append(clean_text(part.get("text"), f"{name}.content"))
+        else:
+            raise ValidationError(
+                f"{name}.content has a part that is not text.",
+                hint="No vision model is configured: describe images in words.",
+            )
+    return "\n".join(texts)
+
+
+def moment(value: object, name: str) -> float | None:
+    """A time as epoch seconds: ISO 8601 text (UTC unless it says otherwise), datetime or number."""
+    if value is None:
+        return None
+    seconds = math.nan
+    if isinstance(value, datetime):
+        seconds = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    elif isinstance(value, date):
+        seconds = datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
+    elif isinstance(value, str):
+        seconds = _from_iso(value.strip())
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    if not _YEARS[0] <= seconds <= _YEARS[1]:
+        raise ValidationError(
+            f"{name} is not a time.",
+            hint="Use ISO 8601 such as 2026-03-01T09:30:00Z, a datetime, or Unix seconds.",
+        )
+    return seconds
+
+
+def _from_iso(text: str) -> float:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return math.nan
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
+def last_day(value: object, name: str) -> str | None:
+    """An expiration date as YYYY-MM-DD, UTC."""
+    if value is None:
+        return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, int | float):
+        raise ValidationError(f"{name} is not a date.", hint="Use YYYY-MM-DD.")
+    try:
+        seconds = moment(value, name)
+    except ValidationError:
+        raise ValidationError(f"{name} is not a date.", hint="Use YYYY-MM-DD.") from None
+    return datetime.fromtimestamp(seconds or 0.0, UTC).date().isoformat()
+
+
+def clean_metadata(value: object, name: str = "metadata") -> tuple[dict[str, Json] | None, bool]:
+    """Metadata as JSON values, and whether identity keys had to be dropped from it."""
+    if value is None:
+        return None, False
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValidationError(f"{name} must be a mapping with text keys.")
+    kept = {key: item for key, item in value.items() if key not in RESERVED_METADATA}
+    plain = _plain(kept, name, 0)
+    size = len(msgspec.json.encode(plain))
+    if size > limits.METADATA_BYTES_MAX:
+        raise TooLargeError(
+            f"{name} has {size:,} bytes as JSON; the limit is {limits.METADATA_BYTES_MAX:,}.",
+            hint="Keep large values elsewhere and store a reference.",
+        )
+    return plain, len(kept) < len(value)
+
+
+def _plain(value: Any, name: str, depth: int) -> Any:
+    """A JSON value, or ValidationError naming the place."""
+    if depth > limits.METADATA_DEPTH_MAX:
+        raise TooLargeError(f"{name} is nested deeper than {limits.METADATA_DEPTH_MAX}.")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        _storable(value, name)
+        return value
+    if isinstance(value, int | float):
+        return _number(value, name)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ValidationError(f"{name} has a key that is not text.")
+        for key in value:
+            _storable(key, f"a key of {name}")
+        return {
+            key: _plain(item, f"{name}[{key[:40]!r}]", depth + 1) for key, item in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item, f"{name}[]", depth + 1) for item in value]
+    raise ValidationError(f"{name} holds a {type(value).__name__}, which is not JSON.")
+
+
+def _number(value: float, name: str) -> float:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValidationError(f"{name} is not a finite number.")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValidationError(f"{name} is an integer beyond 64 bits.", hint="Store it as text.")
+    return value
+
+
+def clean_categories(value: object) -> tuple[str, ...]:
+    """Category names, in order, without repetition."""
+    if value is None:
+        return ()
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValidationError("categories must be a list of names.")
+    names = dict.fromkeys(clean_id(item, "categories[]") for item in value)
+    if len(names) > limits.CATEGORIES_MAX:
+        raise TooLargeError(f"categories has more than {limits.CATEGORIES_MAX} names.")
+    return tuple(names)
+
+
+def clean_memory_id(value: object) -> str:
+    """A memory id as it can occur in a store; whether it exists is another question."""
+    if not isinstance(value, str):
+        raise ValidationError(f"memory_id must be text, not {type(value).__name__}.")
+    return clean_id(value, "memory_id")
+
+
+def clean_count(value: object, name: str, most: int, least: int = 1) -> int:
+    """A whole number within limits."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValidationError(f"{name} must be a whole number.")
+    if not least <= value <= most:
+        raise ValidationError(f"{name} must be from {least} to {most:,}.")
+    return value
+
+
+def clean_threshold(value: object) -> float:
+    """A score below which nothing is returned."""
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValidationError("threshold must be a number from 0 to 1.")
+    return float(value)

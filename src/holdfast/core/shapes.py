@@ -1,0 +1,110 @@
+"""Memories, events and jobs as callers receive them: Mem0's shapes, and a little more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from holdfast.clock import iso
+from holdfast.model import EntitySummary, HistoryEvent, Job, Json, Memory
+from holdfast.ports import Hit
+
+_PROMOTED = ("user_id", "agent_id", "app_id", "run_id", "actor_id", "role", "superseded_by")
+
+
+def memory_shape(memory: Memory) -> dict[str, Json]:
+    """One memory; identities and validity only where they are set."""
+    shape: dict[str, Json] = {
+        "id": memory.id,
+        "memory": memory.text,
+        "hash": memory.hash,
+        "metadata": None if memory.metadata is None else dict(memory.metadata),
+        "created_at": iso(memory.created_at),
+        "updated_at": iso(memory.updated_at),
+        "event_at": iso(memory.event_at),
+        "kind": memory.kind,
+    }
+    for name in _PROMOTED:
+        if (value := getattr(memory, name)) is not None:
+            shape[name] = value
+    if memory.categories:
+        shape["categories"] = list(memory.categories)
+    if memory.expires_on is not None:
+        shape["expiration_date"] = memory.expires_on
+    for name in ("valid_from", "valid_to"):
+        if (moment := getattr(memory, name)) is not None:
+            shape[name] = iso(moment)
+    return shape
+
+
+def hit_shape(hit: Hit, *, explain: bool, threshold: float) -> dict[str, Json]:
+    """A search result; with `explain`, what each signal contributed to its score."""
+    shape = memory_shape(hit.memory)
+    shape["score"] = hit.score
+    if explain:
+        shape["score_details"] = {
+            "semantic_score": hit.parts.get("semantic", 0.0),
+            "bm25_score": hit.parts.get("keyword", 0.0),
+            "entity_boost": hit.parts.get("speaker", 0.0),
+            "raw_score": sum(hit.parts.values()),
+            "max_possible_score": 1.0,
+            "final_score": hit.score,
+            "threshold": threshold,
+            "parts": dict(hit.parts),
+        }
+    return shape
+
+
+def history_shape(event: HistoryEvent) -> dict[str, Json]:
+    """One change of a memory."""
+    return {
+        "id": event.id,
+        "memory_id": event.memory_id,
+        "old_memory": event.old_memory,
+        "new_memory": event.new_memory,
+        "event": event.event,
+        "created_at": iso(event.created_at),
+        "updated_at": iso(event.updated_at),
+        "is_deleted": event.is_deleted,
+        "actor_id": event.actor_id,
+        "role": event.role,
+    }
+
+
+def entity_shape(entity: EntitySummary) -> dict[str, Json]:
+    """Somebody who has memories."""
+    return {
+        "type": entity.kind,
+        "name": entity.id,
+        "total_memories": entity.memories,
+        "created_at": iso(entity.created_at),
+        "updated_at": iso(entity.updated_at),
+    }
+
+
+def job_items(job: Job) -> list[dict[str, Json]]:
+    """What became of each item, as far as it is known; texts are looked up by the caller."""
+    result = job.result
+    if isinstance(result, Mapping):
+        result = result.get("results")
+    return [dict(item) for item in result or ()]
+
+
+def event_shape(job: Job, texts: Mapping[str, str]) -> dict[str, Json]:
+    """A job as an event: state, times, outcome. `texts`: the memories its items name, by id."""
+    latency = None
+    if job.completed_at is not None:
+        latency = round((job.completed_at - job.created_at) * 1000, 3)
+    return {
+        "id": job.id,
+        "event_type": "ADD",
+        "status": job.state,
+        "attempts": job.attempts,
+        "results": [{**item, "memory": texts.get(item.get("id") or "")} for item in job_items(job)],
+        "rejected": list(job.result.get("rejected", ())) if isinstance(job.result, Mapping) else [],
+        "error": job.error,
+        "error_code": job.error_code,
+        "created_at": iso(job.created_at),
+        "started_at": iso(job.started_at),
+        "completed_at": iso(job.completed_at),
+        "latency": latency,
+    }

@@ -1,0 +1,230 @@
+"""`add`: accept turns durably, then make memories of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_identity
+from holdfast.core.intake import Said
+from holdfast.engine import jobs
+from holdfast.engine.embedding import local_vectors, terms_of
+from holdfast.engine.parts import Parts
+from holdfast.errors import ConflictError, ReplayedError
+from holdfast.model import Job, Json, Memory, Scope, Source, Struct, Turn
+from holdfast.ports import Op, PutJob, PutMemory, PutTurns
+
+_POLL_S = 0.02
+
+
+class AddRequest(Struct, kw_only=True):
+    """A validated add."""
+
+    scope: Scope
+    said: tuple[Said, ...]
+    at: float | None = None
+    """When it was said, epoch seconds; now if nothing tells."""
+    metadata: Mapping[str, Json] | None = None
+    categories: tuple[str, ...] = ()
+    expires_on: str | None = None
+    infer: bool = True
+    procedural: bool = False
+    instructions: str | None = None
+    idempotency_key: str | None = None
+    wait: bool = True
+
+
+async def add(parts: Parts, request: AddRequest) -> Job:
+    """Accept the request and, unless told not to wait, see it through.
+
+    Returns the job that stands for it. Its `result` lists what became of each item; texts are not
+    in it. From the first commit on, the turns survive anything and are searchable.
+
+    Raises ConflictError if the idempotency key was used for a different add.
+    """
+    mark = _fingerprint(parts, request)
+    if request.idempotency_key is not None:
+        known = await parts.jobs.find_job(parts.project, request.idempotency_key)
+        if known is not None:
+            return await _replay(parts, request, known, mark)
+    extracting = parts.llm is not None and (request.infer or request.procedural)
+    now = parts.clock.now()
+    turns = _turns(parts, request, now)
+    puts = await _put_turns(parts, request, turns, now, listed=not extracting)
+    job = _job(parts, request, turns, puts, now, mark, extracting=extracting)
+    keep_job = job.state == "PENDING" or request.idempotency_key is not None
+    ops: list[Op] = [PutJob(job=job)] if keep_job else []
+    ops += [PutTurns(scope=request.scope, turns=turns), *puts]
+    try:
+        stored = (await parts.records.commit(parts.project, ops))[-len(puts) :]
+    except ReplayedError as error:
+        earlier = cast("Job", await parts.jobs.job(parts.project, error.job_id))
+        return await _replay(parts, request, earlier, mark)
+    if job.state == "PENDING":
+        return await _see_through(parts, job, wait=request.wait)
+    return _replace_result(job, _verbatim_result(puts, stored))
+
+
+async def _replay(parts: Parts, request: AddRequest, known: Job, mark: str) -> Job:
+    if known.fingerprint != mark:
+        raise ConflictError(
+            "This idempotency key was used for a different add.",
+            hint="Use a new key for a new add; nothing was changed.",
+        )
+    return await _see_through(parts, known, wait=request.wait)
+
+
+async def _see_through(parts: Parts, job: Job, *, wait: bool) -> Job:
+    if job.state in ("SUCCEEDED", "FAILED"):
+        return job
+    if not wait:
+        parts.wake.set()
+        return job
+    return await wait_for(parts, job.id, parts.model_timeout_s * 2)
+
+
+async def wait_for(parts: Parts, job_id: str, timeout_s: float) -> Job:
+    """Run the job here if it is free, else watch it, until it is finished, parked, or time is up."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        done = await jobs.run_one(parts, job_id)
+        job = done or cast("Job", await parts.jobs.job(parts.project, job_id))
+        finished = job.state in ("SUCCEEDED", "FAILED")
+        parked = job.state == "PENDING" and await jobs.parked(parts, job)
+        if finished or parked or asyncio.get_running_loop().time() >= deadline:
+            if not finished:
+                parts.wake.set()
+            return job
+        await asyncio.sleep(_POLL_S)
+
+
+def _turns(parts: Parts, request: AddRequest, now: float) -> tuple[Turn, ...]:
+    base = now if request.at is None else request.at
+    return tuple(
+        Turn(
+            id=parts.ids.new(),
+            role=one.role,
+            text=one.text,
+            actor_id=one.actor_id,
+            event_at=base if one.at is None else one.at,
+        )
+        for one in request.said
+    )
+
+
+async def _put_turns(
+    parts: Parts, request: AddRequest, turns: Sequence[Turn], now: float, *, listed: bool
+) -> list[PutMemory]:
+    """A memory of each turn, searchable from the commit on."""
+    vectors = await local_vectors(parts, [turn.text for turn in turns])
+    seen: Counter[tuple[str, str, float]] = Counter()
+    puts = []
+    for turn, vector in zip(turns, vectors, strict=True):
+        same = (turn.role, turn.text, turn.event_at)
+        said = (turn.event_at, seen[same])
+        seen[same] += 1
+        puts.append(
+            PutMemory(
+                memory=_turn_memory(parts, request, turn, now, listed=listed),
+                identity=turn_identity(
+                    request.scope, turn.role, turn.text, said, parts.content_key
+                ),
+                terms=terms_of(parts, turn.text, turn.actor_id, turn.role),
+                vector=vector,
+                sources=(Source(turn_id=turn.id),),
+            )
+        )
+    return puts
+
+
+def _turn_memory(
+    parts: Parts, request: AddRequest, turn: Turn, now: float, *, listed: bool
+) -> Memory:
+    scope = request.scope
+    return Memory(
+        id=parts.ids.new(),
+        text=turn.text,
+        hash=content_hash(turn.text, parts.content_key),
+        kind="turn",
+        user_id=scope.user_id,
+        agent_id=scope.agent_id,
+        app_id=scope.app_id,
+        run_id=scope.run_id,
+        actor_id=turn.actor_id,
+        role=turn.role,
+        metadata=request.metadata,
+        categories=request.categories,
+        listed=listed,
+        event_at=turn.event_at,
+        expires_on=request.expires_on,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _job(
+    parts: Parts,
+    request: AddRequest,
+    turns: Sequence[Turn],
+    puts: Sequence[PutMemory],
+    now: float,
+    mark: str,
+    *,
+    extracting: bool,
+) -> Job:
+    missing = any(put.vector is None for put in puts)
+    kind = "extract" if extracting else "embed" if missing else "store"
+    scope = request.scope
+    payload: dict[str, Any] = {
+        "scope": [scope.user_id, scope.agent_id, scope.app_id, scope.run_id],
+        "turns": [turn.id for turn in turns],
+        "memories": [put.memory.id for put in puts],
+        "at": now,
+    }
+    if extracting:
+        payload |= {
+            "metadata": request.metadata,
+            "categories": list(request.categories),
+            "expires_on": request.expires_on,
+            "instructions": request.instructions,
+            "procedural": request.procedural,
+        }
+    return Job(
+        id=parts.ids.new(),
+        project=parts.project,
+        kind=cast("Any", kind),
+        state="SUCCEEDED" if kind == "store" else "PENDING",
+        scope_key=scope_key(scope),
+        payload=payload,
+        idempotency_key=request.idempotency_key,
+        fingerprint=mark,
+        result=None if extracting else _verbatim_result(puts, [put.memory.id for put in puts]),
+        run_after=now,
+        created_at=now,
+        completed_at=now if kind == "store" else None,
+    )
+
+
+def _verbatim_result(puts: Sequence[PutMemory], stored: Sequence[str]) -> list[Json]:
+    return [
+        {"id": id_, "event": "ADD" if id_ == put.memory.id else "NONE"}
+        for put, id_ in zip(puts, stored, strict=True)
+    ]
+
+
+def _replace_result(job: Job, result: list[Json]) -> Job:
+    fields = {name: getattr(job, name) for name in job.__struct_fields__}
+    return Job(**{**fields, "result": result})
+
+
+def _fingerprint(parts: Parts, request: AddRequest) -> str:
+    """What makes two adds the same call: everything given, nothing that passes by itself."""
+    said = [(one.role, one.text, one.actor_id, one.at) for one in request.said]
+    rest = (request.at, request.metadata, request.categories, request.expires_on)
+    flags = (request.infer, request.procedural, request.instructions)
+    return fingerprint(
+        list(itertools.chain([scope_key(request.scope), said], rest, flags)), parts.content_key
+    )

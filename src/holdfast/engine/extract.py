@@ -1,0 +1,310 @@
+"""The work of an extraction job: ask the model about the turns, decide, and say what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, TypeVar
+
+from holdfast.core.extract import (
+    Extraction,
+    Rejected,
+    build_summary_prompt,
+    dialogue,
+    parse_summary,
+    split_turns,
+)
+from holdfast.core.identity import content_hash, fact_identity
+from holdfast.core.prompt import Prompt
+from holdfast.core.reconcile import Decision, plan
+from holdfast.core.text import analyze_query
+from holdfast.engine.embedding import query_embedding, terms_of, vectors_of
+from holdfast.engine.parts import Parts
+from holdfast.errors import BadAnswerError
+from holdfast.filters import Compare, conjunction, scope_filter
+from holdfast.limits import NEARBY_MEMORIES_MAX
+from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn
+from holdfast.ports import (
+    LLM,
+    Answer,
+    Listing,
+    Op,
+    Probe,
+    PutMemory,
+    PutUsage,
+    SetVectors,
+    View,
+)
+
+T = TypeVar("T")
+
+CONTEXT_TURNS = 6
+"""Earlier turns shown to the model so that it understands the new ones."""
+
+_NEARBY_PER_TURN = 5
+
+
+class _Written(Struct):
+    """A memory to write and what the caller is told about it."""
+
+    put: PutMemory
+    event: str
+    reason: str
+    previous: str | None = None
+
+
+async def work(parts: Parts, job: Job) -> tuple[list[Op], Json]:
+    """The operations that finish an extraction job, and its result.
+
+    Raises ModelError; whatever model calls were made by then are in the ledger all the same.
+    """
+    llm = parts.llm
+    if llm is None:
+        raise BadAnswerError("No language model is configured any more.", hint="Configure `llm`.")
+    turns = await parts.records.turns(job.project, job.payload["turns"])
+    asker = _Asker(parts, job, llm)
+    ops = await _missing_vectors(parts, job)
+    if job.payload["procedural"]:
+        result = await _summarise(parts, job, asker, turns, ops)
+    else:
+        result = await _extract(parts, job, asker, turns, ops)
+    return ops, result
+
+
+class _Asker:
+    """Carries prompts to the model and writes every call into the ledger at once.
+
+    The ledger must hold a call even if its answer is useless or the worker dies afterwards.
+    """
+
+    def __init__(self, parts: Parts, job: Job, llm: LLM) -> None:
+        self._parts = parts
+        self._job = job
+        self._llm = llm
+
+    async def ask(self, prompt: Prompt) -> Answer:
+        answer = await self._llm.complete(
+            prompt.system,
+            prompt.user,
+            schema=prompt.schema,
+            timeout_s=self._parts.model_timeout_s,
+        )
+        row = PutUsage(
+            usage=answer.usage,
+            operation="add",
+            scope=_scope(self._job),
+            at=self._parts.clock.now(),
+            job_id=self._job.id,
+        )
+        await self._parts.records.commit(self._job.project, [row])
+        return answer
+
+    async def converse(self, talk: Generator[Prompt, Answer, T]) -> T:
+        """Run a dialogue: its prompts to the model, the model's answers (or failures) back."""
+        try:
+            prompt = next(talk)
+            while True:
+                try:
+                    answer = await self.ask(prompt)
+                except BadAnswerError as error:
+                    prompt = talk.throw(error)
+                else:
+                    prompt = talk.send(answer)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+
+def _scope(job: Job) -> Scope:
+    user_id, agent_id, app_id, run_id = job.payload["scope"]
+    return Scope(user_id=user_id, agent_id=agent_id, app_id=app_id, run_id=run_id)
+
+
+async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
+    """Vectors of the turns themselves, if their embedder needed the network."""
+    if parts.embedder.in_process:
+        return []
+    memories = await parts.records.fetch(job.project, job.payload["memories"])
+    vectors = await vectors_of(parts, [memory.text for memory in memories])
+    pairs = tuple((memory.id, vec) for memory, vec in zip(memories, vectors, strict=True))
+    return [SetVectors(vectors=pairs)]
+
+
+async def _extract(
+    parts: Parts, job: Job, asker: _Asker, turns: Sequence[Turn], ops: list[Op]
+) -> Json:
+    scope = _scope(job)
+    results: list[Json] = []
+    rejected: list[Rejected] = []
+    partial = False
+    known: list[Memory] = []
+    for batch in split_turns(turns):
+        nearby = [*known[-NEARBY_MEMORIES_MAX // 2 :], *await _nearby(parts, job, scope, batch)]
+        nearby = nearby[:NEARBY_MEMORIES_MAX]
+        extraction = await asker.converse(await _dialogue(parts, job, batch, nearby))
+        rejected += extraction.rejected
+        partial = partial or extraction.partial
+        written, skipped = await _written(parts, job, scope, extraction, nearby)
+        results += [*skipped, *(_told(one) for one in written)]
+        ops += [one.put for one in written]
+        known += [one.put.memory for one in written]
+    return {
+        "results": results,
+        "rejected": [one.reason for one in rejected],
+        "partial": partial,
+    }
+
+
+async def _dialogue(
+    parts: Parts, job: Job, batch: Sequence[Turn], nearby: Sequence[Memory]
+) -> Generator[Prompt, Answer, Extraction]:
+    return dialogue(
+        batch,
+        nearby,
+        reference=job.payload["at"],
+        zone=parts.zone_name,
+        instructions=job.payload["instructions"] or parts.instructions,
+        context=await _context(parts, job),
+    )
+
+
+async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -> list[Memory]:
+    """Existing facts of the scope that the turns may repeat or contradict, best first."""
+    facts = conjunction(scope_filter(scope), Compare("kind", "in", ("fact", "summary")))
+    now = parts.clock.now()
+    found: dict[str, tuple[float, Memory]] = {}
+    for turn in turns:
+        probe = Probe(
+            entities=scope.entities()[:1],
+            filter=facts,
+            view=View(now=now),
+            query=analyze_query(turn.text, key=parts.content_key),
+            embedding=await query_embedding(parts, turn.text),
+            limit=_NEARBY_PER_TURN,
+        )
+        for hit in await parts.index.search(job.project, probe):
+            best = found.get(hit.memory.id)
+            if best is None or hit.score > best[0]:
+                found[hit.memory.id] = (hit.score, hit.memory)
+    ranked = sorted(found.values(), key=lambda pair: -pair[0])
+    return [memory for _, memory in ranked[:NEARBY_MEMORIES_MAX]]
+
+
+async def _context(parts: Parts, job: Job) -> list[Turn]:
+    """The turns of the scope that came just before, oldest first."""
+    mine = set(job.payload["memories"])
+    listing = Listing(
+        filter=conjunction(scope_filter(_scope(job)), Compare("kind", "eq", "turn")),
+        view=View(now=parts.clock.now(), listed_only=False),
+        size=CONTEXT_TURNS + len(mine),
+    )
+    page = await parts.records.page(job.project, listing)
+    before = [m for m in page.memories if m.id not in mine and m.created_at <= job.created_at]
+    return [
+        Turn(id=m.id, role=m.role or "user", text=m.text, actor_id=m.actor_id, event_at=m.event_at)
+        for m in reversed(before[:CONTEXT_TURNS])
+    ]
+
+
+async def _written(
+    parts: Parts, job: Job, scope: Scope, extraction: Extraction, nearby: Sequence[Memory]
+) -> tuple[list[_Written], list[Json]]:
+    """The memories that the extraction adds, and what is said of facts that were known."""
+    decisions = plan(extraction, nearby, scope=scope)
+    kept = [one for one in decisions if one.event != "NONE"]
+    vectors = await vectors_of(parts, [one.fact.text for one in kept])
+    written = [
+        _fact(parts, job, scope, decision, vector)
+        for decision, vector in zip(kept, vectors, strict=True)
+    ]
+    skipped: list[Json] = [
+        {"id": one.duplicate_of, "event": "NONE", "reason": one.reason, "turn": one.fact.turn_id}
+        for one in decisions
+        if one.event == "NONE"
+    ]
+    return written, skipped
+
+
+def _fact(parts: Parts, job: Job, scope: Scope, decision: Decision, vector: bytes) -> _Written:
+    fact = decision.fact
+    memory = _memory(
+        parts, job, scope, "fact", fact.text, fact.event_at, valid_from=decision.valid_from,
+        actor=fact.actor_id, role=fact.role, categories=fact.categories,
+    )  # fmt: skip
+    put = PutMemory(
+        memory=memory,
+        identity=fact_identity("fact", scope, fact.text, parts.content_key),
+        terms=terms_of(parts, fact.text, fact.actor_id, fact.role),
+        vector=vector,
+        sources=(Source(turn_id=fact.turn_id, quote=fact.quote),),
+        supersedes=decision.supersedes,
+    )
+    return _Written(
+        put=put, event=decision.event, reason=decision.reason, previous=decision.previous
+    )
+
+
+def _memory(
+    parts: Parts,
+    job: Job,
+    scope: Scope,
+    kind: Kind,
+    text: str,
+    event_at: float,
+    **more: Any,
+) -> Memory:
+    now = parts.clock.now()
+    categories = dict.fromkeys((*job.payload["categories"], *more.get("categories", ())))
+    return Memory(
+        id=parts.ids.new(),
+        text=text,
+        hash=content_hash(text, parts.content_key),
+        kind=kind,
+        user_id=scope.user_id,
+        agent_id=scope.agent_id,
+        app_id=scope.app_id,
+        run_id=scope.run_id,
+        actor_id=more.get("actor"),
+        role=more.get("role"),
+        metadata=job.payload["metadata"],
+        categories=tuple(categories),
+        event_at=event_at,
+        valid_from=more.get("valid_from"),
+        expires_on=job.payload["expires_on"],
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _told(one: _Written) -> Json:
+    told = {"id": one.put.memory.id, "event": one.event, "reason": one.reason}
+    if one.put.supersedes:
+        told["supersedes"] = list(one.put.supersedes)
+    return told
+
+
+async def _summarise(
+    parts: Parts, job: Job, asker: _Asker, turns: Sequence[Turn], ops: list[Op]
+) -> Json:
+    """One procedural memory of a whole agent run."""
+    if not turns:
+        return {"results": [], "rejected": [], "partial": False}
+    prompt = build_summary_prompt(
+        turns, zone=parts.zone_name, instructions=job.payload["instructions"]
+    )
+    text = parse_summary((await asker.ask(prompt)).text)
+    scope = _scope(job)
+    memory = _memory(parts, job, scope, "summary", text, turns[-1].event_at)
+    [vector] = await vectors_of(parts, [text])
+    put = PutMemory(
+        memory=memory,
+        identity=fact_identity("summary", scope, text, parts.content_key),
+        terms=terms_of(parts, text, None, None),
+        vector=vector,
+        sources=tuple(Source(turn_id=turn.id) for turn in turns),
+    )
+    ops.append(put)
+    return {
+        "results": [{"id": memory.id, "event": "ADD", "reason": "summary"}],
+        "rejected": [],
+        "partial": False,
+    }

@@ -1,0 +1,157 @@
+"""One tree of errors: each has a stable code, says what is wrong, where, and what to do next.
+
+Messages never carry secrets or other people's text. `retryable` says whether the same call may
+succeed later without a change by the caller.
+"""
+
+from __future__ import annotations
+
+
+class HoldfastError(Exception):
+    """Base of every error Holdfast raises on purpose.
+
+    Attributes:
+        code: stable identifier, upper snake case.
+        retryable: whether the same call may succeed later.
+        hint: what to do next, or an empty string.
+        retry_after_s: seconds to wait before trying again, if known.
+    """
+
+    code = "HOLDFAST_ERROR"
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(f"{message} {hint}".strip())
+        self.message = message
+        self.hint = hint
+        self.retry_after_s = retry_after_s
+
+
+class ValidationError(HoldfastError, ValueError):
+    """The call's input is wrong; nothing was changed."""
+
+    code = "VALIDATION"
+
+
+class FilterError(ValidationError):
+    """A filter does not parse, is too deep, or names no entity positively."""
+
+    code = "FILTER"
+
+
+class ConfigError(HoldfastError, ValueError):
+    """A setting is unknown, missing or contradictory."""
+
+    code = "CONFIG"
+
+
+class MissingExtraError(ConfigError):
+    """A chosen part needs an optional package that is not installed."""
+
+    code = "MISSING_EXTRA"
+
+
+class NotFoundError(HoldfastError, ValueError):
+    """The named memory, job or entity does not exist in this project."""
+
+    code = "NOT_FOUND"
+
+
+class ConflictError(HoldfastError):
+    """The call contradicts an earlier one, e.g. an idempotency key with another body."""
+
+    code = "CONFLICT"
+
+
+class ReplayedError(HoldfastError):
+    """The idempotency key is known: the add was accepted earlier, as job `job_id`."""
+
+    code = "REPLAYED"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"This add was accepted earlier as {job_id}.")
+        self.job_id = job_id
+
+
+class TooLargeError(ValidationError):
+    """The input exceeds a limit of `holdfast.limits`."""
+
+    code = "TOO_LARGE"
+
+
+class StoreError(HoldfastError):
+    """The record database cannot serve this call."""
+
+    code = "STORE"
+
+
+class StoreUnavailableError(StoreError):
+    """The record database is locked, full or away; nothing was changed."""
+
+    code = "STORE_UNAVAILABLE"
+    retryable = True
+
+
+class StoreReadOnlyError(StoreError):
+    """The record database cannot be written by this process."""
+
+    code = "STORE_READ_ONLY"
+
+
+class CorruptError(StoreError):
+    """Stored bytes are not what was written: not a Holdfast database, damaged, or tampered."""
+
+    code = "CORRUPT"
+
+
+class SchemaTooNewError(StoreError):
+    """The database was written by a newer version of Holdfast."""
+
+    code = "SCHEMA_TOO_NEW"
+
+
+class SpaceMismatchError(ConfigError):
+    """The configured embedder is not the one the stored vectors came from."""
+
+    code = "SPACE_MISMATCH"
+
+
+class ClosedError(HoldfastError):
+    """The memory was used after close()."""
+
+    code = "CLOSED"
+
+
+class ModelError(HoldfastError):
+    """A model (LLM or embedder) failed."""
+
+    code = "MODEL"
+
+
+class ModelUnavailableError(ModelError):
+    """The model's provider is away, slow or limits the rate."""
+
+    code = "MODEL_UNAVAILABLE"
+    retryable = True
+
+
+class ModelRefusedError(ModelError):
+    """The model's provider refuses the call: credentials, rights, or an unknown model."""
+
+    code = "MODEL_REFUSED"
+
+
+class BadAnswerError(ModelError):
+    """The model answered with something that does not fit the schema, even after one repair."""
+
+    code = "BAD_ANSWER"
+    retryable = True
+
+
+class UnsupportedError(HoldfastError, NotImplementedError):
+    """The operation is not offered by this configuration."""
+
+    code = "UNSUPPORTED"
+
+
+LLMError = ModelError  # Mem0's name for it

@@ -1,0 +1,87 @@
+"""Every bound in one place, with its unit in the name."""
+
+from __future__ import annotations
+
+TEXT_CHARS_MAX = 1_048_576
+"""Characters in one message or memory."""
+
+MESSAGES_PER_ADD_MAX = 1_000
+"""Messages in one `add`."""
+
+ADD_CHARS_MAX = 8_388_608
+"""Characters in all messages of one `add` together."""
+
+QUERY_CHARS_MAX = 32_768
+"""Characters in a search query."""
+
+ID_CHARS_MAX = 512
+"""Characters in a user, agent, app or run id, an actor name, or an idempotency key."""
+
+METADATA_BYTES_MAX = 65_536
+"""Bytes of one memory's metadata, as JSON."""
+
+METADATA_DEPTH_MAX = 16
+"""Nesting of metadata."""
+
+CATEGORIES_MAX = 64
+"""Categories of one memory."""
+
+FILTER_DEPTH_MAX = 16
+"""Nesting of AND/OR/NOT in a filter."""
+
+FILTER_NODES_MAX = 256
+"""Nodes (operators and comparisons) in one filter."""
+
+FILTER_LIST_MAX = 1_000
+"""Values in one `in` / `nin` list."""
+
+TOP_K_MAX = 1_000
+"""Results of one search."""
+
+PAGE_SIZE_MAX = 1_000
+"""Memories in one page of a listing."""
+
+JOB_ATTEMPTS_MAX = 5
+"""Tries of one job before it is dead-lettered."""
+
+JOB_LEASE_S = 120.0
+"""Seconds a worker owns a job without a heartbeat."""
+
+JOB_BACKOFF_S = 1.0
+"""Seconds before the second try of a job; doubles with each further try."""
+
+JOB_BACKOFF_MAX_S = 300.0
+"""Longest pause between two tries of a job, in seconds."""
+
+MODEL_TIMEOUT_S = 60.0
+"""Seconds one model call may take."""
+
+EXTRACTION_CHARS_MAX = 24_000
+"""Characters of turns given to one extraction call; longer adds take several calls."""
+
+NEARBY_MEMORIES_MAX = 20
+"""Existing memories shown to one extraction call."""
+
+FACTS_PER_CALL_MAX = 100
+"""Facts accepted from one extraction call."""
+
+EMBED_BATCH_MAX = 256
+"""Texts in one embedding call."""
+
+WRITE_BATCH_MAX = 256
+"""Writes committed together by the group commit."""
+
+WRITE_QUEUE_MAX = 10_000
+"""Writes waiting for the writer thread."""
+
+READ_CONNECTIONS_MAX = 4
+"""Pooled read connections of one SQLite store."""
+
+BUSY_TIMEOUT_S = 30.0
+"""Seconds to wait for another process that is writing the same database."""
+
+VIEW_BYTES_MAX = 512 * 1024 * 1024
+"""Bytes of working sets (vectors, postings, texts) the embedded index keeps warm."""
+
+OUTBOX_ROWS_KEPT = 200_000
+"""Rows of the change log kept for incremental refresh of working sets."""

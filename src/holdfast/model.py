@@ -1,0 +1,190 @@
+"""The vocabulary: immutable values that travel between the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NewType
+
+import msgspec
+
+Project = NewType("Project", str)
+"""Tenant. Comes from the credential, or an embedded store's configuration, never from a call."""
+
+DEFAULT_PROJECT = Project("default")
+
+EntityKind = Literal["user", "agent", "app", "run"]
+ENTITY_KINDS: tuple[EntityKind, ...] = ("user", "agent", "app", "run")
+ANY = "*"
+"""Entity id that stands for every non-null id of its kind."""
+
+Kind = Literal["fact", "turn", "summary"]
+"""fact: extracted by a model; turn: kept verbatim; summary: procedural memory."""
+
+Json = Any
+
+
+class Struct(msgspec.Struct, frozen=True, gc=False):
+    """Base of the values: immutable, compared by content. Most take their fields by name only."""
+
+
+class Entity(Struct):
+    """Somebody or something memories belong to: ('user', 'alice')."""
+
+    kind: EntityKind
+    id: str
+
+
+class Scope(Struct, kw_only=True):
+    """The identities a memory is written with; at least one is set."""
+
+    user_id: str | None = None
+    agent_id: str | None = None
+    app_id: str | None = None
+    run_id: str | None = None
+
+    def entities(self) -> tuple[Entity, ...]:
+        """Every entity named, in the order of ENTITY_KINDS."""
+        pairs = zip(
+            ENTITY_KINDS, (self.user_id, self.agent_id, self.app_id, self.run_id), strict=True
+        )
+        return tuple(Entity(kind, name) for kind, name in pairs if name is not None)
+
+
+class Turn(Struct, kw_only=True):
+    """One message of a conversation, as it was said."""
+
+    id: str
+    role: str
+    text: str
+    actor_id: str | None = None
+    event_at: float
+    """When it was said, epoch seconds."""
+
+
+class Memory(Struct, kw_only=True):
+    """One memory, as callers see it. Times are epoch seconds, UTC."""
+
+    id: str
+    text: str
+    hash: str
+    """Keyed content hash, hex."""
+    kind: Kind
+    user_id: str | None = None
+    agent_id: str | None = None
+    app_id: str | None = None
+    run_id: str | None = None
+    actor_id: str | None = None
+    role: str | None = None
+    metadata: Mapping[str, Json] | None = None
+    categories: tuple[str, ...] = ()
+    listed: bool = True
+    """False for raw turns that a model extracts, or has extracted, facts from."""
+    event_at: float
+    valid_from: float | None = None
+    valid_to: float | None = None
+    superseded_by: str | None = None
+    expires_on: str | None = None
+    """Last day of validity, YYYY-MM-DD in UTC."""
+    created_at: float
+    updated_at: float
+    version: int = 1
+
+    @property
+    def scope(self) -> Scope:
+        """The identities this memory belongs to."""
+        return Scope(
+            user_id=self.user_id, agent_id=self.agent_id, app_id=self.app_id, run_id=self.run_id
+        )
+
+
+class IndexTerms(Struct, kw_only=True):
+    """What the keyword side of an index needs of a text; see `core.text.analyze`."""
+
+    terms: bytes = b""
+    flags: int = 0
+    words: int = 0
+    speaker: int = 0
+
+
+class Source(Struct, kw_only=True):
+    """Where a memory comes from: a turn and the words of it that support the memory."""
+
+    turn_id: str
+    quote: str = ""
+
+
+class HistoryEvent(Struct, kw_only=True):
+    """One change of one memory."""
+
+    id: str
+    memory_id: str
+    event: Literal["ADD", "UPDATE", "DELETE", "SUPERSEDE"]
+    old_memory: str | None
+    new_memory: str | None
+    created_at: float
+    updated_at: float | None
+    is_deleted: bool
+    actor_id: str | None = None
+    role: str | None = None
+
+
+class Space(Struct, kw_only=True):
+    """An embedding space: vectors of different spaces are never compared."""
+
+    provider: str
+    model: str
+    dimensions: int
+    normalised: bool = True
+
+
+JobState = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]
+
+
+class Job(Struct, kw_only=True):
+    """Durable work: the extraction of an accepted add. Its id is the `event_id` of the add."""
+
+    id: str
+    project: Project
+    kind: Literal["extract", "embed", "store"]
+    """extract: facts from turns; embed: vectors that are missing; store: done when accepted."""
+    state: JobState
+    scope_key: str
+    payload: Mapping[str, Json]
+    attempts: int = 0
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    result: Json = None
+    error: str | None = None
+    error_code: str | None = None
+    run_after: float = 0.0
+    created_at: float
+    started_at: float | None = None
+    completed_at: float | None = None
+
+
+class Usage(Struct, kw_only=True):
+    """Tokens one model call really took, from the provider's answer."""
+
+    model: str
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+
+class EntitySummary(Struct, kw_only=True):
+    """An entity and how many current memories it has."""
+
+    kind: EntityKind
+    id: str
+    memories: int
+    created_at: float
+    updated_at: float
+
+
+class Page(Struct, kw_only=True):
+    """One page of a listing: memories, the exact count of all that match, and where to go on."""
+
+    memories: tuple[Memory, ...]
+    total: int
+    cursor: str | None
+    """Opaque; None on the last page."""
