@@ -9,7 +9,7 @@ import pytest
 from sidebyside import data, report
 from sidebyside.measures import TARGETS, Results, Spec, all_specs, median_rate, percentile
 from sidebyside.processes import ContenderError, WorkerProcess
-from sidebyside.scenarios import QUICK, Bench
+from sidebyside.scenarios import FULL, QUICK, Bench, Sizes
 from sidebyside.writers import write_all
 
 PER_USER = 100
@@ -122,6 +122,15 @@ def test_every_target_belongs_to_a_measure_of_the_full_run() -> None:
     for target in TARGETS:
         results.record(target.key, "holdfast", 1.0, count=1)
     assert {m.spec.key for m in results.measured()} == {target.key for target in TARGETS}
+
+
+@pytest.mark.parametrize("sizes", [FULL, QUICK])
+def test_every_store_size_has_its_number_of_questions(sizes: Sizes) -> None:
+    assert {*sizes.scales, sizes.one_user} <= set(sizes.mem0_queries)
+    assert max(sizes.mem0_queries.values()) <= sizes.queries
+    assert all(total % PER_USER == 0 for total in sizes.scales)
+    assert sizes.delete_others % sizes.delete_all == 0
+    assert sizes.rounds <= sizes.delete_others // PER_USER
 
 
 def test_tables_show_ratios_and_missed_targets() -> None:
