@@ -43,7 +43,18 @@ START = f'''
             raise
 '''
 
-CLOSE = "try:\n    self._loop.run(self._async.close())\nfinally:\n    self._loop.close()"
+CLOSE = """
+try:
+    with suppress(ClosedError):  # closing twice is fine
+        self._loop.run(self._async.aclose())
+finally:
+    self._loop.close()
+"""
+
+PHRASES = {
+    "Opens on first use, or with `async with`.": "Opened by its constructor; `with` closes it.",
+}
+"""What is true of the asynchronous form only, and what is true of the other instead."""
 
 
 class CannotDeriveError(SystemExit):
@@ -60,6 +71,11 @@ def derive(source: str) -> str:
     methods = list(_methods(owner, source))
     if not any(isinstance(node, ast.AsyncFunctionDef) for node in _public(owner)):
         raise CannotDeriveError(f"{ASYNC} has no public coroutine: nothing to derive from")
+    missing = {"__init__", "open", "close", "aclose"} - {
+        node.name for node in owner.body if isinstance(node, Function)
+    }
+    if missing:
+        raise CannotDeriveError(f"{ASYNC} lacks {sorted(missing)}")
     body = "\n".join([_class_head(owner), *methods])
     return _formatted(f"{HEAD}\n{_imports(tree, body)}\n\n{body}")
 
@@ -72,9 +88,9 @@ def _class(tree: ast.Module) -> ast.ClassDef:
 
 
 def _public(owner: ast.ClassDef) -> Iterator[Function]:
-    """The methods to derive: all but private ones."""
+    """The methods to derive: all but private ones and `aclose`, which is `close` over there."""
     for node in owner.body:
-        if isinstance(node, Function) and not re.match(r"_(?!_)", node.name):
+        if isinstance(node, Function) and not re.match(r"_(?!_)|aclose$", node.name):
             yield node
 
 
@@ -130,9 +146,7 @@ def _call(node: Function) -> str:
     if node.name == "__aexit__":
         return "self.close()"
     if node.name == "close":
-        return CLOSE if isinstance(node, ast.AsyncFunctionDef) else CLOSE.replace(
-            "self._loop.run(self._async.close())", "self._async.close()"
-        )  # fmt: skip
+        return CLOSE.strip()
     if _is(node, "classmethod"):
         return (
             f"made = cls.__new__(cls)\nmade._start(lambda: {ASYNC}.{node.name}({arguments}))"
@@ -167,6 +181,8 @@ def _arguments(args: ast.arguments) -> str:
 
 def _in_sync_words(text: str) -> str:
     """Documentation for the other form: no `await`, the other class's name."""
+    for phrase, other in PHRASES.items():
+        text = text.replace(phrase, other)
     text = re.sub(r"\bawait ", "", text)
     text = re.sub(r"\basync (with|for|def)\b", r"\1", text)
     return re.sub(rf"\b{ASYNC}\b", SYNC, text)
@@ -176,13 +192,15 @@ def _imports(tree: ast.Module, body: str) -> str:
     """The imports the derived class needs: those of the source, or names the source defines."""
     needed = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     needed |= set(_names_in_strings(body))
-    always = {ASYNC, SYNC, "Callable", "LoopThread", "self", "cls", "made", *dir(builtins)}
+    own = {ASYNC, SYNC, "Callable", "ClosedError", "LoopThread", "suppress", "self", "cls", "made"}
     lines = [
         "from collections.abc import Callable",
+        "from contextlib import suppress",
         f"from {MODULE} import {ASYNC}",
+        "from holdfast.errors import ClosedError",
         "from holdfast.loop import LoopThread",
     ]
-    needed -= always | _parameters(body)
+    needed -= own | set(dir(builtins)) | _parameters(body)
     typing_only = [inner for node in tree.body for inner in _type_checking(node)]
     lines += _bindings(tree.body, needed)
     guarded = _bindings(typing_only, needed)

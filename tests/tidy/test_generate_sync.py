@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.errors import ClosedError
 from tidy import source
 from tools import generate_sync as generator
 
@@ -60,8 +61,12 @@ class AsyncMemory:
     async def _secret(self) -> None:
         """Not public."""
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End."""
+        raise AssertionError("blocks")
+
+    async def aclose(self) -> None:
+        """End in good order."""
         self.opened = False
 
     async def __aenter__(self) -> Self:
@@ -69,7 +74,7 @@ class AsyncMemory:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self.close()
+        await self.aclose()
 '''
 
 
@@ -78,11 +83,18 @@ class Loop:
 
     closed = 0
 
+    def __init__(self) -> None:
+        self.open = True
+
     def run(self, coroutine: Any) -> Any:
+        if not self.open:
+            coroutine.close()
+            raise ClosedError("closed")
         return asyncio.run(coroutine)
 
     def close(self) -> None:
-        type(self).closed += 1
+        type(self).closed += self.open
+        self.open = False
 
 
 @pytest.fixture
@@ -127,6 +139,16 @@ def test_classmethod_and_context_manager(derived: Any) -> None:
     assert Loop.closed == 1
 
 
+def test_closing_twice_is_fine_and_using_afterwards_is_not(derived: Any) -> None:
+    memory = derived()
+    memory.close()
+    memory.close()
+    assert not hasattr(memory, "aclose")
+    assert Loop.closed == 1
+    with pytest.raises(ClosedError):
+        memory.add("a")
+
+
 def test_failed_start_leaves_no_loop(derived: Any) -> None:
     with pytest.raises(ValueError, match="broken"):
         derived({"broken": True})
@@ -159,6 +181,7 @@ def test_formatted_and_short() -> None:
         ("return value + 1", "yield value", "no rule for the generator"),
         ("    def plain", "    @cache\n    def plain", "no rule for AsyncMemory.plain"),
         ("from decimal import Decimal", "pass", "Decimal"),
+        ("async def aclose", "async def shut", "lacks \\['aclose'\\]"),
     ],
 )
 def test_what_has_no_rule_is_refused(old: str, new: str, reason: str) -> None:
