@@ -21,6 +21,7 @@ class Holdfast:
     def open(self) -> None:
         holdfast: Any = importlib.import_module("holdfast")
         self._memory = holdfast.Memory()
+        self._memory.open()
 
     def close(self) -> None:
         self._memory.close()
@@ -61,7 +62,7 @@ class Holdfast:
             return await memory.add(text, user_id=user, infer=False)
 
         written = await write_all(add, turns, writers)
-        await memory.close()
+        await memory.aclose()
         return written
 
 
