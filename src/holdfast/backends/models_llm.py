@@ -1,0 +1,198 @@
+"""A language model behind the LLM port, through pydantic-ai's model classes.
+
+Providers differ in how they can be held to a schema. The strictest way is tried first; a server
+that says it does not know it gets the next one, and what was learned is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from holdfast.backends.models_errors import translate
+from holdfast.errors import BadAnswerError, ModelUnavailableError
+from holdfast.model import Json, Usage
+from holdfast.ports import Answer
+
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelResponse
+    from pydantic_ai.models import Model, ModelRequestParameters
+
+Mode = Literal["schema", "tool", "json", "text"]
+MODES: Final[tuple[Mode, ...]] = ("schema", "tool", "json", "text")
+"""JSON Schema, a forced tool call, JSON mode with the schema in the prompt, the prompt alone."""
+
+SETTINGS_TRIED_MAX: Final = 12
+"""Requests one question may take while a server's abilities are found out."""
+
+ANSWER_NAME: Final = "answer"
+
+_ABOUT_FORM: Final = re.compile(
+    r"response.?format|json.?schema|json.?object|json.?mode|structured.?output|grammar|guided"
+    r"|output_(?:format|config)|\btools?\b|tool.?choice|function.?call|\bschema\b",
+    re.IGNORECASE,
+)
+"""What servers name when they refuse a way of structured output."""
+
+_OPTIONAL: Final = ("temperature", "top_p", "top_k", "max_tokens")
+"""Settings some models refuse; an answer without them is better than none."""
+
+
+class PydanticLLM:
+    """One model of one provider. Its repr and errors name it and hold no credential."""
+
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        settings: Mapping[str, Any],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.name = name
+        self._model = model
+        self._settings = dict(settings)
+        self._close = close
+        self._mode: Mode = MODES[0]
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"PydanticLLM({self.name!r})"
+
+    async def complete(
+        self, system: str, user: str, *, schema: Mapping[str, Json], timeout_s: float
+    ) -> Answer:
+        """One answer, in the strictest form the server knows; see `ports.LLM`."""
+        with translate(self.name):
+            async with asyncio.timeout(timeout_s):
+                response = await self._ask(system, user, schema, timeout_s)
+        return self._answer(response)
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            await self._close()
+
+    async def _ask(
+        self, system: str, user: str, schema: Mapping[str, Json], timeout_s: float
+    ) -> ModelResponse:
+        from pydantic_ai.exceptions import ModelHTTPError, UserError
+
+        for _ in range(SETTINGS_TRIED_MAX):
+            mode, settings = self._mode, dict(self._settings)
+            try:
+                return await self._request(
+                    mode, settings | {"timeout": timeout_s}, system, user, schema
+                )
+            except UserError:
+                if not self._step_down(mode):
+                    raise
+            except ModelHTTPError as error:
+                if not self._adapt(error, mode, settings):
+                    raise
+        raise ModelUnavailableError(f"{self.name} refuses every form of the request.")
+
+    async def _request(
+        self,
+        mode: Mode,
+        settings: dict[str, Any],
+        system: str,
+        user: str,
+        schema: Mapping[str, Json],
+    ) -> ModelResponse:
+        from pydantic_ai.direct import model_request
+        from pydantic_ai.messages import ModelRequest, UserPromptPart
+
+        # The types of settings differ by provider; each takes the common ones.
+        chosen: Any = settings
+        return await model_request(
+            self._model,
+            [ModelRequest(parts=[UserPromptPart(content=user)], instructions=system)],
+            model_settings=chosen,
+            model_request_parameters=_parameters(mode, schema),
+            instrument=False,
+        )
+
+    def _adapt(self, error: Any, mode: Mode, settings: Mapping[str, Any]) -> bool:
+        """Learn from a refusal what the server does not know; False if it is about else."""
+        from pydantic_ai.exceptions import ModelContextWindowExceededError
+
+        if error.status_code not in {400, 404, 405, 415, 422, 501}:
+            return False
+        if isinstance(error, ModelContextWindowExceededError):
+            return False
+        said = str(error.body)
+        unknown = [key for key in _OPTIONAL if key in settings and _names(said, key)]
+        for key in unknown:
+            self._settings.pop(key, None)
+        return bool(unknown) or (bool(_ABOUT_FORM.search(said)) and self._step_down(mode))
+
+    def _step_down(self, mode: Mode) -> bool:
+        """Use the next way after `mode`, unless another call has already gone on."""
+        if mode == MODES[-1]:
+            return False
+        following = MODES[MODES.index(mode) + 1]
+        if MODES.index(self._mode) < MODES.index(following):
+            self._mode = following
+        return True
+
+    def _answer(self, response: ModelResponse) -> Answer:
+        text = _text(response)
+        if not text.strip():
+            refused = response.finish_reason == "content_filter"
+            reason = "refused to answer" if refused else "gave an empty answer"
+            raise BadAnswerError(f"{self.name} {reason}.")
+        used = response.usage
+        usage = Usage(
+            model=self.name,
+            input_tokens=used.input_tokens,
+            cached_tokens=used.cache_read_tokens,
+            output_tokens=used.output_tokens,
+        )
+        return Answer(text=text, usage=usage, truncated=response.finish_reason == "length")
+
+
+def _names(said: str, key: str) -> bool:
+    """Whether an error is about a setting, under the names it has in the providers' APIs."""
+    words = {"max_tokens": "max_(?:completion_|output_)?tokens"}.get(key, key)
+    return re.search(rf"\b{words}\b", said) is not None
+
+
+def _parameters(mode: Mode, schema: Mapping[str, Json]) -> ModelRequestParameters:
+    """How the library is told to hold the model to the schema."""
+    from pydantic_ai.models import ModelRequestParameters
+    from pydantic_ai.output import OutputObjectDefinition
+    from pydantic_ai.tools import ToolDefinition
+
+    if mode == "text":
+        return ModelRequestParameters()
+    if mode == "tool":
+        tool = ToolDefinition(
+            name=ANSWER_NAME,
+            parameters_json_schema=dict(schema),
+            description="Give the answer.",
+            kind="output",
+        )
+        return ModelRequestParameters(
+            output_mode="tool", output_tools=[tool], allow_text_output=False
+        )
+    return ModelRequestParameters(
+        output_mode="native" if mode == "schema" else "prompted",
+        output_object=OutputObjectDefinition(json_schema=dict(schema), name=ANSWER_NAME),
+    )
+
+
+def _text(response: ModelResponse) -> str:
+    """The answer: a tool call's arguments, else the text, else what was thought aloud.
+
+    Reasoning models on local servers put the whole answer into `reasoning_content`.
+    """
+    from pydantic_ai.messages import TextPart, ThinkingPart, ToolCallPart
+
+    calls = [part.args_as_json_str() for part in response.parts if isinstance(part, ToolCallPart)]
+    texts = [part.content for part in response.parts if isinstance(part, TextPart)]
+    thoughts = [part.content for part in response.parts if isinstance(part, ThinkingPart)]
+    spoken = "".join(calls[:1]) or "".join(texts)
+    return spoken if spoken.strip() else "\n".join(thoughts)

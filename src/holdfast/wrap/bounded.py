@@ -1,0 +1,159 @@
+"""Models within bounds: a deadline, few calls at once, and retries that do not become a storm.
+
+Only ModelUnavailableError is retried. A provider that names a time to wait holds back every call
+of its model, not just the one it told; if the time lies beyond the deadline the call ends at once
+and its error says how long to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from holdfast import limits
+from holdfast.errors import ModelUnavailableError
+from holdfast.model import Json, Space, Struct
+from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding
+
+if TYPE_CHECKING:
+    import numpy as np
+
+T = TypeVar("T")
+
+
+class Bounds(Struct, frozen=True, kw_only=True):
+    """How far a model may be used."""
+
+    timeout_s: float = limits.MODEL_TIMEOUT_S
+    """Seconds a call may take with all its retries and waits; `complete` names its own."""
+    tries_max: int = 4
+    backoff_s: float = 0.5
+    """Longest pause before the second try; doubles with each further one."""
+    backoff_max_s: float = 20.0
+    concurrency_max: int = 8
+    """Calls at once; others wait, within their deadline."""
+
+
+class Gate:
+    """What the calls of one model share: slots, and the time before which none may start."""
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        *,
+        chance: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`chance` gives 0..1 for the jitter; it and `sleep` are parameters for tests."""
+        self._bounds = bounds
+        self._chance = chance
+        self._sleep = sleep
+        self._slots = asyncio.Semaphore(bounds.concurrency_max)
+        self._not_before = 0.0
+
+    async def run(self, name: str, timeout_s: float, call: Callable[[float], Awaitable[T]]) -> T:
+        """Run `call`, which is told the seconds it has left, and again while that may help.
+
+        Raises what the last try raised, or ModelUnavailableError when the time is over.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout_at(deadline), self._slots:
+                return await self._tries(name, deadline, call)
+        except TimeoutError:
+            raise ModelUnavailableError(f"{name} gave no answer within {timeout_s:g} s.") from None
+
+    async def _tries(self, name: str, deadline: float, call: Callable[[float], Awaitable[T]]) -> T:
+        time = asyncio.get_running_loop().time
+        tries = 0
+        while True:
+            await self._wait_turn(name, deadline)
+            tries += 1
+            try:
+                return await call(deadline - time())
+            except ModelUnavailableError as error:
+                pause = self._pause(tries, error.retry_after_s)
+                if error.retry_after_s is not None:
+                    self._not_before = max(self._not_before, time() + error.retry_after_s)
+                if tries == self._bounds.tries_max or time() + pause >= deadline:
+                    raise
+            await self._sleep(pause)
+
+    async def _wait_turn(self, name: str, deadline: float) -> None:
+        """Wait while the provider has told another call to wait."""
+        left = self._not_before - asyncio.get_running_loop().time()
+        if left <= 0:
+            return
+        if self._not_before >= deadline:
+            raise ModelUnavailableError(f"{name} has asked for a pause.", retry_after_s=left)
+        await self._sleep(left)
+
+    def _pause(self, tries: int, retry_after_s: float | None) -> float:
+        """Full jitter: anything up to the doubled bound, after what the provider asked for."""
+        bounds = self._bounds
+        longest = min(bounds.backoff_max_s, bounds.backoff_s * 2.0 ** (tries - 1))
+        return (retry_after_s or 0.0) + self._chance() * longest
+
+
+class BoundedLLM:
+    """An LLM within bounds."""
+
+    def __init__(self, inner: LLM, bounds: Bounds | None = None, gate: Gate | None = None) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._gate = gate or Gate(bounds or Bounds())
+
+    async def complete(
+        self, system: str, user: str, *, schema: Mapping[str, Json], timeout_s: float
+    ) -> Answer:
+        """As the inner model, but `timeout_s` bounds all tries together."""
+
+        async def ask(left_s: float) -> Answer:
+            return await self._inner.complete(system, user, schema=schema, timeout_s=left_s)
+
+        return await self._gate.run(self.name, timeout_s, ask)
+
+    async def close(self) -> None:
+        """Close the inner model."""
+        await self._inner.close()
+
+
+class BoundedEmbedder:
+    """A remote embedder within bounds; a failed batch is tried again without those before it."""
+
+    in_process = False
+
+    def __init__(
+        self, inner: Embedder, bounds: Bounds | None = None, gate: Gate | None = None
+    ) -> None:
+        self.space: Space = inner.space
+        self._inner = inner
+        self._bounds = bounds or Bounds()
+        self._gate = gate or Gate(self._bounds)
+        self._name = f"{inner.space.provider}:{inner.space.model}"
+
+    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """As the inner embedder, in batches of at most EMBED_BATCH_MAX texts, one after another."""
+        import numpy as np
+
+        step = limits.EMBED_BATCH_MAX
+        parts = [await self._batch(texts[at : at + step]) for at in range(0, len(texts), step)]
+        empty = np.zeros((0, self.space.dimensions), dtype=np.float32)
+        return np.concatenate(parts) if parts else empty
+
+    async def _batch(self, texts: Sequence[str]) -> np.ndarray:
+        return await self._gate.run(
+            self._name, self._bounds.timeout_s, lambda _: self._inner.embed(texts)
+        )
+
+    async def embed_query(self, text: str) -> QueryEmbedding:
+        """As the inner embedder."""
+        return await self._gate.run(
+            self._name, self._bounds.timeout_s, lambda _: self._inner.embed_query(text)
+        )
+
+    async def close(self) -> None:
+        """Close the inner embedder."""
+        await self._inner.close()
