@@ -27,8 +27,9 @@ from holdfast.filters import (
     entity_choices,
     matches,
     parse_filter,
+    within,
 )
-from holdfast.model import ANY, Json, Memory
+from holdfast.model import ANY, Entity, Json, Memory
 from support.filter_strategies import any_json, filters, memories, written_filters
 
 _COLUMNS = (
@@ -71,7 +72,7 @@ def _expected(stored: list[Memory], tree: Filter) -> list[int]:
 some_memories = st.lists(memories(), min_size=1, max_size=6)
 
 
-@settings(max_examples=1_500)
+@settings(max_examples=800)
 @given(stored=some_memories, tree=filters)
 def test_sql_selects_what_the_predicate_matches(
     table: sqlite3.Connection, stored: list[Memory], tree: Filter
@@ -163,7 +164,7 @@ def _type(value: Json) -> str | None:
     return names.get(type(value))
 
 
-@settings(max_examples=1_500)
+@settings(max_examples=800)
 @given(memory=memories(), tree=filters)
 def test_the_predicate_means_what_is_documented(memory: Memory, tree: Filter) -> None:
     assert matches(tree, memory) == _spelled_out(tree, memory)
@@ -172,7 +173,7 @@ def test_the_predicate_means_what_is_documented(memory: Memory, tree: Filter) ->
 # --- covers ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=500)
 @given(memory=memories(), raw=written_filters)
 def test_what_matches_belongs_to_every_cover(memory: Memory, raw: dict[str, Json]) -> None:
     try:
@@ -188,7 +189,15 @@ def test_what_matches_belongs_to_every_cover(memory: Memory, raw: dict[str, Json
             assert held & {(each.kind, each.id) for each in cover}
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=500)
+@given(memory=memories(), tree=filters)
+def test_within_an_entity_the_rest_decides(memory: Memory, tree: Filter) -> None:
+    for entity in memory.scope.entities():
+        assert matches(within(tree, entity), memory) == matches(tree, memory)
+        assert matches(within(tree, Entity(entity.kind, ANY)), memory) == matches(tree, memory)
+
+
+@settings(max_examples=500)
 @given(raw=any_json)
 @example({"NOT": []})
 @example({"user_id": {"in": "abc"}})

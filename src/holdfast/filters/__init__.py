@@ -27,7 +27,7 @@ Comparisons with True and with 1 differ in meaning but are equal for Python: key
 
 from __future__ import annotations
 
-from holdfast.filters.covers import Cover, cover_rank, covering_entities, entity_choices
+from holdfast.filters.covers import Cover, cover_rank, covering_entities, entity_choices, within
 from holdfast.filters.parser import parse_filter
 from holdfast.filters.predicate import compile_predicate, matches, value_test
 from holdfast.filters.tree import (
@@ -72,4 +72,5 @@ __all__ = [
     "parse_filter",
     "scope_filter",
     "value_test",
+    "within",
 ]

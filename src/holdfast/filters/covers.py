@@ -7,12 +7,26 @@ from itertools import product
 from typing import TypeAlias
 
 from holdfast.errors import FilterError
-from holdfast.filters.tree import ENTITY_FIELDS, NO_ENTITY, And, Compare, Filter, Nothing, Or
+from holdfast.filters.predicate import value_test
+from holdfast.filters.tree import (
+    ENTITY_FIELDS,
+    NO_ENTITY,
+    And,
+    Compare,
+    Everything,
+    Filter,
+    Not,
+    Nothing,
+    Or,
+    conjunction,
+    disjunction,
+    negation,
+)
 from holdfast.model import ANY, Entity, EntityKind
 
 Cover: TypeAlias = tuple[Entity, ...]
 
-_COVERS_MAX = 16
+_COVERS_MAX = 8
 """Alternatives kept; further, worse ones are dropped, so that nested ORs stay cheap."""
 
 _KIND_RANK: dict[EntityKind, int] = {"run": 0, "user": 1, "agent": 2, "app": 3}
@@ -68,3 +82,23 @@ def covering_entities(tree: Filter) -> Cover:
     if not choices:
         raise FilterError(NO_ENTITY)
     return choices[0]
+
+
+def within(tree: Filter, entity: Entity) -> Filter:
+    """What is left to check of a filter for memories that are known to belong to the entity.
+
+    Often Everything: the one user a search names has been chosen by then. "*" as id: known to have
+    some id of that kind.
+    """
+    match tree:
+        case Compare(field, op, value) if ENTITY_FIELDS.get(field) == entity.kind:
+            if entity.id == ANY:
+                return Everything() if op == "*" else tree
+            return Everything() if value_test(op, value)(entity.id) else Nothing()
+        case And(children):
+            return conjunction(*(within(child, entity) for child in children))
+        case Or(children):
+            return disjunction(*(within(child, entity) for child in children))
+        case Not(child):
+            return negation(within(child, entity))
+    return tree

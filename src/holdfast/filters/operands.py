@@ -67,9 +67,13 @@ def _refuse(path: str, what: str, raw: Json, hint: str = "") -> NoReturn:
 def text(raw: str, path: str) -> str:
     """Text that a stored text can be equal to: bounded, no NUL, no lone surrogates."""
     if len(raw) > QUERY_CHARS_MAX:
-        raise FilterError(f"{path} is longer than {QUERY_CHARS_MAX} characters")
-    if "\0" in raw or any("\ud800" <= letter <= "\udfff" for letter in raw):
-        raise FilterError(f"{path} contains NUL or half of a surrogate pair, as no memory does")
+        raise FilterError(f"{path} is longer than {QUERY_CHARS_MAX} characters.")
+    try:
+        raw.encode()
+    except UnicodeEncodeError:
+        raise FilterError(f"{path} contains half of a surrogate pair, as no memory does.") from None
+    if "\0" in raw:
+        raise FilterError(f"{path} contains NUL, as no memory does.")
     return raw
 
 
@@ -78,13 +82,15 @@ def _id(raw: Json, path: str) -> str:
     if isinstance(raw, bool) or not isinstance(raw, (str, int, UUID)):
         if raw is None:
             hint = 'Leave it out, or write {"NOT": [{"<id>": "*"}]} for memories without one.'
-            raise FilterError(f"{path} is null", hint=hint)
+            raise FilterError(f"{path} is null.", hint=hint)
         _refuse(path, "takes an id as text", raw)
+    if isinstance(raw, int):
+        finite(raw, path)  # and so short enough to be written out
     name = text(str(raw).strip(), path)
     if not name:
-        raise FilterError(f"{path} is empty")
+        raise FilterError(f"{path} is empty.")
     if len(name) > ID_CHARS_MAX:
-        raise FilterError(f"{path} is longer than {ID_CHARS_MAX} characters")
+        raise FilterError(f"{path} is longer than {ID_CHARS_MAX} characters.")
     return name
 
 
@@ -103,7 +109,7 @@ def finite(raw: float, path: str) -> float:
             return raw
     except OverflowError:
         pass
-    raise FilterError(f"{path} is not a finite number")
+    raise FilterError(f"{path} is not a finite number.")
 
 
 def moments(raw: Json, path: str) -> tuple[float, float]:
@@ -123,7 +129,10 @@ def moments(raw: Json, path: str) -> tuple[float, float]:
     if isinstance(raw, bool) or not isinstance(raw, (int, float)):
         _refuse(path, "takes a date, ISO 8601 or seconds since 1970", raw)
     if not _EARLIEST <= finite(raw, path) <= _LATEST:
-        raise FilterError(f"{path} lies outside the years 1 to 9999", hint="Milliseconds?")
+        raise FilterError(
+            f"{path} lies outside the years 1 to 9999.",
+            hint="Give seconds since 1970, not milliseconds.",
+        )
     return float(raw), float(raw)
 
 
@@ -134,7 +143,7 @@ def _from_iso(raw: str, path: str) -> datetime | date:
         except ValueError:
             continue
     raise FilterError(
-        f"{path} is not a date", hint="Write 2024-05-31 or 2024-05-31T18:00:00+00:00."
+        f"{path} is not a date.", hint="Write 2024-05-31 or 2024-05-31T18:00:00+00:00."
     )
 
 
@@ -144,4 +153,4 @@ def day(raw: Json, path: str) -> str:
     try:
         return datetime.fromtimestamp(start, UTC).date().isoformat()
     except (OverflowError, ValueError):
-        raise FilterError(f"{path} lies outside the years 1 to 9999") from None
+        raise FilterError(f"{path} lies outside the years 1 to 9999.") from None

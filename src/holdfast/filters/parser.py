@@ -29,6 +29,7 @@ from holdfast.model import ANY, Json
 
 _EQUALITY: tuple[Op, ...] = ("eq", "ne", "in", "nin", "*")
 _ORDERED: tuple[Op, ...] = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "*")
+_LISTS = (list, tuple, set, frozenset)
 _LOGICAL = ("AND", "OR", "NOT")
 
 _LISTED_VALUES_MAX = 4 * FILTER_LIST_MAX
@@ -97,7 +98,7 @@ def _nearest(word: str, options: Iterable[str]) -> str | None:
 
 def _did_you_mean(word: str, options: Iterable[str]) -> str:
     close = _nearest(word, options)
-    return f"; did you mean {close}?" if close else ""
+    return f" Did you mean {close}?" if close else ""
 
 
 def _shown(key: str) -> str:
@@ -110,7 +111,7 @@ def _below(path: str, key: str) -> str:
 
 def _key(raw: Json, path: str) -> str:
     if not isinstance(raw, str):
-        raise FilterError(f"a key of {path} is not text but {type_name(raw)}")
+        raise FilterError(f"a key of {path} is not text but {type_name(raw)}.")
     return text(raw, f"a key of {path}")
 
 
@@ -124,11 +125,11 @@ class _Parser:
     def group(self, raw: Json, path: str, depth: int) -> Filter:
         """An object whose keys are ANDed."""
         if not isinstance(raw, Mapping):
-            raise FilterError(f"{path} must be an object, not {type_name(raw)}")
+            raise FilterError(f"{path} must be an object, not {type_name(raw)}.")
         if depth > FILTER_DEPTH_MAX:
-            raise FilterError(f"filters are nested deeper than {FILTER_DEPTH_MAX} levels")
+            raise FilterError(f"filters are nested deeper than {FILTER_DEPTH_MAX} levels.")
         if depth and not raw:
-            raise FilterError(f"{path} is empty")
+            raise FilterError(f"{path} is empty.")
         return conjunction(*(self._member(*item, path, depth) for item in raw.items()))
 
     def _member(self, raw_key: Json, value: Json, path: str, depth: int) -> Filter:
@@ -141,12 +142,12 @@ class _Parser:
         if key in _FIELDS:
             return self._condition(_FIELDS[key], value, here)
         if key.upper().strip("$ ") in _LOGICAL:
-            raise FilterError(f"{here} is no operator{_did_you_mean(key, _LOGICAL)}")
+            raise FilterError(f"{here} is no operator.{_did_you_mean(key, _LOGICAL)}")
         return self._condition(_Field(METADATA + key.removeprefix(METADATA), "json"), value, here)
 
     def _metadata(self, raw: Json, path: str) -> Filter:
         if not isinstance(raw, Mapping):
-            raise FilterError(f"{path} takes an object of keys and values, not {type_name(raw)}")
+            raise FilterError(f"{path} takes an object of keys and values, not {type_name(raw)}.")
         parts = []
         for raw_key, value in raw.items():
             key = _key(raw_key, path)
@@ -160,9 +161,9 @@ class _Parser:
         elif isinstance(value, (list, tuple)):
             children = [self.group(v, f"{path}[{i}]", depth) for i, v in enumerate(value)]
         else:
-            raise FilterError(f"{path} takes a list of conditions, not {type_name(value)}")
+            raise FilterError(f"{path} takes a list of conditions, not {type_name(value)}.")
         if not children:
-            raise FilterError(f"{path} is empty")
+            raise FilterError(f"{path} is empty.")
         if key == "AND":
             return conjunction(*children)
         return disjunction(*children) if key == "OR" else negation(disjunction(*children))
@@ -171,10 +172,10 @@ class _Parser:
         """One key with its value, or with an object of operators, which are ANDed."""
         if isinstance(raw, Mapping):
             if not raw:
-                raise FilterError(f"{path} names no operator", hint=_takes(field))
+                raise FilterError(f"{path} names no operator.", hint=_takes(field))
             return conjunction(*(self._operation(field, *item, path) for item in raw.items()))
         self._count(path)
-        if isinstance(raw, (list, tuple)):
+        if isinstance(raw, _LISTS):
             return self._among(field, field.plain, raw, path)
         if raw == ANY and "*" in field.ops:
             return Compare(field.name, "*")
@@ -186,10 +187,10 @@ class _Parser:
         here = _below(path, op)
         if op not in field.ops:
             fault = "does not apply here" if op in OPS else "is an unknown operator"
-            raise FilterError(f"{here} {fault}{_did_you_mean(op, field.ops)}", hint=_takes(field))
+            raise FilterError(f"{here} {fault}.{_did_you_mean(op, field.ops)}", hint=_takes(field))
         if op == "*":
             if value is not True:
-                raise FilterError(f"{here} takes only true")
+                raise FilterError(f"{here} takes only true.")
             return Compare(field.name, "*")
         if op in ("in", "nin"):
             among = self._among(field, "eq", value, here)
@@ -198,8 +199,8 @@ class _Parser:
 
     def _among(self, field: _Field, op: Op, values: Json, path: str) -> Filter:
         """Any of several values: `in`, with null, "*" and whole days spelt out."""
-        if not isinstance(values, (list, tuple, set, frozenset)):
-            raise FilterError(f"{path} takes a list, not {type_name(values)}")
+        if not isinstance(values, _LISTS):
+            raise FilterError(f"{path} takes a list, not {type_name(values)}.")
         self._count(path, 0, len(values))
         if field.type == "moment":  # each becomes comparisons of its own
             self._count(path, len(values))
@@ -210,11 +211,11 @@ class _Parser:
         self._nodes += nodes
         self._listed += listed
         if self._nodes > FILTER_NODES_MAX:
-            raise FilterError(f"filters have more than {FILTER_NODES_MAX} conditions, at {path}")
+            raise FilterError(f"filters have more than {FILTER_NODES_MAX} conditions, at {path}.")
         if listed > FILTER_LIST_MAX or self._listed > _LISTED_VALUES_MAX:
             raise FilterError(
                 f"{path} has too many values: at most {FILTER_LIST_MAX} are allowed in one list "
-                f"and {_LISTED_VALUES_MAX} in all"
+                f"and {_LISTED_VALUES_MAX} in all."
             )
 
 
@@ -228,7 +229,7 @@ def _single(field: _Field, op: Op, raw: Json, path: str) -> Filter:
         return _opposite(_single(field, "eq", raw, path))
     if raw is None and field.type != "id" and "*" in field.ops:
         if op != "eq":
-            raise FilterError(f"{path} cannot compare with null")
+            raise FilterError(f"{path} cannot compare with null.")
         return Not(Compare(field.name, "*"))
     if field.type == "moment":
         return _in_time(field.name, op, *moments(raw, path))
@@ -236,9 +237,9 @@ def _single(field: _Field, op: Op, raw: Json, path: str) -> Filter:
     if op == "eq" and value == ANY and field.type == "id":
         return Compare(field.name, "*")
     if op == "icontains" and not isinstance(value, str):
-        raise FilterError(f"{path} takes text, not {type_name(value)}")
+        raise FilterError(f"{path} takes text, not {type_name(value)}.")
     if op in ("gt", "gte", "lt", "lte") and isinstance(value, bool):
-        raise FilterError(f"{path} takes text or a number, not a boolean")
+        raise FilterError(f"{path} takes text or a number, not a boolean.")
     return Compare(field.name, op, value)
 
 

@@ -19,7 +19,10 @@ METADATA = "metadata."
 ENTITY_FIELDS: dict[str, EntityKind] = {f"{kind}_id": kind for kind in ENTITY_KINDS}
 """Field of an entity's id to the kind of entity."""
 
-NO_ENTITY = "at least one of user_id, agent_id, app_id, run_id must be named positively"
+NO_ENTITY = (
+    "The filters are too wide: at least one of user_id, agent_id, app_id, run_id must be named "
+    "positively."
+)
 
 
 class And(msgspec.Struct, frozen=True, tag=True):
