@@ -18,7 +18,6 @@ from holdfast.errors import StoreReadOnlyError, StoreUnavailableError
 from holdfast.model import Project
 from holdfast.ports import LLM, Embedder
 from holdfast.registry import make_embedder, make_llm
-from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM
 
 DATABASE = "holdfast.db"
 
@@ -89,11 +88,15 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
 
 def _models(config: Config) -> tuple[Embedder, LLM | None]:
     """Models, wrapped where they are somebody else's: deadline, retries, concurrency."""
-    embedder = make_embedder(config.embedder)
-    if not embedder.in_process:
-        embedder = BoundedEmbedder(embedder)
-    llm = make_llm(config.llm)
-    return embedder, None if llm is None else BoundedLLM(llm)
+    embedder, llm = make_embedder(config.embedder), make_llm(config.llm)
+    if embedder.in_process and llm is None:
+        return embedder, None
+    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM
+
+    return (
+        embedder if embedder.in_process else BoundedEmbedder(embedder),
+        None if llm is None else BoundedLLM(llm),
+    )
 
 
 def _workers(parts: Parts, count: int) -> list[asyncio.Task[None]]:

@@ -153,10 +153,10 @@ class AsyncMemory:
             else intake.clean_id(idempotency_key, "idempotency_key"),
             wait=_flag(wait, "wait"),
         )
-        job = await adding.add(parts, request)
-        if job.kind == "extract" or job.state != "SUCCEEDED" or idempotency_key is not None:
-            return await self._job_answer(parts, job)
-        return _added(job, request)
+        added = await adding.add(parts, request)
+        if added.job is not None:
+            return await self._job_answer(parts, added.job)
+        return _kept(added, request)
 
     async def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""
@@ -419,10 +419,10 @@ class AsyncMemory:
         return told
 
 
-def _added(job: Job, request: adding.AddRequest) -> Answer:
+def _kept(added: adding.Added, request: adding.AddRequest) -> Answer:
     """The answer to an add that kept each message as it is."""
     results = []
-    for item, one in zip(shapes.job_items(job), request.said, strict=True):
+    for item, one in zip(added.items, request.said, strict=True):
         result = {"id": item["id"], "memory": one.text, "event": item["event"], "role": one.role}
         if one.actor_id is not None:
             result["actor_id"] = one.actor_id

@@ -27,14 +27,14 @@ class Struct(msgspec.Struct, frozen=True, gc=False):
     """Base of the values: immutable, compared by content. Most take their fields by name only."""
 
 
-class Entity(Struct):
+class Entity(Struct, frozen=True):
     """Somebody or something memories belong to: ('user', 'alice')."""
 
     kind: EntityKind
     id: str
 
 
-class Scope(Struct, kw_only=True):
+class Scope(Struct, frozen=True, kw_only=True):
     """The identities a memory is written with; at least one is set."""
 
     user_id: str | None = None
@@ -50,7 +50,7 @@ class Scope(Struct, kw_only=True):
         return tuple(Entity(kind, name) for kind, name in pairs if name is not None)
 
 
-class Turn(Struct, kw_only=True):
+class Turn(Struct, frozen=True, kw_only=True):
     """One message of a conversation, as it was said."""
 
     id: str
@@ -61,7 +61,7 @@ class Turn(Struct, kw_only=True):
     """When it was said, epoch seconds."""
 
 
-class Memory(Struct, kw_only=True):
+class Memory(Struct, frozen=True, kw_only=True):
     """One memory, as callers see it. Times are epoch seconds, UTC."""
 
     id: str
@@ -97,7 +97,7 @@ class Memory(Struct, kw_only=True):
         )
 
 
-class IndexTerms(Struct, kw_only=True):
+class IndexTerms(Struct, frozen=True, kw_only=True):
     """What the keyword side of an index needs of a text; see `core.text.analyze`."""
 
     terms: bytes = b""
@@ -106,14 +106,14 @@ class IndexTerms(Struct, kw_only=True):
     speaker: int = 0
 
 
-class Source(Struct, kw_only=True):
+class Source(Struct, frozen=True, kw_only=True):
     """Where a memory comes from: a turn and the words of it that support the memory."""
 
     turn_id: str
     quote: str = ""
 
 
-class HistoryEvent(Struct, kw_only=True):
+class HistoryEvent(Struct, frozen=True, kw_only=True):
     """One change of one memory."""
 
     id: str
@@ -128,7 +128,7 @@ class HistoryEvent(Struct, kw_only=True):
     role: str | None = None
 
 
-class Space(Struct, kw_only=True):
+class Space(Struct, frozen=True, kw_only=True):
     """An embedding space: vectors of different spaces are never compared."""
 
     provider: str
@@ -138,15 +138,16 @@ class Space(Struct, kw_only=True):
 
 
 JobState = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]
+JobKind = Literal["extract", "embed", "store"]
+"""extract: facts from turns; embed: vectors that are missing; store: done when accepted."""
 
 
-class Job(Struct, kw_only=True):
+class Job(Struct, frozen=True, kw_only=True):
     """Durable work: the extraction of an accepted add. Its id is the `event_id` of the add."""
 
     id: str
     project: Project
-    kind: Literal["extract", "embed", "store"]
-    """extract: facts from turns; embed: vectors that are missing; store: done when accepted."""
+    kind: JobKind
     state: JobState
     scope_key: str
     payload: Mapping[str, Json]
@@ -162,7 +163,7 @@ class Job(Struct, kw_only=True):
     completed_at: float | None = None
 
 
-class Usage(Struct, kw_only=True):
+class Usage(Struct, frozen=True, kw_only=True):
     """Tokens one model call really took, from the provider's answer."""
 
     model: str
@@ -171,7 +172,7 @@ class Usage(Struct, kw_only=True):
     output_tokens: int = 0
 
 
-class EntitySummary(Struct, kw_only=True):
+class EntitySummary(Struct, frozen=True, kw_only=True):
     """An entity and how many current memories it has."""
 
     kind: EntityKind
@@ -181,7 +182,7 @@ class EntitySummary(Struct, kw_only=True):
     updated_at: float
 
 
-class Page(Struct, kw_only=True):
+class Page(Struct, frozen=True, kw_only=True):
     """One page of a listing: memories, the exact count of all that match, and where to go on."""
 
     memories: tuple[Memory, ...]

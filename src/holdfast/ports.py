@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from holdfast.core.view import Entry
 
 
-class PutTurns(Struct, kw_only=True):
+class PutTurns(Struct, frozen=True, kw_only=True):
     """Store raw turns of one scope."""
 
     scope: Scope
     turns: tuple[Turn, ...]
 
 
-class PutMemory(Struct, kw_only=True):
+class PutMemory(Struct, frozen=True, kw_only=True):
     """Store one memory unless one with the same identity exists.
 
     Result: the id under which it is stored (an earlier one's, if it is a duplicate).
@@ -60,7 +60,7 @@ class PutMemory(Struct, kw_only=True):
     """Memories that end where this one begins; unknown or already ended ones are passed over."""
 
 
-class EditMemory(Struct, kw_only=True):
+class EditMemory(Struct, frozen=True, kw_only=True):
     """Change a memory in place, and its history. Result: the new Memory, or None if unknown."""
 
     memory_id: str
@@ -80,7 +80,7 @@ class EditMemory(Struct, kw_only=True):
     categories: tuple[str, ...] | None = None
 
 
-class RemoveMemories(Struct, kw_only=True):
+class RemoveMemories(Struct, frozen=True, kw_only=True):
     """Delete memories, their vectors, terms, and the turns nothing else came from.
 
     `erase_history` blanks the texts in their history as well. Result: the ids that were deleted.
@@ -92,19 +92,19 @@ class RemoveMemories(Struct, kw_only=True):
     limit: int | None = None
 
 
-class SetVectors(Struct, kw_only=True):
+class SetVectors(Struct, frozen=True, kw_only=True):
     """Fill in vectors that were missing; ids that are gone are passed over."""
 
     vectors: tuple[tuple[str, bytes], ...]
 
 
-class PutJob(Struct, kw_only=True):
+class PutJob(Struct, frozen=True, kw_only=True):
     """Queue a job, or store one already done. A known idempotency key raises ReplayedError."""
 
     job: Job
 
 
-class FinishJob(Struct, kw_only=True):
+class FinishJob(Struct, frozen=True, kw_only=True):
     """End, or put back, a leased job: lost leases are refused with ConflictError."""
 
     job_id: str
@@ -117,7 +117,7 @@ class FinishJob(Struct, kw_only=True):
     run_after: float = 0.0
 
 
-class PutUsage(Struct, kw_only=True):
+class PutUsage(Struct, frozen=True, kw_only=True):
     """A ledger row of one model call."""
 
     usage: Usage
@@ -127,7 +127,7 @@ class PutUsage(Struct, kw_only=True):
     job_id: str | None = None
 
 
-class Reset(Struct, kw_only=True):
+class Reset(Struct, frozen=True, kw_only=True):
     """Delete everything the project has."""
 
 
@@ -137,7 +137,7 @@ Op = (
 )  # fmt: skip
 
 
-class View(Struct, kw_only=True):
+class View(Struct, frozen=True, kw_only=True):
     """Which memories are looked at: the current truth, unless told otherwise."""
 
     now: float
@@ -148,7 +148,7 @@ class View(Struct, kw_only=True):
     """Leave out raw turns that stand beside the facts a model took from them."""
 
 
-class Listing(Struct, kw_only=True):
+class Listing(Struct, frozen=True, kw_only=True):
     """A question for a page of memories, newest first (in order of insertion)."""
 
     filter: Filter
@@ -159,14 +159,14 @@ class Listing(Struct, kw_only=True):
     oldest_first: bool = False
 
 
-class EntityState(Struct, kw_only=True):
+class EntityState(Struct, frozen=True, kw_only=True):
     """What an entity holds right now; `generation` changes with every write to it."""
 
     generation: int
     memories: int
 
 
-class Delta(Struct, kw_only=True):
+class Delta(Struct, frozen=True, kw_only=True):
     """Entries of an entity at `generation`: all of them, or the changes since an earlier one."""
 
     generation: int
@@ -255,7 +255,7 @@ class Jobs(Protocol):
         """Make a failed job due again with a fresh count of tries; False if it is not failed."""
 
 
-class QueryEmbedding(Struct, kw_only=True):
+class QueryEmbedding(Struct, frozen=True, kw_only=True):
     """A query in the embedding space.
 
     `pieces` [p, dimensions] and `spans` (character ranges of the query) are given by static
@@ -267,7 +267,7 @@ class QueryEmbedding(Struct, kw_only=True):
     spans: tuple[tuple[int, int], ...] = ()
 
 
-class Probe(Struct, kw_only=True):
+class Probe(Struct, frozen=True, kw_only=True):
     """One search, ready for an index."""
 
     entities: tuple[Entity, ...]
@@ -281,7 +281,7 @@ class Probe(Struct, kw_only=True):
     limit: int
 
 
-class Hit(Struct, kw_only=True):
+class Hit(Struct, frozen=True, kw_only=True):
     """A memory that answers a probe; score in 0..1, `parts` for people who ask why."""
 
     memory: Memory
@@ -322,7 +322,7 @@ class Embedder(Protocol):
         """Release connections. Idempotent."""
 
 
-class Answer(Struct, kw_only=True):
+class Answer(Struct, frozen=True, kw_only=True):
     """What a model said: text meant to be JSON, and what it cost."""
 
     text: str

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from holdfast.core.rank import rank
 from holdfast.core.view import EntityView
-from holdfast.filters import ENTITY_FIELDS, Compare, Everything, Filter, compile_predicate
+from holdfast.filters import Compare, Everything, Filter, compile_predicate
 from holdfast.model import Entity, Memory, Project
 from holdfast.ports import Delta, Hit, Probe, Records, View
 
@@ -105,7 +105,7 @@ class EmbeddedIndex:
 
     async def _refresh(self, key: Key, old: Warm | None) -> Warm:
         project, entity = key
-        delta = await self._records.delta(project, entity, old and old.generation)
+        delta = await self._records.delta(project, entity, None if old is None else old.generation)
         if not delta.complete and not _appends(old, delta):
             delta = await self._records.delta(project, entity, None)
         size = len(delta.entries) + (0 if old is None or delta.complete else len(old.memories))
@@ -157,10 +157,8 @@ def _residual(wanted: Filter, entity: Entity) -> Predicate | None:
     """What is left to check once only the entity's own rows are looked at; None for nothing."""
     if isinstance(wanted, Everything):
         return None
-    of_entity = isinstance(wanted, Compare) and ENTITY_FIELDS.get(wanted.field) == entity.kind
-    if of_entity and (wanted.op == "*" or (wanted.op == "eq" and wanted.value == entity.id)):
-        return None
-    return compile_predicate(wanted)
+    whole = (Compare(f"{entity.kind}_id", "eq", entity.id), Compare(f"{entity.kind}_id", "*"))
+    return None if wanted in whole else compile_predicate(wanted)
 
 
 def _ranked(warm: Warm, probe: Probe, predicate: Predicate | None) -> list[Hit]:

@@ -6,6 +6,8 @@ import hashlib
 import json
 import unicodedata
 
+import msgspec
+
 from holdfast.model import Kind, Scope
 
 HASH_BYTES = 16
@@ -18,7 +20,8 @@ def content_hash(text: str, key: bytes) -> str:
 
 def scope_key(scope: Scope) -> str:
     """A scope as text, equal for equal scopes only."""
-    return json.dumps([scope.user_id, scope.agent_id, scope.app_id, scope.run_id])
+    names = [scope.user_id, scope.agent_id, scope.app_id, scope.run_id]
+    return msgspec.json.encode(names).decode()
 
 
 def fact_identity(kind: Kind, scope: Scope, text: str, key: bytes) -> bytes:

@@ -29,7 +29,7 @@ RESERVED_METADATA = ("user_id", "agent_id", "app_id", "run_id", "actor_id", "rol
 _YEARS = (-62_135_596_800.0, 253_402_300_799.0)  # years 1 to 9999, what datetime can show
 
 
-class Said(Struct, kw_only=True):
+class Said(Struct, frozen=True, kw_only=True):
     """One message of an add."""
 
     role: str
@@ -261,7 +261,7 @@ def _plain(value: Any, name: str, depth: int) -> Any:
     raise ValidationError(f"{name} holds a {type(value).__name__}, which is not JSON.")
 
 
-def _number(value: float, name: str) -> float:
+def _number(value: Any, name: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValidationError(f"{name} is not a finite number.")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

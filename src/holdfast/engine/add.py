@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_identity
 from holdfast.core.intake import Said
@@ -14,13 +14,13 @@ from holdfast.engine import jobs
 from holdfast.engine.embedding import local_vectors, terms_of
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError
-from holdfast.model import Job, Json, Memory, Scope, Source, Struct, Turn
+from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Turn
 from holdfast.ports import Op, PutJob, PutMemory, PutTurns
 
 _POLL_S = 0.02
 
 
-class AddRequest(Struct, kw_only=True):
+class AddRequest(Struct, frozen=True, kw_only=True):
     """A validated add."""
 
     scope: Scope
@@ -37,44 +37,53 @@ class AddRequest(Struct, kw_only=True):
     wait: bool = True
 
 
-async def add(parts: Parts, request: AddRequest) -> Job:
+class Added(Struct, frozen=True, kw_only=True):
+    """What became of an add."""
+
+    items: list[dict[str, Json]]
+    """Per message, in order: `id` of its memory and `event`; for an add that kept them verbatim."""
+    job: Job | None = None
+    """The job that stands for the add, if it has one; its `result` then tells the outcome."""
+
+
+async def add(parts: Parts, request: AddRequest) -> Added:
     """Accept the request and, unless told not to wait, see it through.
 
-    Returns the job that stands for it. Its `result` lists what became of each item; texts are not
-    in it. From the first commit on, the turns survive anything and are searchable.
+    From the first commit on, the turns survive anything and are searchable.
 
     Raises ConflictError if the idempotency key was used for a different add.
     """
-    mark = _fingerprint(parts, request)
-    if request.idempotency_key is not None:
-        known = await parts.jobs.find_job(parts.project, request.idempotency_key)
+    key = request.idempotency_key
+    mark = None if key is None else _fingerprint(parts, request)
+    if key is not None:
+        known = await parts.jobs.find_job(parts.project, key)
         if known is not None:
             return await _replay(parts, request, known, mark)
     extracting = parts.llm is not None and (request.infer or request.procedural)
     now = parts.clock.now()
     turns = _turns(parts, request, now)
     puts = await _put_turns(parts, request, turns, now, listed=not extracting)
-    job = _job(parts, request, turns, puts, now, mark, extracting=extracting)
-    keep_job = job.state == "PENDING" or request.idempotency_key is not None
-    ops: list[Op] = [PutJob(job=job)] if keep_job else []
+    job = _job(parts, request, puts, now, mark, extracting=extracting)
+    ops: list[Op] = [] if job is None else [PutJob(job=job)]
     ops += [PutTurns(scope=request.scope, turns=turns), *puts]
     try:
         stored = (await parts.records.commit(parts.project, ops))[-len(puts) :]
     except ReplayedError as error:
         earlier = cast("Job", await parts.jobs.job(parts.project, error.job_id))
         return await _replay(parts, request, earlier, mark)
-    if job.state == "PENDING":
-        return await _see_through(parts, job, wait=request.wait)
-    return _replace_result(job, _verbatim_result(puts, stored))
+    items = _verbatim(puts, stored)
+    if job is None:
+        return Added(items=items)
+    return Added(items=items, job=await _see_through(parts, job, wait=request.wait))
 
 
-async def _replay(parts: Parts, request: AddRequest, known: Job, mark: str) -> Job:
+async def _replay(parts: Parts, request: AddRequest, known: Job, mark: str | None) -> Added:
     if known.fingerprint != mark:
         raise ConflictError(
             "This idempotency key was used for a different add.",
             hint="Use a new key for a new add; nothing was changed.",
         )
-    return await _see_through(parts, known, wait=request.wait)
+    return Added(items=[], job=await _see_through(parts, known, wait=request.wait))
 
 
 async def _see_through(parts: Parts, job: Job, *, wait: bool) -> Job:
@@ -87,7 +96,7 @@ async def _see_through(parts: Parts, job: Job, *, wait: bool) -> Job:
 
 
 async def wait_for(parts: Parts, job_id: str, timeout_s: float) -> Job:
-    """Run the job here if it is free, else watch it, until it is finished, parked, or time is up."""
+    """Run the job here if it is free, else watch it, till it is finished, parked, or time is up."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         done = await jobs.run_one(parts, job_id)
@@ -168,19 +177,42 @@ def _turn_memory(
 def _job(
     parts: Parts,
     request: AddRequest,
-    turns: Sequence[Turn],
     puts: Sequence[PutMemory],
     now: float,
-    mark: str,
+    mark: str | None,
     *,
     extracting: bool,
-) -> Job:
+) -> Job | None:
+    """The job that stands for the add; None if nothing is left to do and nobody will ask for it."""
     missing = any(put.vector is None for put in puts)
-    kind = "extract" if extracting else "embed" if missing else "store"
+    if not extracting and not missing and mark is None:
+        return None
+    kind: JobKind = "extract" if extracting else "embed" if missing else "store"
+    done = kind == "store"
+    return Job(
+        id=parts.ids.new(),
+        project=parts.project,
+        kind=kind,
+        state="SUCCEEDED" if done else "PENDING",
+        scope_key=scope_key(request.scope),
+        payload=_payload(request, puts, now, extracting=extracting),
+        idempotency_key=request.idempotency_key,
+        fingerprint=mark,
+        result=None if extracting else _verbatim(puts, [put.memory.id for put in puts]),
+        run_after=now,
+        created_at=now,
+        completed_at=now if done else None,
+    )
+
+
+def _payload(
+    request: AddRequest, puts: Sequence[PutMemory], now: float, *, extracting: bool
+) -> dict[str, Json]:
+    """What the job's work needs: ids and settings, never texts."""
     scope = request.scope
-    payload: dict[str, Any] = {
+    payload: dict[str, Json] = {
         "scope": [scope.user_id, scope.agent_id, scope.app_id, scope.run_id],
-        "turns": [turn.id for turn in turns],
+        "turns": [source.turn_id for put in puts for source in put.sources],
         "memories": [put.memory.id for put in puts],
         "at": now,
     }
@@ -192,32 +224,14 @@ def _job(
             "instructions": request.instructions,
             "procedural": request.procedural,
         }
-    return Job(
-        id=parts.ids.new(),
-        project=parts.project,
-        kind=cast("Any", kind),
-        state="SUCCEEDED" if kind == "store" else "PENDING",
-        scope_key=scope_key(scope),
-        payload=payload,
-        idempotency_key=request.idempotency_key,
-        fingerprint=mark,
-        result=None if extracting else _verbatim_result(puts, [put.memory.id for put in puts]),
-        run_after=now,
-        created_at=now,
-        completed_at=now if kind == "store" else None,
-    )
+    return payload
 
 
-def _verbatim_result(puts: Sequence[PutMemory], stored: Sequence[str]) -> list[Json]:
+def _verbatim(puts: Sequence[PutMemory], stored: Sequence[str]) -> list[dict[str, Json]]:
     return [
         {"id": id_, "event": "ADD" if id_ == put.memory.id else "NONE"}
         for put, id_ in zip(puts, stored, strict=True)
     ]
-
-
-def _replace_result(job: Job, result: list[Json]) -> Job:
-    fields = {name: getattr(job, name) for name in job.__struct_fields__}
-    return Job(**{**fields, "result": result})
 
 
 def _fingerprint(parts: Parts, request: AddRequest) -> str:

@@ -43,7 +43,7 @@ CONTEXT_TURNS = 6
 _NEARBY_PER_TURN = 5
 
 
-class _Written(Struct):
+class _Written(Struct, frozen=True, kw_only=True):
     """A memory to write and what the caller is told about it."""
 
     put: PutMemory
@@ -276,7 +276,7 @@ def _memory(
 
 
 def _told(one: _Written) -> Json:
-    told = {"id": one.put.memory.id, "event": one.event, "reason": one.reason}
+    told: dict[str, Json] = {"id": one.put.memory.id, "event": one.event, "reason": one.reason}
     if one.put.supersedes:
         told["supersedes"] = list(one.put.supersedes)
     return told

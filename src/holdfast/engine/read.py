@@ -8,7 +8,7 @@ from holdfast.model import EntitySummary, HistoryEvent, Memory, Page, Struct
 from holdfast.ports import Listing, View
 
 
-class ListRequest(Struct, kw_only=True):
+class ListRequest(Struct, frozen=True, kw_only=True):
     """A validated listing."""
 
     filter: Filter

@@ -13,7 +13,7 @@ from holdfast.model import Entity, Struct
 from holdfast.ports import Hit, Probe, View
 
 
-class SearchRequest(Struct, kw_only=True):
+class SearchRequest(Struct, frozen=True, kw_only=True):
     """A validated search."""
 
     query: str
@@ -26,7 +26,7 @@ class SearchRequest(Struct, kw_only=True):
     show_expired: bool = False
 
 
-class SearchAnswer(Struct, kw_only=True):
+class SearchAnswer(Struct, frozen=True, kw_only=True):
     """Hits above the threshold, and which parts of Holdfast were missing for it."""
 
     hits: tuple[Hit, ...]

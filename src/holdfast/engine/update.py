@@ -14,7 +14,7 @@ from holdfast.model import Json, Memory, Struct
 from holdfast.ports import EditMemory
 
 
-class UpdateRequest(Struct, kw_only=True):
+class UpdateRequest(Struct, frozen=True, kw_only=True):
     """A validated update."""
 
     memory_id: str

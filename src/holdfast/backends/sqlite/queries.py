@@ -91,7 +91,8 @@ def page(connection: sqlite3.Connection, project: Project, listing: Listing) -> 
 
 def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
     """The SQL form of `core.visibility.visible`."""
-    parts, values = ["1"], []
+    parts: list[str] = ["1"]
+    values: list[float | str] = []
     if view.listed_only:
         parts.append("m.listed = 1")
     if view.as_of is None:
