@@ -176,6 +176,8 @@ class Delta(Struct, frozen=True, kw_only=True):
     memories: tuple[Memory, ...]
     """The memory of each entry, in the same order."""
     removed: tuple[str, ...] = ()
+    told: tuple[tuple[str, str], ...] = ()
+    """(unlisted turn, fact taken from it), ids, for the entries of this delta."""
 
 
 class Records(Protocol):

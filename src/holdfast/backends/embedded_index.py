@@ -40,6 +40,8 @@ class Warm:
     memories: tuple[Memory, ...]
     """The memory of each row of the view."""
     generation: int
+    told: dict[str, frozenset[str]]
+    """Unlisted turns, and the facts that were taken from each; ids."""
 
     @cached_property
     def simple(self) -> bool:
@@ -142,7 +144,14 @@ def _updated(old: Warm | None, delta: Delta, dimensions: int) -> Warm:
         view = old.view.extended(delta.entries)
         added = _aligned(view.ids[len(old.memories) :], delta.memories)
         memories = old.memories + added
-    return Warm(view, memories, delta.generation)
+    return Warm(view, memories, delta.generation, _told(old, delta))
+
+
+def _told(old: Warm | None, delta: Delta) -> dict[str, frozenset[str]]:
+    told = {} if old is None or delta.complete else dict(old.told)
+    for turn_id, fact_id in delta.told:
+        told[turn_id] = told.get(turn_id, frozenset()) | {fact_id}
+    return told
 
 
 def _aligned(ids: Sequence[str], memories: Iterable[Memory]) -> tuple[Memory, ...]:
@@ -168,14 +177,31 @@ def _ranked(warm: Warm, probe: Probe, predicate: Predicate | None) -> list[Hit]:
     looked at.
     """
     eligible = _eligible(warm, probe.view)
-    if predicate is None:
+    if predicate is None and not warm.told:
         return _top(warm, probe, eligible, probe.limit)
-    found = _top(warm, probe, eligible, probe.limit * _OVERFETCH)
-    passing = [hit for hit in found if predicate(hit.memory)]
-    if len(passing) >= probe.limit or len(found) < probe.limit * _OVERFETCH:
+    many = probe.limit * _OVERFETCH
+    found = _top(warm, probe, eligible, many)
+    passing = found if predicate is None else [hit for hit in found if predicate(hit.memory)]
+    passing = _once(warm, passing)
+    if len(passing) >= probe.limit or len(found) < many:
         return passing[: probe.limit]
-    mask = np.fromiter(map(predicate, warm.memories), dtype=bool, count=len(warm.memories))
-    return _top(warm, probe, mask if eligible is None else mask & eligible, probe.limit)
+    if predicate is not None:
+        mask = np.fromiter(map(predicate, warm.memories), dtype=bool, count=len(warm.memories))
+        eligible = mask if eligible is None else mask & eligible
+    return _once(warm, _top(warm, probe, eligible, many))[: probe.limit]
+
+
+def _once(warm: Warm, hits: list[Hit]) -> list[Hit]:
+    """Without the raw turns whose facts are better hits: they would say the same again."""
+    if not warm.told:
+        return hits
+    seen: set[str] = set()
+    kept = []
+    for hit in hits:
+        if seen.isdisjoint(warm.told.get(hit.memory.id, ())):
+            kept.append(hit)
+            seen.add(hit.memory.id)
+    return kept
 
 
 def _top(warm: Warm, probe: Probe, eligible: Bools | None, limit: int) -> list[Hit]:

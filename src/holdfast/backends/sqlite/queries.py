@@ -196,7 +196,12 @@ def delta(
     kept = {memory.id for memory in memories}
     removed = tuple(id_ for _, id_ in changed if id_ not in kept)
     return Delta(
-        generation=generation, complete=False, entries=entries, memories=memories, removed=removed
+        generation=generation,
+        complete=False,
+        entries=entries,
+        memories=memories,
+        removed=removed,
+        told=_told(connection, [entry.seq for entry in entries]),
     )
 
 
@@ -214,7 +219,33 @@ def _complete(
         (space_no, project, *values),
     )
     memories, entries = _entries(rows)
-    return Delta(generation=generation, complete=True, entries=entries, memories=memories)
+    unlisted = [
+        entry.seq for entry, memory in zip(entries, memories, strict=True) if not memory.listed
+    ]
+    return Delta(
+        generation=generation,
+        complete=True,
+        entries=entries,
+        memories=memories,
+        told=_told(connection, unlisted),
+    )
+
+
+def _told(connection: sqlite3.Connection, numbers: Sequence[int]) -> tuple[tuple[str, str], ...]:
+    """Pairs of an unlisted turn and a fact of the same message, one of them among `numbers`."""
+    pairs: dict[tuple[str, str], None] = {}
+    for chunk in _chunks(numbers):
+        # two look-ups by primary key; one with OR over both sides would scan the table
+        for side in ("a", "b"):
+            rows = connection.execute(
+                "SELECT t.id, f.id FROM sources a JOIN sources b ON b.message_no = a.message_no "
+                "JOIN memories t ON t.no = a.memory_no AND t.listed = 0 AND t.kind = 'turn' "
+                "JOIN memories f ON f.no = b.memory_no AND f.listed = 1 "
+                f"WHERE {side}.memory_no IN ({_marks(chunk)})",
+                tuple(chunk),
+            )
+            pairs.update(dict.fromkeys((turn_id, fact_id) for turn_id, fact_id in rows))
+    return tuple(pairs)
 
 
 def _entries(rows: Any) -> tuple[tuple[Memory, ...], tuple[Entry, ...]]:
