@@ -7,8 +7,9 @@ that says it does not know it gets the next one, and what was learned is remembe
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from holdfast.backends.models_errors import translate
@@ -185,14 +186,35 @@ def _parameters(mode: Mode, schema: Mapping[str, Json]) -> ModelRequestParameter
 
 
 def _text(response: ModelResponse) -> str:
-    """The answer: a tool call's arguments, else the text, else what was thought aloud.
+    """The answer: the tool call's arguments, else the text, else what was thought aloud.
 
     Reasoning models on local servers put the whole answer into `reasoning_content`.
     """
     from pydantic_ai.messages import TextPart, ThinkingPart, ToolCallPart
 
-    calls = [part.args_as_json_str() for part in response.parts if isinstance(part, ToolCallPart)]
+    calls = [part.args for part in response.parts if isinstance(part, ToolCallPart)]
     texts = [part.content for part in response.parts if isinstance(part, TextPart)]
     thoughts = [part.content for part in response.parts if isinstance(part, ThinkingPart)]
-    spoken = "".join(calls[:1]) or "".join(texts)
+    spoken = _merged(calls) or "".join(texts)
     return spoken if spoken.strip() else "\n".join(thoughts)
+
+
+def _merged(calls: Sequence[Any]) -> str:
+    """The arguments of the answer's tool call.
+
+    Some models call the tool once per item: lists of the same name are then joined, so that no
+    item is lost. Arguments that are no JSON objects are left to the parser as they are.
+    """
+    if len(calls) <= 1:
+        (call,) = calls or ("",)
+        return call if isinstance(call, str) else json.dumps(call or {}, ensure_ascii=False)
+    merged: dict[str, Any] = {}
+    for call in calls:
+        try:
+            given = json.loads(call) if isinstance(call, str) else call
+        except ValueError:
+            return str(calls[0])
+        for key, value in (given if isinstance(given, dict) else {}).items():
+            both_lists = isinstance(value, list) and isinstance(merged.get(key), list)
+            merged[key] = merged[key] + value if both_lists else value
+    return json.dumps(merged, ensure_ascii=False)

@@ -363,11 +363,11 @@ def _readable_facts(text: str) -> Iterator[_Fact]:
 
 
 def _find_object(text: str, key: str) -> Mapping[str, Any]:
-    """The first JSON object with this key, whatever stands around it."""
-    for value in _objects(_THOUGHT.sub("", text, count=1)):
-        if key in value:
-            return value
-    raise BadAnswerError(f"the answer holds no JSON object with {key!r}")
+    """The last JSON object with this key, whatever stands around it: drafts come before it."""
+    found = [value for value in _objects(_THOUGHT.sub("", text, count=1)) if key in value]
+    if not found:
+        raise BadAnswerError(f"the answer holds no JSON object with {key!r}")
+    return found[-1]
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
