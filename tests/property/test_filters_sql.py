@@ -23,6 +23,7 @@ from holdfast.filters import (
     Filter,
     Not,
     Nothing,
+    Op,
     Or,
     entity_choices,
     matches,
@@ -30,7 +31,15 @@ from holdfast.filters import (
     within,
 )
 from holdfast.model import ANY, Entity, Json, Memory
-from support.filter_strategies import any_json, filters, memories, written_filters
+from support.filter_strategies import (
+    NUMBERS,
+    PARTS,
+    TEXTS,
+    any_json,
+    filters,
+    memories,
+    written_filters,
+)
 
 _COLUMNS = (
     "id TEXT, user_id TEXT, agent_id TEXT, app_id TEXT, run_id TEXT, actor_id TEXT, role TEXT, "
@@ -90,6 +99,33 @@ def test_sql_selects_what_a_written_filter_means(
     except FilterError:
         return
     assert _selected(table, stored, tree) == _expected(stored, tree)
+
+
+SCALARS = [*TEXTS, *PARTS, *NUMBERS, True, False]
+ONE_VALUE_OPS: tuple[Op, ...] = ("eq", "ne", "gt", "gte", "lt", "lte", "contains", "icontains")
+
+
+@pytest.mark.parametrize("op", ONE_VALUE_OPS)
+def test_every_pair_of_text_and_operand(table: sqlite3.Connection, op: Op) -> None:
+    stored = [_stored(text) for text in (*TEXTS, *PARTS)]
+    for operand in (*TEXTS, *PARTS):
+        tree = Compare("text", op, operand)
+        assert _selected(table, stored, tree) == _expected(stored, tree), operand
+
+
+@pytest.mark.parametrize("op", ONE_VALUE_OPS)
+def test_every_pair_of_metadata_and_operand(table: sqlite3.Connection, op: Op) -> None:
+    stored = [_stored("", k=value) for value in (*SCALARS, None, [], [0.3, "ß"], {"k": 1})]
+    for operand in SCALARS:
+        if op == "icontains" and not isinstance(operand, str):
+            continue
+        tree = Compare("metadata.k", op, operand)
+        assert _selected(table, stored, tree) == _expected(stored, tree), operand
+
+
+def _stored(text: str, **metadata: Json) -> Memory:
+    times = dict.fromkeys(("event_at", "created_at", "updated_at"), 0.0)
+    return Memory(id="m", text=text, hash="", kind="fact", metadata=metadata, **times)
 
 
 def test_the_comparison_finds_a_planted_fault(table: sqlite3.Connection) -> None:

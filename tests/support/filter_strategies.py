@@ -114,6 +114,7 @@ _folds = st.one_of(texts, st.sampled_from(PARTS), texts.map(str.upper))
 
 comparisons: st.SearchStrategy[Compare] = st.one_of(
     _text_comparisons(),
+    _compare(st.just("text"), "contains icontains", _folds),
     _any_comparison(st.sampled_from(_TIME_FIELDS), "eq ne gt gte lt lte", times),
     _compare(st.just("listed"), "eq ne", st.booleans()),
     _any_comparison(

@@ -500,7 +500,8 @@ def test_what_is_left_within_an_entity() -> None:
     assert within(Or((A, red)), alice) == Everything()
     assert within(And((Not(A), red)), alice) == Nothing()
     assert within(Compare("user_id", "*"), Entity("user", "*")) == Everything()
-    assert within(A, Entity("user", "*")) == A
+    for tree in (A, Compare("user_id", "ne", "a"), Compare("user_id", "in", ("a", "b"))):
+        assert within(tree, Entity("user", "*")) == tree
 
 
 # --- cost -----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from holdfast.core import transcripts
+from holdfast.core.decoding import decode
 from holdfast.core.moment import moment
 from holdfast.core.transcripts import Record, Skip, detect, detect_line, items, records
 from holdfast.errors import ValidationError
@@ -300,9 +301,7 @@ def test_what_is_not_json_is_an_error(data: bytes) -> None:
 
 
 def test_half_of_a_surrogate_pair_in_a_json_escape_is_replaced_not_fatal() -> None:
-    assert transcripts.decode(rb'{"text": "cut \ud83d here"}') == {
-        "text": "cut \N{REPLACEMENT CHARACTER} here"
-    }
+    assert decode(rb'{"text": "cut \ud83d here"}') == {"text": "cut \N{REPLACEMENT CHARACTER} here"}
 
 
 @pytest.mark.parametrize(

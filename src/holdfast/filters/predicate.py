@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from holdfast.filters.tree import METADATA, And, Compare, Everything, Filter, Not, Nothing, Op, Or
@@ -117,7 +117,7 @@ def _is_number(value: Json) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_among(operands: tuple[Json, ...]) -> ValueTest:
+def _is_among(operands: Sequence[Json]) -> ValueTest:
     # True and 1 are the same element of a Python set, so booleans are kept in a set of their own.
     flags = frozenset(each for each in operands if isinstance(each, bool))
     others = frozenset(each for each in operands if not isinstance(each, bool))

@@ -138,5 +138,4 @@ def holdfast_icontains(value: str | None, folded: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _test(op: str, operand: str) -> ValueTest:
-    decoded = msgspec.json.decode(operand)
-    return value_test(cast(Op, op), tuple(decoded) if isinstance(decoded, list) else decoded)
+    return value_test(cast(Op, op), msgspec.json.decode(operand))
