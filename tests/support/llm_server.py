@@ -171,8 +171,8 @@ class LLMServer:
             self.requests.append(request)
             self._working += 1
             self.busiest = max(self.busiest, self._working)
-            kind = request.path.partition("?")[0].removeprefix("/v1")
-            script = self._scripts.get(kind)
+            path = request.path.partition("?")[0]
+            script = next((self._scripts[end] for end in self._scripts if path.endswith(end)), [])
             reply = failure(404, "no such route") if not script else script[0]
             if script and len(script) > 1:
                 script.pop(0)

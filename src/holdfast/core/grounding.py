@@ -23,11 +23,12 @@ YEARS_AHEAD_MAX: Final = 100
 YEAR_MIN: Final = 1000
 """Earlier years are mistakes."""
 
-_RECALLED: Final = re.compile(
-    r"<(holdfast-memory|(?:(?:relevant|recalled|retrieved)[-_ ]?)?memor(?:y|ies)"
-    r"(?:[-_]context)?)(?:\s[^<>]{0,200})?>.*?</\1\s*>",
-    re.IGNORECASE | re.DOTALL,
+_TAG: Final = re.compile(
+    r"<(/?)(holdfast-memory|(?:(?:relevant|recalled|retrieved)[-_ ]?)?memor(?:y|ies)"
+    r"(?:[-_]context)?)(?:\s[^<>]{0,200})?>",
+    re.IGNORECASE,
 )
+"""Tags around recalled text: our own, and those other integrations use."""
 _LEFT_OUT: Final = re.compile(r"\[?\.{3,}\]?")
 _UNSEEN: Final = dict.fromkeys(
     [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xAD, 0xFEFF]
@@ -64,8 +65,23 @@ def mark_recalled(text: str) -> str:
 
 
 def strip_recalled(text: str) -> str:
-    """A turn's text without the passages that are marked as recalled from memory."""
-    return _RECALLED.sub(" ", text) if "</" in text else text
+    """A turn's text without the passages that are marked as recalled from memory.
+
+    A passage goes from an opening tag to the next closing tag of the same name; tags without a
+    partner are ordinary text.
+    """
+    tags = list(_TAG.finditer(text)) if "</" in text else []
+    kept: list[str] = []
+    at = 0
+    opened: re.Match[str] | None = None
+    for tag in tags:
+        closes = opened is not None and tag[1] and tag[2].lower() == opened[2].lower()
+        if opened is None and not tag[1]:
+            opened = tag
+        elif opened is not None and closes:
+            kept.append(text[at : opened.start()])
+            at, opened = tag.end(), None
+    return " ".join([*kept, text[at:]])
 
 
 def quote_occurs(quote: str, said: str) -> bool:
@@ -107,7 +123,7 @@ def time_zone(name: str) -> tzinfo:
         return UTC
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError) as error:
         raise ValidationError(
             f"no time zone is called {name[:64]!r}.", hint="Use an IANA name such as Europe/Berlin."
         ) from error
