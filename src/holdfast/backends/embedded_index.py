@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from holdfast.core.rank import rank
 from holdfast.core.view import EntityView
-from holdfast.filters import Compare, Everything, Filter, compile_predicate
+from holdfast.filters import Everything, Filter, compile_predicate, within
 from holdfast.model import Entity, Memory, Project
 from holdfast.ports import Delta, Hit, Probe, Records, View
 
@@ -164,10 +164,8 @@ Predicate = Callable[[Memory], bool]
 
 def _residual(wanted: Filter, entity: Entity) -> Predicate | None:
     """What is left to check once only the entity's own rows are looked at; None for nothing."""
-    if isinstance(wanted, Everything):
-        return None
-    whole = (Compare(f"{entity.kind}_id", "eq", entity.id), Compare(f"{entity.kind}_id", "*"))
-    return None if wanted in whole else compile_predicate(wanted)
+    left = within(wanted, entity)
+    return None if isinstance(left, Everything) else compile_predicate(left)
 
 
 def _ranked(warm: Warm, probe: Probe, predicate: Predicate | None) -> list[Hit]:

@@ -19,6 +19,10 @@ ON CONFLICT (project, kind, id) DO UPDATE SET
 RETURNING no
 """
 
+_NEXT_GENERATION = (
+    "UPDATE counters SET value = value + 1 WHERE name = 'generation' RETURNING value"
+)
+
 EntityIds = tuple[str | None, str | None, str | None, str | None]
 """user_id, agent_id, app_id, run_id of a memory."""
 
@@ -47,9 +51,7 @@ class Changes:
         if not self._touched:
             return
         execute = self._connection.execute
-        generation = execute(
-            "UPDATE counters SET value = value + 1 WHERE name = 'generation' RETURNING value"
-        ).fetchone()[0]
+        generation = execute(_NEXT_GENERATION).fetchone()[0]
         rows: list[tuple[Any, ...]] = []
         for (kind, name), touch in self._touched.items():
             values = (self._project, kind, name, generation, touch.grows, at, at)
@@ -77,8 +79,18 @@ def _prune(connection: sqlite3.Connection) -> None:
     if row is None:
         return
     connection.execute("DELETE FROM outbox WHERE generation <= ?", row)
+    _raise_floor(connection, row[0])
+
+
+def forget_all(connection: sqlite3.Connection) -> None:
+    """Make every reader reload: what is known of changes up to now is no longer complete."""
+    generation = connection.execute(_NEXT_GENERATION).fetchone()[0]
+    _raise_floor(connection, generation)
+
+
+def _raise_floor(connection: sqlite3.Connection, generation: int) -> None:
     connection.execute(
         "INSERT INTO counters (name, value) VALUES ('outbox_floor', ?) "
         "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        row,
+        (generation,),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from holdfast.backends.sqlite import queue, removal
-from holdfast.backends.sqlite.changes import Changes
+from holdfast.backends.sqlite.changes import Changes, forget_all
 from holdfast.backends.sqlite.rows import (
     INSERT_MEMORY,
     INSERT_MESSAGE,
@@ -256,6 +256,7 @@ def _reset(tx: Transaction, _op: Reset) -> None:
     )
     for table in _PROJECT_TABLES:
         execute(f"DELETE FROM {table} WHERE project = ?", (tx.project,))
+    forget_all(tx.connection)
 
 
 _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {

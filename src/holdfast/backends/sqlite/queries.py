@@ -177,7 +177,7 @@ def delta(
     """Index entries of an entity: the changes since `since` if they are still known, else all."""
     generation = state(connection, project, entity).generation
     floor = only(connection, "SELECT value FROM counters WHERE name = 'outbox_floor'", ()) or 0
-    if since is None or entity.id == "*" or since < floor:
+    if since is None or entity.id == "*" or since < floor or since > generation:
         return _complete(connection, project, space_no, entity, generation)
     changed = connection.execute(
         "SELECT DISTINCT o.memory_no, o.memory_id FROM outbox o JOIN entities n "

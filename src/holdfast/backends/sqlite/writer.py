@@ -78,6 +78,8 @@ class Writer:
             _resolve(group)
             if ending:
                 break
+        # refresh the planner's statistics where tables have changed much; bounded by SQLite itself
+        self._connection.execute("PRAGMA optimize")
         self._connection.close()
 
     def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
