@@ -1,0 +1,158 @@
+"""What can be set: the settings with their bounds, defaults and descriptions."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from holdfast import limits
+from holdfast.model import DEFAULT_PROJECT, Json, Struct
+
+LOCAL_EMBEDDER: Final = "wordllama"
+
+_SECRET = re.compile(
+    r"api_?key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz"
+)
+_USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_HIDDEN = "***"
+
+
+def redacted(value: Json, name: str = "") -> Json:
+    """`value` as people may see it: what `name`, or a key inside, says is secret is hidden."""
+    if value in (None, "") or isinstance(value, bool):
+        return value
+    key = name.lower().replace("-", "_")
+    counts = key.endswith("tokens") and isinstance(value, int | float)
+    if _SECRET.search(key) and not counts:
+        return _HIDDEN
+    if isinstance(value, Mapping):
+        return {key: redacted(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return _USER_IN_URL.sub(_HIDDEN, value) if isinstance(value, str) else value
+
+
+class Part(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model chosen by the name of its provider, with the provider's own settings."""
+
+    provider: str
+    config: dict[str, Json] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Part(provider={self.provider!r}, config={redacted(self.config)!r})"
+
+
+def _local_embedder() -> Part:
+    return Part(provider=LOCAL_EMBEDDER)
+
+
+def home_folder(environ: Mapping[str, str] | None = None) -> str:
+    """The folder of everything that is not placed elsewhere."""
+    home = (os.environ if environ is None else environ).get("HOLDFAST_HOME", "").strip()
+    if home:
+        return home
+    from platformdirs import user_data_dir
+
+    return user_data_dir("holdfast", appauthor=False)
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting. `load_config` makes a checked one; its repr shows no secrets."""
+
+    path: Annotated[
+        str, Meta(description="Folder of the embedded store; its database is `holdfast.db`.")
+    ] = msgspec.field(default_factory=home_folder)
+    project: Annotated[
+        str, Meta(description="Tenant: memories of one project are never seen from another.")
+    ] = DEFAULT_PROJECT
+    embedder: Annotated[
+        Part,
+        Meta(description="Model that turns text into vectors. `wordllama` works offline."),
+    ] = msgspec.field(default_factory=_local_embedder)
+    llm: Annotated[
+        Part | None,
+        Meta(description="Model that extracts facts. Without one, each message is a memory."),
+    ] = None
+    reranker: Annotated[
+        Part | None, Meta(description="Model that orders results anew for `rerank=True`.")
+    ] = None
+    custom_instructions: Annotated[
+        str | None, Meta(description="What extraction is to look for, or to leave alone.")
+    ] = None
+    timezone: Annotated[
+        str, Meta(description='IANA time zone in which "yesterday" is understood.')
+    ] = "UTC"
+    threshold: Annotated[
+        float, Meta(ge=0, le=1, description="Lowest score of a search result.")
+    ] = 0.1
+    view_bytes_max: Annotated[
+        int,
+        Meta(ge=1, le=2**40, description="Bytes of working sets the index keeps in memory."),
+    ] = limits.VIEW_BYTES_MAX
+    read_connections_max: Annotated[
+        int, Meta(ge=1, le=64, description="Connections that read the database at once.")
+    ] = limits.READ_CONNECTIONS_MAX
+    busy_timeout_s: Annotated[
+        float,
+        Meta(ge=0, le=3600, description="Seconds to wait for another process that is writing."),
+    ] = limits.BUSY_TIMEOUT_S
+    model_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=3600, description="Seconds one model call may take.")
+    ] = limits.MODEL_TIMEOUT_S
+    model_attempts_max: Annotated[
+        int, Meta(ge=1, le=20, description="Tries of one model call before it has failed.")
+    ] = 3
+    job_attempts_max: Annotated[
+        int,
+        Meta(ge=1, le=100, description="Tries of one extraction before it waits for `rerun`."),
+    ] = limits.JOB_ATTEMPTS_MAX
+    content_key: Annotated[
+        str | None,
+        Meta(
+            description="Secret, up to 64 bytes, that keys content hashes and index terms. "
+            "Set it before the first memory and keep it: under another key, keywords find nothing."
+        ),
+    ] = None
+    workers: Annotated[
+        int, Meta(ge=0, le=64, description="Background tasks that extract facts.")
+    ] = 1
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={_shown(name, getattr(self, name))!r}" for name in self.__struct_fields__)
+        return f"Config({', '.join(shown)})"
+
+
+def _shown(name: str, value: Json) -> Json:
+    return value if isinstance(value, Part) else redacted(value, name)
+
+
+class Resolved(Struct, frozen=True, kw_only=True):
+    """A checked configuration, and where each of its settings comes from."""
+
+    config: Config
+    origins: dict[str, str]
+    """Dotted name to "default", "file <name>", "environment <VARIABLE>" or "argument"."""
+
+    def settings(self) -> dict[str, dict[str, Json]]:
+        """Dotted name to {"value", "source"}; secrets are hidden."""
+        return {
+            name: {"value": redacted(value, name.rpartition(".")[2]), "source": self.origins[name]}
+            for name, value in leaves(self.config)
+        }
+
+
+def leaves(config: Config) -> Iterator[tuple[str, Json]]:
+    """Every setting by its dotted name: parts as their provider and what it takes."""
+    for name in config.__struct_fields__:
+        value = getattr(config, name)
+        if not isinstance(value, Part):
+            yield name, value
+            continue
+        yield f"{name}.provider", value.provider
+        for key, item in value.config.items():
+            yield f"{name}.config.{key}", item
