@@ -19,8 +19,8 @@ from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, Bounds, Gate
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors, reset
 
 GOOD = Answer(text="{}", usage=Usage(model="double"))
-Step = HoldfastError | Answer | float
-"""An error to raise, an answer to give, or seconds to take before the next step."""
+Step = HoldfastError | Answer | tuple[float, HoldfastError | Answer]
+"""An error to raise or an answer to give, perhaps after some seconds."""
 
 
 class ScriptedLLM:
@@ -41,19 +41,15 @@ class ScriptedLLM:
         self.busy += 1
         self.busiest = max(self.busiest, self.busy)
         try:
-            step = self._next()
-            if isinstance(step, float):
-                await asyncio.sleep(step)
-                step = self._next()
+            step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+            if isinstance(step, tuple):
+                seconds, step = step
+                await asyncio.sleep(seconds)
         finally:
             self.busy -= 1
-        assert not isinstance(step, float)
         if isinstance(step, HoldfastError):
             raise step
         return step
-
-    def _next(self) -> Step:
-        return self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
 
     async def close(self) -> None:
         self.closed = True
@@ -140,7 +136,7 @@ async def test_a_time_to_wait_holds_back_every_call_of_the_model() -> None:
 
 
 async def test_the_deadline_covers_all_tries_and_each_is_told_what_is_left() -> None:
-    inner = ScriptedLLM(0.05, AWAY, 0.05, AWAY, 60.0, GOOD)
+    inner = ScriptedLLM((0.05, AWAY), (0.05, AWAY), (60.0, GOOD))
     start = time.monotonic()
     with pytest.raises(ModelUnavailableError, match="no answer within"):
         await ask(BoundedLLM(inner, Bounds(backoff_s=0.0)), timeout_s=0.3)
@@ -150,14 +146,14 @@ async def test_the_deadline_covers_all_tries_and_each_is_told_what_is_left() -> 
 
 
 async def test_only_so_many_calls_at_once() -> None:
-    inner = ScriptedLLM(*[step for _ in range(12) for step in (0.01, GOOD)])
+    inner = ScriptedLLM((0.01, GOOD))
     llm = BoundedLLM(inner, Bounds(concurrency_max=3))
     await asyncio.gather(*(ask(llm) for _ in range(12)))
     assert inner.busiest == 3
 
 
 async def test_waiting_for_a_slot_counts_for_the_deadline() -> None:
-    inner = ScriptedLLM(60.0, GOOD)
+    inner = ScriptedLLM((60.0, GOOD))
     llm = BoundedLLM(inner, Bounds(concurrency_max=1))
     first = asyncio.create_task(ask(llm))
     await asyncio.sleep(0.01)
