@@ -18,10 +18,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import msgspec
 
+from holdfast.core.decoding import decode, is_list
 from holdfast.core.moment import moment
 from holdfast.errors import ValidationError
 from holdfast.model import Json, Scope, Struct
@@ -58,8 +59,6 @@ class Skip(Struct, frozen=True):
 
 Parsed = Record | Skip
 
-T = TypeVar("T")
-
 _ROLES = {
     "user": "user",
     "human": "user",
@@ -70,6 +69,7 @@ _ROLES = {
     "bard": "assistant",
     "model": "assistant",
 }
+_TOOL_ROLES = {"tool": "tool", "function": "function"}
 _UNSTORED = {
     "system": "system messages",
     "developer": "system messages",
@@ -109,12 +109,17 @@ def detect_line(value: Json) -> Format:
     Raises:
         ValidationError: no form fits, or more than one does.
     """
+    return "jsonl" if is_line(value) else _decide(_candidates(value))
+
+
+def is_line(value: Json) -> bool:
+    """Whether this is one memory or message: a line of the form `jsonl`."""
+    if not isinstance(value, dict):
+        return False
     found = _candidates(value)
-    if found == ["openai"] and isinstance(value, dict) and "role" in value:
-        return "jsonl"
-    if not found and isinstance(value, dict) and value.keys() & {"memory", "text"}:
-        return "jsonl"
-    return _decide(found)
+    if not found:
+        return bool(value.keys() & {"memory", "text"})
+    return found == ["openai"] and "role" in value
 
 
 def _sample(value: Json) -> Json:
@@ -204,6 +209,7 @@ def _line(item: Json, number: int) -> Iterator[Parsed]:
         metadata=item.get("metadata"),
         categories=tuple(item.get("categories") or ()),
         expires_on=_first(item, "expiration_date", "expires_on"),
+        tools=True,
     )
 
 
@@ -361,13 +367,18 @@ def _message(
     categories: tuple[str, ...] = (),
     expires_on: Json = None,
     turn_id: str = "",
+    tools: bool = False,
 ) -> Iterator[Parsed]:
-    """The record of one message, and a `Skip` for each thing of it that is left out."""
+    """The record of one message, and a `Skip` for each thing of it that is left out.
+
+    `tools` keeps what tools said: it was stored on purpose when it comes from our own export.
+    """
     lowered = str(role).lower()
-    if lowered in _UNSTORED:
+    stored = _ROLES | _TOOL_ROLES if tools else _ROLES
+    if lowered not in stored and lowered in _UNSTORED:
         yield Skip(_UNSTORED[lowered])
         return
-    if lowered not in _ROLES:
+    if lowered not in stored:
         raise ValidationError(f"unknown role {role!r}.", hint="Known: user, assistant, system.")
     text, left_out = _text_of(content)
     if left_out:
@@ -377,7 +388,7 @@ def _message(
         return
     yield Record(
         text=text,
-        role=_ROLES[lowered],
+        role=stored[lowered],
         name=name,
         at=at,
         scope=scope,
@@ -427,26 +438,16 @@ def _spread(times: list[float | None]) -> list[float | None]:
 # --- files ------------------------------------------------------------------------------------
 
 
-_SURROGATES = re.compile(
-    rb"(\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)"  # an escaped backslash, or a whole pair: kept
-    rb"|\\u[dD][89a-fA-F].."  # half a pair, as a truncated emoji leaves it
-)
-
-
-def decode(data: bytes, kind: type[T] = Any) -> T:  # type: ignore[assignment]
-    """Decodes one JSON text; half a surrogate pair becomes U+FFFD.
+def detect_file(data: bytes) -> Format:
+    """The form of a whole file, from its first conversation.
 
     Raises:
-        ValidationError: it is not JSON.
+        ValidationError: the file is not JSON, no form fits, or more than one does.
     """
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        mended = _SURROGATES.sub(lambda found: found[1] or rb"\ufffd", data)
-    try:
-        return msgspec.json.decode(mended, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        raise ValidationError(f"this is not JSON: {fault}.") from fault
+    if not is_list(data):
+        return detect(decode(data))
+    raw = decode(data, list[msgspec.Raw])
+    return detect([decode(bytes(element)) for element in raw[:1]])
 
 
 def items(data: bytes, form: Format) -> Iterator[Json]:
@@ -457,8 +458,7 @@ def items(data: bytes, form: Format) -> Iterator[Json]:
     Raises:
         ValidationError: the file is not JSON.
     """
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if not data.lstrip().startswith(b"["):
+    if not is_list(data):
         yield decode(data)
         return
     raw = decode(data, list[msgspec.Raw])

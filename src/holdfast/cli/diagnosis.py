@@ -1,0 +1,194 @@
+"""What `holdfast doctor` looks at. Each check finds something out and never stops the others."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import holdfast
+from holdfast.cli import output
+from holdfast.cli.options import Common
+from holdfast.cli.store import opened, resolved
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast import Memory
+    from holdfast.config import Resolved
+
+DISK_BYTES_LOW = 1 << 30
+"""Free space below which the doctor warns."""
+
+PARTS = (
+    "numpy",
+    "msgspec",
+    "tokenizers",
+    "safetensors",
+    "wordllama",
+    "PyStemmer",
+    "SQLAlchemy",
+    "alembic",
+    "typer",
+    "rich",
+)
+EXTRAS = ("pydantic-ai-slim", "sentence-transformers", "matplotlib")
+
+_PATIENT = "doctor"
+
+State = Literal["ok", "warning", "broken"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding."""
+
+    name: str
+    state: State
+    finding: str
+    seconds: float | None = None
+
+
+Finding = tuple[State, str]
+
+
+def examine(common: Common, *, probe: bool) -> list[Check]:
+    """Runs every check. `probe` allows the one that asks the configured language model."""
+    checks = [_run("python", _python), _run("parts", _parts)]
+    try:
+        found = resolved(common)
+    except HoldfastError as error:
+        return [*checks, Check("settings", "broken", _told(error))]
+    home = Path(found.config.path)
+    return [
+        *checks,
+        _run("settings", lambda: _settings(found)),
+        _run("folder", lambda: _folder(home)),
+        _run("disk", lambda: _disk(home)),
+        _run("store", lambda: _store(common, home)),
+        _run("embedder", lambda: _embedder(common)),
+        _run("language model", lambda: _model(common, probe=probe)),
+    ]
+
+
+def _told(error: HoldfastError) -> str:
+    return f"{error.message} ({error.code}) {error.hint}".strip()
+
+
+def _run(name: str, check: Callable[[], Finding]) -> Check:
+    began = time.perf_counter()
+    try:
+        state, finding = check()
+    except HoldfastError as error:
+        state, finding = "broken", _told(error)
+    except OSError as error:
+        state, finding = "broken", f"{error.filename or name}: {error.strerror or error}"
+    return Check(name, state, finding, round(time.perf_counter() - began, 4))
+
+
+def _python() -> Finding:
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return "ok", f"Python {platform.python_version()} on {system}"
+
+
+def _parts() -> Finding:
+    found = {name: _version(name) for name in (*PARTS, *EXTRAS)}
+    missing = [name for name in PARTS if found[name] is None]
+    versions = [f"{name} {version}" for name, version in found.items() if version]
+    text = (
+        f"holdfast {holdfast.__version__}, SQLite {sqlite3.sqlite_version}, {', '.join(versions)}"
+    )
+    if missing:
+        return "broken", f"not installed: {', '.join(missing)}; {text}"
+    return "ok", text
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _settings(found: Resolved) -> Finding:
+    settings = found.settings()
+    changed = [name for name, setting in settings.items() if setting["source"] != "default"]
+    return "ok", f"set: {', '.join(changed)}" if changed else "all default"
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def _folder(home: Path) -> Finding:
+    place = _nearest(home)
+    if not place.is_dir():
+        return "broken", f"{place} is not a folder"
+    with tempfile.TemporaryFile(dir=place) as file:
+        file.write(b"holdfast")
+    return "ok", f"{home} can be written" + ("" if home.exists() else " (made on first use)")
+
+
+def _disk(home: Path) -> Finding:
+    free = shutil.disk_usage(_nearest(home)).free
+    return ("ok" if free >= DISK_BYTES_LOW else "warning"), f"{output.size(free)} free"
+
+
+def _store(common: Common, home: Path) -> Finding:
+    if not home.exists() or not any(home.iterdir()):
+        return "ok", "empty: nothing was remembered here yet"
+    with opened(common) as memory:
+        counts = memory.stats()
+        failed = memory.events(status="FAILED", page_size=1)["results"]
+    held = f"{counts['memories']:,} memories, {counts['turns']:,} turns"
+    text = f"{held}, {output.size(counts['bytes'])}"
+    if failed:
+        return "warning", f"{text}; extraction failed for some: holdfast events --status failed"
+    return "ok", text
+
+
+def _embedder(common: Common) -> Finding:
+    with _scratch(common) as memory:
+        memory.add("The doctor keeps bees.", user_id=_PATIENT, infer=False)
+        began = time.perf_counter()
+        answer = memory.search("Who keeps bees?", filters={"user_id": _PATIENT})
+        took = time.perf_counter() - began
+    name = resolved(common).config.embedder.provider
+    if answer.get("degraded"):
+        return "broken", f"{name}: searched without {', '.join(answer['degraded'])}"
+    if not answer["results"]:
+        return "broken", f"{name}: stored a memory and did not find it"
+    return "ok", f"{name}: stored a memory and found it in {output.duration(took)}"
+
+
+def _model(common: Common, *, probe: bool) -> Finding:
+    part = resolved(common).config.llm
+    if part is None:
+        return "ok", "none configured: messages are kept word for word"
+    name = " ".join(filter(None, [part.provider, str(part.config.get("model", ""))]))
+    if not probe:
+        return "ok", f"{name} configured, not asked (--probe asks it)"
+    with _scratch(common) as memory:
+        answer = memory.add("I keep three hives of bees in Kent.", user_id=_PATIENT)
+    if answer.get("status") == "SUCCEEDED":
+        return "ok", f"{name}: extracted {len(answer['results'])} facts"
+    reason = answer.get("error") or "no answer in time"
+    return "broken", f"{name}: {reason} ({answer.get('error_code', 'MODEL')})"
+
+
+@contextmanager
+def _scratch(common: Common) -> Iterator[Memory]:
+    """A store of its own with the configured models, removed afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="holdfast-doctor-") as folder,
+        opened(common, Path(folder)) as memory,
+    ):
+        yield memory

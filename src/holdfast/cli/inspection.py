@@ -1,0 +1,163 @@
+"""Looking inside: stats, events, config, doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.cli import diagnosis, output
+from holdfast.cli.failure import EXIT_FAILED
+from holdfast.cli.options import Common
+from holdfast.cli.store import opened, resolved
+from holdfast.errors import ValidationError
+
+ENTITIES_SHOWN = 20
+
+
+def stats(common: Common) -> None:
+    """Show how much is remembered, and of whom."""
+    with opened(common) as memory:
+        counts = memory.stats()
+        entities = memory.entities(page_size=ENTITIES_SHOWN)
+    if common.json:
+        output.print_json({**counts, "named": entities["results"]})
+        return
+    screen = output.console(no_color=common.no_color)
+    screen.print(output.fact_table([(_words(k), _shown(k, v)) for k, v in counts.items()]))
+    if entities["results"]:
+        screen.print()
+        screen.print(_entity_table(entities["results"]))
+        rest = entities["total"] - len(entities["results"])
+        if rest > 0:
+            screen.print(f"and {rest:,} more")
+
+
+def _entity_table(entities: list[dict[str, Any]]) -> Any:
+    made = output.table("kind", "name", ("memories", {"justify": "right"}), "latest")
+    for entity in entities:
+        made.add_row(
+            entity["type"],
+            output.printable(entity["name"]),
+            f"{entity['total_memories']:,}",
+            output.minute(entity["updated_at"]),
+        )
+    return made
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == "bytes":
+        return output.size(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{count:,} {name}" for name, count in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def events(
+    common: Common,
+    event_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One event in full.")
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option("--status", help="PENDING, RUNNING, SUCCEEDED or FAILED."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is done.")] = False,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Try a failed one again.")] = False,
+) -> None:
+    """Show the extraction jobs behind adds; wait for one, or try it again."""
+    if event_id is None:
+        if wait or rerun:
+            raise ValidationError("--wait and --rerun need the id of an event.")
+        _list_events(common, status, limit)
+        return
+    with opened(common) as memory:
+        event = memory.rerun(event_id) if rerun else memory.event(event_id)
+        if wait:
+            event = memory.wait(event_id)
+    if common.json:
+        output.print_json(event)
+        return
+    rows = [(_words(key), value) for key, value in event.items() if value not in (None, [], {})]
+    output.console(no_color=common.no_color).print(output.fact_table(rows))
+
+
+def _list_events(common: Common, status: str | None, limit: int) -> None:
+    wanted: Any = None if status is None else status.upper()
+    with opened(common) as memory:
+        answer = memory.events(status=wanted, page_size=limit)
+    if common.json:
+        output.print_json(answer)
+        return
+    if not answer["results"]:
+        typer.echo("No events.")
+        return
+    made = output.table(
+        ("when", {"no_wrap": True, "style": "green"}),
+        ("status", {"style": "cyan"}),
+        ("tries", {"justify": "right"}),
+        ("memories", {"justify": "right"}),
+        "error",
+        ("id", {"style": "dim", "no_wrap": True}),
+    )
+    for event in answer["results"]:
+        made.add_row(
+            output.minute(event["created_at"]),
+            event["status"],
+            str(event["attempts"]),
+            str(len(event["results"])),
+            output.printable(event["error"] or ""),
+            event["id"],
+        )
+    output.console(no_color=common.no_color).print(made)
+
+
+def config(common: Common) -> None:
+    """Show the settings in force, secrets hidden, and where each comes from."""
+    settings = resolved(common).settings()
+    if common.json:
+        output.print_json(settings)
+        return
+    made = output.table(("setting", {"no_wrap": True, "style": "bold"}), "value", "from")
+    for name, setting in settings.items():
+        made.add_row(name, output.printable(str(setting["value"])), setting["source"])
+    output.console(no_color=common.no_color).print(made)
+
+
+def doctor(
+    common: Common,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask the configured LLM one small question.")
+    ] = False,
+) -> None:
+    """Check that everything works here; exit code 1 if something is broken."""
+    checks = diagnosis.examine(common, probe=probe)
+    broken = any(check.state == "broken" for check in checks)
+    if common.json:
+        output.print_json({"healthy": not broken, "checks": [check.__dict__ for check in checks]})
+    else:
+        styles = {"ok": "green", "warning": "yellow", "broken": "bold red"}
+        made = output.table(("state", {"no_wrap": True}), ("check", {"no_wrap": True}), "finding")
+        for check in checks:
+            made.add_row(
+                output.styled(check.state, styles[check.state]),
+                check.name,
+                output.printable(check.finding),
+            )
+        output.console(no_color=common.no_color).print(made)
+    if broken:
+        raise typer.Exit(EXIT_FAILED)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "stats": stats,
+    "events": events,
+    "config": config,
+    "doctor": doctor,
+}

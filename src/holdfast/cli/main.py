@@ -1,0 +1,70 @@
+"""The `holdfast` command.
+
+Commands live in the modules beside this one. Nothing heavy is imported before a command runs, so
+that `holdfast --help` and shell completion stay quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+import holdfast
+from holdfast.cli import evaluation, inspection, memories, transfer
+from holdfast.cli.failure import reported
+from holdfast.cli.options import Common, expanded
+
+app = typer.Typer(
+    name="holdfast",
+    help="Long-term memory for AI agents.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"holdfast {holdfast.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Long-term memory for AI agents: remembers conversations, finds what matters in them."""
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with its errors reported as one line and an exit code."""
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        common: Common = values["common"]
+        with reported(debug=common.debug):
+            command(**values)
+
+    return call
+
+
+PANELS: dict[str, dict[str, Callable[..., None]]] = {
+    "Memories": memories.COMMANDS,
+    "Many at once": transfer.COMMANDS,
+    "Looking inside": inspection.COMMANDS,
+    "Trying it": evaluation.COMMANDS,
+}
+for _panel, _commands in PANELS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(expanded(_guarded(_command)))
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    app()

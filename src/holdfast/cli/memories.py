@@ -1,0 +1,309 @@
+"""One memory at a time: add, search, list, get, update, delete, history."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.cli import output
+from holdfast.cli.inputs import json_object, text_from
+from holdfast.cli.options import Common, Ids, Of
+from holdfast.cli.store import opened
+from holdfast.errors import NotFoundError, ValidationError
+
+Wide = Annotated[bool, typer.Option("--wide", "-w", help="Whole ids, identities and metadata.")]
+Metadata = Annotated[
+    str | None, typer.Option("--metadata", metavar="JSON", help='E.g. \'{"source": "mail"}\'.')
+]
+At = Annotated[
+    str | None, typer.Option("--at", metavar="DATE", help="When it was said (ISO 8601).")
+]
+Expires = Annotated[
+    str | None, typer.Option("--expires", metavar="DAY", help="Last day it is valid.")
+]
+ShowExpired = Annotated[bool, typer.Option("--show-expired", help="Expired memories too.")]
+MemoryId = Annotated[str, typer.Argument(metavar="ID", help="Whole id, as --wide shows it.")]
+
+
+def add(
+    common: Common,
+    ids: Ids,
+    text: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]", help='What to remember; "-" reads it.')
+    ] = None,
+    role: Annotated[str, typer.Option("--role", help="Who spoke: user or assistant.")] = "user",
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The speaker's name.")
+    ] = None,
+    at: At = None,
+    expires: Expires = None,
+    metadata: Metadata = None,
+    category: Annotated[
+        list[str] | None, typer.Option("--category", metavar="NAME", help="May be repeated.")
+    ] = None,
+    infer: Annotated[
+        bool, typer.Option("--infer/--no-infer", help="Let a configured LLM extract facts.")
+    ] = True,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="KEY", help="Idempotency key: repeat safely.")
+    ] = None,
+) -> None:
+    """Remember a text, given here or piped in."""
+    message = {"role": role, "content": text_from(text, "text to remember")}
+    if name is not None:
+        message["name"] = name
+    with opened(common) as memory:
+        answer = memory.add(
+            [message],
+            **ids.arguments(),
+            metadata=None if metadata is None else json_object(metadata, "--metadata"),
+            timestamp=at,
+            expiration_date=expires,
+            categories=category or None,
+            infer=infer,
+            idempotency_key=key,
+        )
+    if common.json:
+        output.print_json(answer)
+        return
+    _say_added(answer)
+
+
+def _say_added(answer: Mapping[str, Any]) -> None:
+    verbs = {"ADD": "remembered", "UPDATE": "updated", "NONE": "known already"}
+    for item in answer["results"]:
+        verb = verbs.get(item["event"], item["event"].lower())
+        typer.echo(f"{verb}: {output.printable(item['memory'])}  ({item['id']})")
+    if not answer["results"]:
+        typer.echo("Nothing to remember in this text.")
+    if answer.get("error"):
+        typer.echo(f"kept, but not extracted yet: {answer['error']}", err=True)
+
+
+def search(
+    common: Common,
+    of: Of,
+    query: Annotated[
+        list[str] | None, typer.Argument(metavar="[QUERY]", help='A question; "-" reads it.')
+    ] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help="How many at most.")] = 10,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Lowest score, 0 to 1; as configured.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="DATE", help="What was true then.")
+    ] = None,
+    reference_date: Annotated[
+        str | None,
+        typer.Option("--reference-date", metavar="DATE", help='What "last week" counts from.'),
+    ] = None,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Use the configured reranker.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the parts of scores.")] = False,
+    show_expired: ShowExpired = False,
+    wide: Wide = False,
+) -> None:
+    """Find what matters for a question."""
+    asked = text_from(query, "question")
+    least: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
+    with opened(common) as memory:
+        answer = memory.search(
+            asked,
+            top_k=top_k,
+            filters=of.filters(),
+            rerank=rerank,
+            explain=explain,
+            reference_date=reference_date,
+            show_expired=show_expired,
+            as_of=as_of,
+            **least,
+        )
+    if common.json:
+        output.print_json(answer)
+        return
+    found = answer["results"]
+    if found:
+        screen = output.console(no_color=common.no_color)
+        screen.print(output.memory_table(found, wide=wide, scored=True))
+        if explain:
+            screen.print(_explanation(found))
+    else:
+        typer.echo("Nothing found.")
+    if answer.get("degraded"):
+        typer.echo(f"answered without: {', '.join(answer['degraded'])}", err=True)
+
+
+def _explanation(found: Sequence[Mapping[str, Any]]) -> Any:
+    rows = [
+        (
+            output.short_id(item["id"]),
+            "  ".join(f"{part}={_part(value)}" for part, value in item["score_details"].items()),
+        )
+        for item in found
+        if item.get("score_details")
+    ]
+    return output.fact_table(rows)
+
+
+def _part(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def list_(
+    common: Common,
+    of: Of,
+    top_k: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
+    cursor: Annotated[
+        str | None, typer.Option("--cursor", help="Go on where the last page ended.")
+    ] = None,
+    show_expired: ShowExpired = False,
+    wide: Wide = False,
+) -> None:
+    """Show memories, newest first."""
+    with opened(common) as memory:
+        page = memory.get_all(
+            filters=of.filters(), top_k=top_k, show_expired=show_expired, cursor=cursor
+        )
+    if common.json:
+        output.print_json(page)
+        return
+    rows = page["results"]
+    if not rows:
+        typer.echo("No memories.")
+        return
+    screen = output.console(no_color=common.no_color)
+    screen.print(output.memory_table(rows, wide=wide, scored=False))
+    if page.get("cursor"):
+        typer.echo(f"{len(rows)} of {page['total']:,}. More: --cursor {page['cursor']}", err=True)
+
+
+def get(common: Common, memory_id: MemoryId) -> None:
+    """Show one memory in full."""
+    with opened(common) as memory:
+        found = memory.get(memory_id)
+    if found is None:
+        raise NotFoundError(f"there is no memory {memory_id!r}.", hint="Ids: holdfast list --wide.")
+    if common.json:
+        output.print_json(found)
+        return
+    rows = [(key, value) for key, value in found.items() if value not in (None, {}, [])]
+    output.console(no_color=common.no_color).print(output.fact_table(rows))
+
+
+def update(
+    common: Common,
+    memory_id: MemoryId,
+    text: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]", help='New text; "-" reads it.')
+    ] = None,
+    metadata: Metadata = None,
+    at: At = None,
+    expires: Expires = None,
+    never_expires: Annotated[
+        bool, typer.Option("--never-expires", help="Remove the expiry.")
+    ] = False,
+) -> None:
+    """Change one memory; its history keeps what it was."""
+    changes: dict[str, Any] = {}
+    if text:
+        changes["text"] = text_from(text, "text")
+    if metadata is not None:
+        changes["metadata"] = json_object(metadata, "--metadata")
+    if at is not None:
+        changes["timestamp"] = at
+    if expires is not None or never_expires:
+        changes["expiration_date"] = expires
+    if not changes:
+        raise ValidationError("there is nothing to change.", hint="Give a text or an option.")
+    if expires is not None and never_expires:
+        raise ValidationError("--expires and --never-expires contradict each other.")
+    with opened(common) as memory:
+        answer = memory.update(memory_id, **changes)
+    _done(answer, common)
+
+
+def delete(
+    common: Common,
+    ids: Ids,
+    memory_id: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Memories to forget.")
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Everything of --user, --agent, --app, --run together.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Forget memories: some by id, or with --all everything of a user, agent, app or run."""
+    if all_ == bool(memory_id):
+        raise ValidationError("say what to delete: ids, or --all with --user.")
+    if all_:
+        _delete_all(common, ids, yes=yes)
+        return
+    with opened(common) as memory:
+        for name in memory_id or ():
+            _done({**memory.delete(name), "id": name}, common)
+
+
+def _delete_all(common: Common, ids: Ids, *, yes: bool) -> None:
+    whose = {key: value for key, value in ids.arguments().items() if value is not None}
+    if not whose:
+        raise ValidationError("--all needs --user, --agent, --app or --run.")
+    with opened(common) as memory:
+        count = memory.count(whose)
+        named = ", ".join(f"{key} {value}" for key, value in whose.items())
+        if not yes and not _agreed(f"Forget {count:,} memories of {output.printable(named)}?"):
+            raise typer.Exit(1)
+        _done(memory.delete_all(**whose), common)
+
+
+def _agreed(question: str) -> bool:
+    """Asks a person; a program must say --yes, so that nothing is lost by a slip in a script."""
+    if not sys.stdin.isatty():
+        raise ValidationError("this needs --yes when nobody can be asked.")
+    return typer.confirm(question, err=True)
+
+
+def _done(answer: Mapping[str, Any], common: Common) -> None:
+    if common.json:
+        output.print_json(answer)
+        return
+    count = answer.get("count")
+    typer.echo(answer["message"] + (f" ({count:,})" if count is not None else ""))
+
+
+def history(common: Common, memory_id: MemoryId) -> None:
+    """Show every change of one memory."""
+    with opened(common) as memory:
+        changes = memory.history(memory_id)
+    if common.json:
+        output.print_json(changes)
+        return
+    if not changes:
+        raise NotFoundError(f"there is no history of {memory_id!r}.")
+    made = output.table(
+        ("when", {"no_wrap": True, "style": "green"}),
+        ("event", {"style": "cyan"}),
+        "before",
+        "after",
+    )
+    for change in changes:
+        made.add_row(
+            output.minute(change.get("updated_at") or change["created_at"]),
+            change["event"],
+            output.printable(change["old_memory"] or ""),
+            output.printable(change["new_memory"] or ""),
+        )
+    output.console(no_color=common.no_color).print(made)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "add": add,
+    "search": search,
+    "list": list_,
+    "get": get,
+    "update": update,
+    "delete": delete,
+    "history": history,
+}

@@ -1,0 +1,211 @@
+"""What goes out: tables and lines for people, JSON for programs, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+ID_TAIL = 8
+"""Characters shown of an id: its last ones, which chance fills (the first are the time)."""
+
+_UNITS = ("kB", "MB", "GB", "TB")
+
+Advance = Callable[[int], None]
+"""Reports that so many more units of a long work are done."""
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control characters and lone surrogates become U+FFFD.
+
+    Line breaks and tabs stay. Memories are other people's words; an escape sequence in one must
+    not reach the screen.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        mark
+        if mark in "\n\t" or unicodedata.category(mark) not in ("Cc", "Cs")
+        else "\N{REPLACEMENT CHARACTER}"
+        for mark in text
+    )
+
+
+def print_json(value: Any) -> None:
+    """One JSON document: compact for a pipe, indented for a person."""
+    indent = 2 if sys.stdout.isatty() else None
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
+
+
+def console(*, no_color: bool = False, stderr: bool = False) -> Console:
+    """A console that honours NO_COLOR, `--no-color` and a pipe, and never highlights by itself."""
+    from rich.console import Console
+
+    plain = no_color or bool(os.environ.get("NO_COLOR"))
+    return Console(
+        stderr=stderr,
+        no_color=True if plain else None,
+        highlight=False,
+        emoji=False,
+        markup=False,
+        soft_wrap=False,
+    )
+
+
+def table(*headings: str | tuple[str, Mapping[str, Any]]) -> Table:
+    """An empty table; a heading may carry options of rich's `add_column`."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    for heading in headings:
+        name, options = (heading, {}) if isinstance(heading, str) else heading
+        made.add_column(name, **{"overflow": "fold", **options})
+    return made
+
+
+def memory_table(memories: Sequence[Mapping[str, Any]], *, wide: bool, scored: bool) -> Table:
+    """A table of memories; `wide` shows whole ids, entities and metadata."""
+    numbers = {"justify": "right", "no_wrap": True, "style": "cyan"}
+    fixed = {"no_wrap": True}
+    headings: list[Any] = [("score", numbers)] if scored else []
+    headings += [
+        ("date", {**fixed, "style": "green"}),
+        ("who", {"style": "magenta", "max_width": 16}),
+    ]
+    headings += [("memory", {"ratio": 1, "min_width": 24})]
+    headings += [("belongs to", {}), ("metadata", {})] if wide else []
+    headings += [("id", {"style": "dim", "no_wrap": True})]
+    made = table(*headings)
+    for memory in memories:
+        cells = [f"{memory['score']:.2f}"] if scored else []
+        cells += [day(_when(memory)), _who(memory), printable(memory["memory"])]
+        cells += [_belongs(memory), _compact(memory.get("metadata"))] if wide else []
+        made.add_row(*cells, memory["id"] if wide else short_id(memory["id"]))
+    return made
+
+
+def fact_table(rows: Sequence[tuple[str, Any]]) -> Table:
+    """Two columns without headings: a name and its value."""
+    from rich.table import Table
+
+    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in rows:
+        made.add_row(name, printable(value if isinstance(value, str) else _compact(value)))
+    return made
+
+
+def short_id(name: str) -> str:
+    """The end of an id, marked as cut."""
+    return name if len(name) <= ID_TAIL + 1 else f"\N{HORIZONTAL ELLIPSIS}{name[-ID_TAIL:]}"
+
+
+def day(written: str | None) -> str:
+    """The day of an ISO 8601 date in UTC; empty for none."""
+    if not written:
+        return ""
+    at = datetime.fromisoformat(written)
+    return (at.astimezone(UTC) if at.tzinfo else at).date().isoformat()
+
+
+def minute(written: str | None) -> str:
+    """The day and minute of an ISO 8601 date in UTC; empty for none."""
+    if not written:
+        return ""
+    at = datetime.fromisoformat(written)
+    return (at.astimezone(UTC) if at.tzinfo else at).strftime("%Y-%m-%d %H:%M")
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the unit that fits: "0.8 ms", "12 ms", "3.4 s", "2 min 05 s"."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def size(count: int) -> str:
+    """A number of bytes in the unit that fits: "312 B", "4.1 MB"."""
+    if count < 1000:
+        return f"{count} B"
+    power = min(int(math.log(count, 1000)), len(_UNITS))
+    return f"{count / 1000**power:.1f} {_UNITS[power - 1]}"
+
+
+def styled(text: str, style: str) -> Any:
+    """Text in a style, for a cell of a table."""
+    from rich.text import Text
+
+    return Text(text, style=style)
+
+
+def _when(memory: Mapping[str, Any]) -> str | None:
+    return memory.get("event_at") or memory.get("created_at")
+
+
+def _who(memory: Mapping[str, Any]) -> str:
+    return printable(memory.get("actor_id") or memory.get("role") or "")
+
+
+def _belongs(memory: Mapping[str, Any]) -> str:
+    named = ((kind, memory.get(f"{kind}_id")) for kind in ("user", "agent", "app", "run"))
+    return printable(" ".join(f"{kind}={name}" for kind, name in named if name is not None))
+
+
+def _compact(value: Any) -> str:
+    if value is None or value == {} or value == []:
+        return ""
+    return printable(json.dumps(value, ensure_ascii=False, default=str))
+
+
+@contextmanager
+def progress(
+    label: str, total: int | None, *, unit: str, no_color: bool = False
+) -> Iterator[Advance]:
+    """A bar with rate and time left on standard error; nothing where that is no terminal."""
+    screen = console(no_color=no_color, stderr=True)
+    if not screen.is_terminal:
+        yield lambda _done: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        console=screen,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(label, total=total, rate="")
+
+        def advance(done: int) -> None:
+            bar.advance(task, done)
+            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+
+        yield advance

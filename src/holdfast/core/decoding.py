@@ -1,0 +1,40 @@
+"""Decodes the JSON of files written by other programs. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from holdfast.errors import ValidationError
+
+T = TypeVar("T")
+
+_MARK = b"\xef\xbb\xbf"  # the byte order mark some editors write before UTF-8
+_SURROGATES = re.compile(
+    rb"(\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)"  # an escaped backslash, or a whole pair: kept
+    rb"|\\u[dD][89a-fA-F].."  # half a pair, as a truncated emoji leaves it
+)
+
+
+def decode(data: bytes, kind: type[T] = Any) -> T:  # type: ignore[assignment]
+    """Decodes one JSON text; half a surrogate pair becomes U+FFFD.
+
+    Raises:
+        ValidationError: it is not JSON.
+    """
+    data = data.removeprefix(_MARK)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        mended = _SURROGATES.sub(lambda found: found[1] or rb"\ufffd", data)
+    try:
+        return msgspec.json.decode(mended, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        raise ValidationError(f"this is not JSON: {fault}.") from fault
+
+
+def is_list(data: bytes) -> bool:
+    """Whether this JSON text is a list, as far as its first character tells."""
+    return data.removeprefix(_MARK).lstrip().startswith(b"[")
