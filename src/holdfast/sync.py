@@ -1,0 +1,323 @@
+"""The synchronous face of Holdfast: `Memory`, method for method `AsyncMemory`.
+
+Generated from client.py by tools/generate_sync.py. Do not edit; run `make generate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from holdfast.client import UNSET, Answer, AsyncMemory, When
+from holdfast.config import Config
+from holdfast.errors import ClosedError
+from holdfast.loop import LoopThread
+from holdfast.model import JobState, Json
+
+
+class Memory:
+    """Long-term memory for agents.
+
+    Opened by its constructor; `with` closes it. Without a configuration it works offline and keeps
+    everything in the user's data directory (`HOLDFAST_HOME` moves it).
+    """
+
+    def _start(self, make: Callable[[], AsyncMemory]) -> None:
+        """Start the loop and open the memory on it; on failure leave nothing running."""
+        self._loop = LoopThread()
+        try:
+            self._async = make()
+            self._loop.run(self._async.open())
+        except BaseException:
+            self._loop.close()
+            raise
+
+    def __init__(
+        self,
+        config: Config | Mapping[str, Json] | str | Path | None = None,
+        *,
+        project: str | None = None,
+    ) -> None:
+        """`config`: a Holdfast or Mem0 configuration, or the path of a YAML or TOML file.
+
+        Raises ConfigError.
+        """
+        self._start(lambda: AsyncMemory(config, project=project))
+
+    @classmethod
+    def from_config(cls, config_dict: Mapping[str, Json] | str | Path) -> Self:
+        """Mem0's constructor: the same as calling the class with the configuration."""
+        made = cls.__new__(cls)
+        made._start(lambda: AsyncMemory.from_config(config_dict))
+        return made
+
+    def open(self) -> None:
+        """Open the store, load the embedder, start the workers. Idempotent.
+
+        Raises StoreError and its kinds, SpaceMismatchError, ModelError, MissingExtraError.
+        """
+        return self._loop.run(self._async.open())
+
+    def close(self) -> None:
+        """Stop the workers and release everything. Blocks for the writes under way. Idempotent."""
+        try:
+            with suppress(ClosedError):  # closing twice is fine
+                self._loop.run(self._async.aclose())
+        finally:
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(
+        self,
+        messages: str | Mapping[str, Json] | list[Any],
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        timestamp: When = None,
+        expiration_date: When = None,
+        infer: bool = True,
+        memory_type: str | None = None,
+        prompt: str | None = None,
+        categories: list[str] | None = None,
+        idempotency_key: str | None = None,
+        wait: bool = True,
+    ) -> Answer:
+        """Remember a text, a message or a conversation of up to 1,000 messages.
+
+        The turns are durable and searchable before any model is asked. With a language model
+        configured and `infer`, facts are extracted from them; otherwise each message is one memory.
+
+        Args:
+            messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
+            timestamp: when it was said (default now); a message's own timestamp goes first.
+            expiration_date: last day (UTC) on which the memories are found.
+            memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
+            prompt: instructions for the extraction of this call.
+            idempotency_key: a repeated call with the same key and content returns the first answer.
+            wait: False returns at once with an `event_id`; see `event` and `wait`.
+
+        Returns:
+            `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
+            with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (the model
+            is away; it will be tried again) or FAILED (given up, with `error`; the turns stay).
+
+        Raises:
+            ValidationError, TooLargeError, ConflictError, StoreError.
+        """
+        return self._loop.run(
+            self._async.add(
+                messages,
+                user_id=user_id,
+                agent_id=agent_id,
+                app_id=app_id,
+                run_id=run_id,
+                metadata=metadata,
+                timestamp=timestamp,
+                expiration_date=expiration_date,
+                infer=infer,
+                memory_type=memory_type,
+                prompt=prompt,
+                categories=categories,
+                idempotency_key=idempotency_key,
+                wait=wait,
+            )
+        )
+
+    def get(self, memory_id: str) -> Answer | None:
+        """One memory by id, superseded and expired ones too; None if there is none."""
+        return self._loop.run(self._async.get(memory_id))
+
+    def get_all(
+        self,
+        *,
+        filters: Mapping[str, Json] | None = None,
+        top_k: int = 20,
+        show_expired: bool = False,
+        cursor: str | None = None,
+        as_of: When = None,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        limit: int | None = None,
+    ) -> Answer:
+        """List memories, newest first.
+
+        Args:
+            filters: Mem0's filter grammar; at least one entity must be named positively.
+            top_k: size of the page, 1 to 1,000.
+            cursor: from the previous page's answer.
+            as_of: what was true then, instead of what is true now.
+            user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
+
+        Returns:
+            `{"results": [...], "total": exact count of all that match, "cursor": str | None}`
+        """
+        return self._loop.run(
+            self._async.get_all(
+                filters=filters,
+                top_k=top_k,
+                show_expired=show_expired,
+                cursor=cursor,
+                as_of=as_of,
+                user_id=user_id,
+                agent_id=agent_id,
+                app_id=app_id,
+                run_id=run_id,
+                limit=limit,
+            )
+        )
+
+    def count(self, filters: Mapping[str, Json]) -> int:
+        """How many memories match, exactly."""
+        return self._loop.run(self._async.count(filters))
+
+    def search(
+        self,
+        query: str,
+        *,
+        top_k: int = 20,
+        filters: Mapping[str, Json] | None = None,
+        threshold: float | None = UNSET,
+        rerank: bool = False,
+        explain: bool = False,
+        reference_date: When = None,
+        show_expired: bool = False,
+        as_of: When = None,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        limit: int | None = None,
+    ) -> Answer:
+        """The memories that answer a question, best first.
+
+        Args:
+            query: the question, in any language.
+            top_k: how many at most, 1 to 1,000.
+            filters: Mem0's filter grammar; at least one entity must be named positively.
+            threshold: the lowest score returned, 0 to 1; default from the configuration (0.1).
+            rerank: needs a configured reranker; without one the answer says so in `degraded`.
+            explain: add `score_details`, the share of each signal in the score.
+            reference_date: the day "last week" in the query is told from; default now.
+            as_of: search what was true then, instead of what is true now.
+            user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
+
+        Returns:
+            `{"results": [{"id", "memory", "score" (0..1), ...}]}`, and `degraded` with the parts
+            that were missing, if any were.
+        """
+        return self._loop.run(
+            self._async.search(
+                query,
+                top_k=top_k,
+                filters=filters,
+                threshold=threshold,
+                rerank=rerank,
+                explain=explain,
+                reference_date=reference_date,
+                show_expired=show_expired,
+                as_of=as_of,
+                user_id=user_id,
+                agent_id=agent_id,
+                app_id=app_id,
+                run_id=run_id,
+                limit=limit,
+            )
+        )
+
+    def update(
+        self,
+        memory_id: str,
+        text: str | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        expiration_date: When = UNSET,
+        data: str | None = None,
+        timestamp: When = None,
+    ) -> Answer:
+        """Change a memory's text, add to its metadata, set (or with None clear) its expiration.
+
+        `data` is the older name of `text`. Identity and creation time stay; the old text goes to
+        the history.
+
+        Raises:
+            NotFoundError, ValidationError, ConflictError (another memory already says it).
+        """
+        return self._loop.run(
+            self._async.update(memory_id, text, metadata, expiration_date, data, timestamp)
+        )
+
+    def delete(self, memory_id: str) -> Answer:
+        """Delete one memory and the raw turns it was taken from. Raises NotFoundError."""
+        return self._loop.run(self._async.delete(memory_id))
+
+    def delete_all(
+        self,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        app_id: str | None = None,
+    ) -> Answer:
+        """Delete every memory of all the entities named together, turns and history texts too.
+
+        Raises ValidationError if none is named: it never means "everything" (see `reset`).
+        """
+        return self._loop.run(self._async.delete_all(user_id, agent_id, run_id, app_id))
+
+    def history(self, memory_id: str) -> list[Answer]:
+        """Every change of a memory, oldest first; of deleted ones too."""
+        return self._loop.run(self._async.history(memory_id))
+
+    def reset(self) -> None:
+        """Delete everything this project has."""
+        return self._loop.run(self._async.reset())
+
+    def chat(self, query: str) -> Answer:
+        """Not offered, as in Mem0: Holdfast remembers, it does not talk."""
+        return self._loop.run(self._async.chat(query))
+
+    def entities(self, *, page: int = 1, page_size: int = 100) -> Answer:
+        """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total"}`."""
+        return self._loop.run(self._async.entities(page=page, page_size=page_size))
+
+    def event(self, event_id: str) -> Answer:
+        """The job behind an add: status, results, error. Raises NotFoundError."""
+        return self._loop.run(self._async.event(event_id))
+
+    def events(
+        self, *, status: JobState | None = None, page: int = 1, page_size: int = 100
+    ) -> Answer:
+        """Jobs, newest first, of one status or all."""
+        return self._loop.run(self._async.events(status=status, page=page, page_size=page_size))
+
+    def wait(self, event_id: str, timeout_s: float | None = None) -> Answer:
+        """Wait until the job behind an add is finished, parked for a later try, or time is up."""
+        return self._loop.run(self._async.wait(event_id, timeout_s))
+
+    def rerun(self, event_id: str) -> Answer:
+        """Try a failed job again."""
+        return self._loop.run(self._async.rerun(event_id))
+
+    def stats(self) -> Answer:
+        """Counts and sizes of this project's store."""
+        return self._loop.run(self._async.stats())
+
+    def settings(self) -> Answer:
+        """The settings in force, secrets hidden, and where each comes from."""
+        return self._async.settings()
