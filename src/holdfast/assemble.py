@@ -12,6 +12,7 @@ from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.config import Config
+from holdfast.core.identity import key_mark
 from holdfast.engine import worker
 from holdfast.engine.parts import Parts
 from holdfast.errors import StoreReadOnlyError, StoreUnavailableError
@@ -58,9 +59,16 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
     clock = clock or SystemClock()
     ids = Ids(clock)
     embedder, llm = await asyncio.to_thread(_models, config)
-    records = SqliteRecords(_database(Path(config.path)), clock, ids)
+    records = SqliteRecords(
+        _database(Path(config.path)),
+        clock,
+        ids,
+        readers_max=config.read_connections_max,
+        busy_timeout_s=config.busy_timeout_s,
+    )
+    content_key = (config.content_key or "").encode()
     try:
-        await records.open(embedder.space)
+        await records.open(embedder.space, key_mark(content_key))
     except BaseException:
         await embedder.close()
         raise
@@ -75,7 +83,7 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
         clock=clock,
         ids=ids,
         owner=process_tag(),
-        content_key=(config.content_key or "").encode(),
+        content_key=content_key,
         zone=ZoneInfo(config.timezone),
         zone_name=config.timezone,
         instructions=config.custom_instructions,
@@ -91,11 +99,12 @@ def _models(config: Config) -> tuple[Embedder, LLM | None]:
     embedder, llm = make_embedder(config.embedder), make_llm(config.llm)
     if embedder.in_process and llm is None:
         return embedder, None
-    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM
+    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, Bounds
 
+    bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
     return (
-        embedder if embedder.in_process else BoundedEmbedder(embedder),
-        None if llm is None else BoundedLLM(llm),
+        embedder if embedder.in_process else BoundedEmbedder(embedder, bounds),
+        None if llm is None else BoundedLLM(llm, bounds),
     )
 
 

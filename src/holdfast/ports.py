@@ -183,10 +183,11 @@ class Delta(Struct, frozen=True, kw_only=True):
 class Records(Protocol):
     """The system of record: durable, transactional, isolated by project."""
 
-    async def open(self, space: Space) -> None:
+    async def open(self, space: Space, key_mark: int = 0) -> None:
         """Create or migrate the store and check that it holds vectors of `space`.
 
-        Raises SpaceMismatchError, SchemaTooNewError, CorruptError, StoreReadOnlyError. Idempotent.
+        `key_mark` tells content keys apart (`core.identity.key_mark`); a store with memories is
+        bound to its key: ConfigError for another. Raises SpaceMismatchError, SchemaTooNewError, CorruptError, StoreReadOnlyError. Idempotent.
         """
 
     async def close(self) -> None:

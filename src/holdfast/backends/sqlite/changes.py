@@ -19,9 +19,7 @@ ON CONFLICT (project, kind, id) DO UPDATE SET
 RETURNING no
 """
 
-_NEXT_GENERATION = (
-    "UPDATE counters SET value = value + 1 WHERE name = 'generation' RETURNING value"
-)
+_NEXT_GENERATION = "UPDATE counters SET value = value + 1 WHERE name = 'generation' RETURNING value"
 
 EntityIds = tuple[str | None, str | None, str | None, str | None]
 """user_id, agent_id, app_id, run_id of a memory."""

@@ -21,7 +21,9 @@ APPLICATION_ID = 0x484F4C44  # "HOLD"
 _CACHE_KIB = 16_384
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S
+) -> sqlite3.Connection:
     """A connection in autocommit mode (transactions are begun explicitly), usable on any thread.
 
     Write connections make commits durable: WAL with synchronous=FULL, and overwrite what they
@@ -33,7 +35,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=BUSY_TIMEOUT_S,
+        timeout=busy_timeout_s,
         cached_statements=256,
     )
     try:
@@ -85,7 +87,7 @@ def _translated(error: sqlite3.Error, path: Path) -> StoreError:
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StoreUnavailableError(
             f"{path} is locked by another process.",
-            hint=f"Waited {BUSY_TIMEOUT_S:.0f} s. Find the process that holds it, then retry.",
+            hint="Find the process that holds it, then retry.",
         )
     if name.startswith("SQLITE_FULL"):
         return StoreUnavailableError(f"The disk of {path} is full.", hint="Free space, then retry.")

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from holdfast.backends.sqlite.connect import connect, translate
 from holdfast.errors import ClosedError
-from holdfast.limits import READ_CONNECTIONS_MAX
 
 T = TypeVar("T")
 
@@ -20,10 +19,11 @@ T = TypeVar("T")
 class Readers:
     """Runs functions on read connections in threads of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connections_max: int, busy_timeout_s: float) -> None:
         self._path = path
+        self._busy_timeout_s = busy_timeout_s
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
-        self._threads = ThreadPoolExecutor(READ_CONNECTIONS_MAX, "holdfast-read")
+        self._threads = ThreadPoolExecutor(connections_max, "holdfast-read")
         self._closed = False
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -44,7 +44,9 @@ class Readers:
             try:
                 connection = self._idle.get_nowait()
             except queue.Empty:
-                connection = connect(self._path, read_only=True)
+                connection = connect(
+                    self._path, read_only=True, busy_timeout_s=self._busy_timeout_s
+                )
             try:
                 connection.execute("BEGIN")
                 return work(connection)

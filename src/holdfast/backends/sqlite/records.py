@@ -13,9 +13,11 @@ from holdfast.backends.sqlite.connect import connect, translate
 from holdfast.backends.sqlite.migrate import prepare
 from holdfast.backends.sqlite.operations import Transaction
 from holdfast.backends.sqlite.readers import Readers
+from holdfast.backends.sqlite.spaces import settle
 from holdfast.backends.sqlite.writer import Writer
 from holdfast.clock import Clock, Ids
-from holdfast.errors import ClosedError, SpaceMismatchError
+from holdfast.errors import ClosedError
+from holdfast.limits import BUSY_TIMEOUT_S, READ_CONNECTIONS_MAX
 from holdfast.model import (
     Entity,
     EntitySummary,
@@ -35,30 +37,41 @@ from holdfast.ports import Delta, EntityState, Listing, Op
 class SqliteRecords:
     """The system of record in a file, safe with several processes on it."""
 
-    def __init__(self, path: Path, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        ids: Ids,
+        *,
+        readers_max: int = READ_CONNECTIONS_MAX,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
         self._path = path
         self._clock = clock
         self._ids = ids
+        self._readers_max = readers_max
+        self._busy_timeout_s = busy_timeout_s
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._probe: sqlite3.Connection | None = None
         self._space_no = 0
 
-    async def open(self, space: Space) -> None:
+    async def open(self, space: Space, key_mark: int = 0) -> None:
         if self._writer is None:
-            await asyncio.to_thread(self._open, space)
+            await asyncio.to_thread(self._open, space, key_mark)
 
-    def _open(self, space: Space) -> None:
+    def _open(self, space: Space, key_mark: int) -> None:
+        timeout_s = self._busy_timeout_s
         with translate(self._path):
-            connection = connect(self._path)
+            connection = connect(self._path, busy_timeout_s=timeout_s)
             try:
                 prepare(connection, self._path)
-                self._space_no = _active_space(connection, space, self._clock.now())
-                self._probe = connect(self._path, read_only=True)
+                self._space_no = settle(connection, space, key_mark, self._clock.now())
+                self._probe = connect(self._path, read_only=True, busy_timeout_s=timeout_s)
             except BaseException:
                 connection.close()
                 raise
-        self._readers = Readers(self._path)
+        self._readers = Readers(self._path, self._readers_max, timeout_s)
         self._writer = Writer(connection, self._path)
 
     async def close(self) -> None:
@@ -151,39 +164,3 @@ class SqliteRecords:
         if self._readers is None:
             raise ClosedError("The record store is not open.")
         return self._readers
-
-
-def _active_space(connection: sqlite3.Connection, space: Space, at: float) -> int:
-    """Number of the active space, recorded now if there is none; a store without vectors adopts."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        number = _check_space(connection, space, at)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return number
-
-
-def _check_space(connection: sqlite3.Connection, space: Space, at: float) -> int:
-    row = connection.execute(
-        "SELECT no, provider, model, dimensions, normalised FROM spaces WHERE status = 'active'"
-    ).fetchone()
-    wanted = (space.provider, space.model, space.dimensions, int(space.normalised))
-    if row is not None and row[1:] == wanted:
-        return int(row[0])
-    if row is not None:
-        if connection.execute("SELECT 1 FROM embeddings LIMIT 1").fetchone() is not None:
-            raise SpaceMismatchError(
-                f"This store holds vectors of {row[1]}:{row[2]} with {row[3]} dimensions, "
-                f"but the embedder is {wanted[0]}:{wanted[1]} with {wanted[2]}.",
-                hint="Configure the embedder the store was made with, or use another path.",
-            )
-        connection.execute("DELETE FROM spaces")
-    cursor = connection.execute(
-        "INSERT INTO spaces (provider, model, dimensions, normalised, status, created_at) "
-        "VALUES (?,?,?,?,'active',?)",
-        (*wanted, at),
-    )
-    return int(cursor.lastrowid or 0)
