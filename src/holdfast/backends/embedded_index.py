@@ -25,6 +25,8 @@ INLINE_ROWS_MAX = 4_000
 """Working sets up to this size are ranked on the event loop; larger ones in a thread."""
 
 _OVERFETCH = 4
+_STANDS_FOR = 0.5
+"""A fact stands for its turn if its score is at least this share of the turn's."""
 _ROW_BYTES = 600
 """Estimate of a Memory value beside its text."""
 
@@ -190,16 +192,21 @@ def _ranked(warm: Warm, probe: Probe, predicate: Predicate | None) -> list[Hit]:
 
 
 def _once(warm: Warm, hits: list[Hit]) -> list[Hit]:
-    """Without the raw turns whose facts are better hits: they would say the same again."""
+    """A raw turn and a fact taken from it say the same: the fact stands for both, at the better
+    place, unless it answers much worse than the turn."""
     if not warm.told:
         return hits
-    seen: set[str] = set()
-    kept = []
+    by_id = {hit.memory.id: hit for hit in hits}
+    kept: dict[str, Hit] = {}
     for hit in hits:
-        if seen.isdisjoint(warm.told.get(hit.memory.id, ())):
-            kept.append(hit)
-            seen.add(hit.memory.id)
-    return kept
+        told = [by_id[fact] for fact in warm.told.get(hit.memory.id, ()) if fact in by_id]
+        best = max(told, key=lambda fact: fact.score, default=None)
+        if best is None or best.score < hit.score * _STANDS_FOR:
+            kept.setdefault(hit.memory.id, hit)
+        elif best.memory.id not in kept:
+            score = max(hit.score, best.score)
+            kept[best.memory.id] = Hit(memory=best.memory, score=score, parts=best.parts)
+    return list(kept.values())
 
 
 def _top(warm: Warm, probe: Probe, eligible: Bools | None, limit: int) -> list[Hit]:
