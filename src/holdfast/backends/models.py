@@ -26,6 +26,9 @@ Config = Mapping[str, Any]
 TOKENS_OUT_MAX: Final = 1_000_000
 """Highest `max_tokens` that is not a slip of the pen."""
 
+ANTHROPIC_TOKENS_OUT: Final = 8_192
+"""Tokens of an answer unless configured; the API must be told a number."""
+
 DIMENSIONS_MAX: Final = 65_536
 """Highest `embedding_dims` that is not a slip of the pen."""
 
@@ -49,7 +52,9 @@ def build_llm(provider: str, config: Config) -> LLM:
     wanted = _wanted(row, config)
     with _needs_extra(row):
         model, close = connect.CHAT[row.family](row, config, model_name)
-    return PydanticLLM(f"{row.name}:{model_name}", model, _settings(row, wanted, model), close)
+    settings = _settings(row, wanted, model)
+    timed = row.family != "bedrock"
+    return PydanticLLM(f"{row.name}:{model_name}", model, settings, close, timed=timed)
 
 
 def build_embedder(
@@ -112,7 +117,12 @@ def _wanted(row: Provider, config: Config) -> dict[str, Any]:
 
 def _settings(row: Provider, wanted: Mapping[str, Any], model: Model) -> dict[str, Any]:
     """Settings in the library's names, without those the model is known to refuse."""
-    settings: dict[str, Any] = {"max_tokens": wanted["max_tokens"]}
+    settings: dict[str, Any] = {
+        "max_tokens": wanted["max_tokens"],
+        "framing_announcement": "never",  # the library would add text to ours
+    }
+    if row.family == "anthropic" and settings["max_tokens"] is None:
+        settings["max_tokens"] = ANTHROPIC_TOKENS_OUT
     reasons = wanted["is_reasoning_model"]
     profile: Mapping[str, Any] = dict(model.profile)
     if reasons is None:

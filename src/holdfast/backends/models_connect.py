@@ -153,27 +153,24 @@ def _google(row: Provider, config: Config) -> tuple[Any, Close]:
         return GoogleProvider(api_key=key, base_url=url, http_client=client), client.aclose
     from pydantic_ai.providers.google_cloud import GoogleCloudProvider
 
+    auth: Any = importlib.import_module("google.auth")
     path = catalog.text(row, config, "vertex_credentials_json")
-    provider = GoogleCloudProvider(
-        credentials=_google_credentials(row, path) if path else None,
-        project=catalog.text(row, config, "project") or None,
-        location=catalog.text(row, config, "location") or None,
-        base_url=url,
-        http_client=client,
-    )
-    return provider, client.aclose
-
-
-def _google_credentials(row: Provider, path: str) -> Any:
-    """Credentials in a file of Google's. Raises ConfigError if it is none."""
-    auth = importlib.import_module("google.auth")
     try:
-        credentials, _ = auth.load_credentials_from_file(path, scopes=[GOOGLE_SCOPE])
+        if path:
+            credentials, _ = auth.load_credentials_from_file(path, scopes=[GOOGLE_SCOPE])
+        provider = GoogleCloudProvider(
+            credentials=credentials if path else None,
+            project=catalog.text(row, config, "project") or None,
+            location=catalog.text(row, config, "location") or None,
+            base_url=url,
+            http_client=client,
+        )
     except (OSError, ValueError, auth.exceptions.GoogleAuthError):
         raise ConfigError(
-            f"{row.name}: vertex_credentials_json names no file of credentials."
+            f"{row.name} finds no credentials of Google Cloud.",
+            hint='Set "vertex_credentials_json" to a file of credentials.',
         ) from None
-    return credentials
+    return provider, client.aclose
 
 
 def _google_chat(row: Provider, config: Config, name: str) -> tuple[Model, Close]:
@@ -192,20 +189,28 @@ def _google_embedding(row: Provider, config: Config, name: str) -> tuple[Embeddi
 
 def _bedrock(row: Provider, config: Config) -> tuple[Any, Close]:
     """AWS credentials from the configuration, else where AWS's library looks for them."""
+    from pydantic_ai.exceptions import UserError
     from pydantic_ai.providers.bedrock import BedrockProvider
 
     def given(key: str) -> str | None:
         return catalog.text(row, config, key) or None
 
-    provider = BedrockProvider(
-        aws_access_key_id=given("aws_access_key_id"),
-        aws_secret_access_key=given("aws_secret_access_key"),
-        aws_session_token=given("aws_session_token"),
-        region_name=given("aws_region"),
-        profile_name=given("aws_profile"),
-        base_url=catalog.base_url(row, config) or None,
-        aws_read_timeout=limits.MODEL_TIMEOUT_S,
-    )
+    errors: Any = importlib.import_module("botocore.exceptions")
+    try:
+        provider = BedrockProvider(
+            aws_access_key_id=given("aws_access_key_id"),
+            aws_secret_access_key=given("aws_secret_access_key"),
+            aws_session_token=given("aws_session_token"),
+            region_name=given("aws_region"),
+            profile_name=given("aws_profile"),
+            base_url=catalog.base_url(row, config) or None,
+            aws_read_timeout=limits.MODEL_TIMEOUT_S,
+        )
+    except (UserError, ValueError, errors.BotoCoreError):
+        raise ConfigError(
+            f"{row.name} cannot be set up: region, profile or keys are missing or wrong.",
+            hint='Set "aws_region" and "aws_profile", or the keys.',
+        ) from None
     return provider, _nothing
 
 

@@ -22,6 +22,10 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 """What a provider's error code looks like; anything else might be somebody's text."""
 
 
+_CLOUDS = frozenset({"google", "botocore", "boto3"})
+"""Libraries whose own errors come through when they find no credentials."""
+
+
 @contextmanager
 def translate(name: str) -> Iterator[None]:
     """Turn errors of the model library, its HTTP client and sockets into ours.
@@ -47,6 +51,13 @@ def translate(name: str) -> Iterator[None]:
         raise ConfigError(
             f"{name} cannot be used with these settings.",
             hint="Check the model's name and settings with its provider.",
+        ) from None
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _CLOUDS:
+            raise
+        kind = type(error).__name__
+        raise _refused(
+            f"{name} cannot sign in ({kind}).", "Check the cloud's credentials."
         ) from None
 
 

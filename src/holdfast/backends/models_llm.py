@@ -50,8 +50,12 @@ class PydanticLLM:
         model: Model,
         settings: Mapping[str, Any],
         close: Callable[[], Awaitable[None]],
+        *,
+        timed: bool = True,
     ) -> None:
+        """`timed` tells the provider's library the time limit as well, where it takes one."""
         self.name = name
+        self._timed = timed
         self._model = model
         self._settings = dict(settings)
         self._close = close
@@ -81,12 +85,11 @@ class PydanticLLM:
     ) -> ModelResponse:
         from pydantic_ai.exceptions import ModelHTTPError, UserError
 
+        limit = {"timeout": timeout_s} if self._timed else {}
         for _ in range(SETTINGS_TRIED_MAX):
             mode, settings = self._mode, dict(self._settings)
             try:
-                return await self._request(
-                    mode, settings | {"timeout": timeout_s}, system, user, schema
-                )
+                return await self._request(mode, settings | limit, system, user, schema)
             except UserError:
                 if not self._step_down(mode):
                     raise
