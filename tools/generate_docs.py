@@ -1,4 +1,4 @@
-"""Write the generated parts of the documents: errors, limits, settings, commands.
+"""Write the generated parts of the documents: errors, limits, commands.
 
 A generated part stands in its page between `<!-- generated: NAME -->` and `<!-- end: NAME -->`; the
 words around it are written by hand. `--check` compares instead of writing.
@@ -91,33 +91,6 @@ def limits() -> str:
     return table(["limit", "value", "of what"], rows)
 
 
-def settings() -> str:
-    """Every setting: its environment variables, what it must be, its default, its meaning."""
-    from holdfast.config import Config
-    from holdfast.config.checks import HINTS, description_of, kind_of, variables
-
-    rows = []
-    for name in HINTS:
-        names = [key for key, place in variables().items() if place.partition(".")[0] == name]
-        wanted = ", ".join(f"`{variable}`" for variable in names)
-        rows.append(
-            [f"`{name}`", wanted, kind_of(name), _default(Config, name), description_of(name)]
-        )
-    return table(["setting", "environment", "what it must be", "default", "meaning"], rows)
-
-
-def _default(config: type, name: str) -> str:
-    """A setting's default in words; it must not depend on the machine."""
-    import msgspec
-
-    if name == "path":
-        return "`HOLDFAST_HOME`, else the user's data directory"
-    field = next(field for field in msgspec.structs.fields(config) if field.name == name)
-    if field.default_factory is not msgspec.NODEFAULT:
-        return f"`{field.default_factory().provider}`"
-    return "" if field.default is None else f"`{field.default}`"
-
-
 def commands() -> str:
     """Every command of the command line with its options."""
     import typer.main
@@ -157,7 +130,6 @@ def _help(parameter: click.Parameter) -> str:
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "errors": ("errors.md", errors),
     "limits": ("limits.md", limits),
-    "settings": ("configuration.md", settings),
     "commands": ("cli.md", commands),
 }
 """Name of each part: the page it stands in, and the function that writes it."""

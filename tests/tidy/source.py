@@ -18,12 +18,12 @@ _TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".sh", ".sql", ".txt", ".cfg", 
 _FORBIDDEN_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 _FORBIDDEN_CALLS = {"eval", "exec", "os.system", "yaml.load", "yaml.unsafe_load", "yaml.full_load"}
 _UNFINISHED = re.compile(
-    r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b|(?i:\bplaceholder\b|\bfor now\b)"
+    r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b|(?i:\bplaceholder\b(?!=)|\bfor now\b)"
 )
 # Paths of somebody's machine and hosts of package registries. The brackets keep this file, which
 # is searched too, from finding itself.
 _PRIVATE = re.compile(
-    r"(?<![\w.])/(?:[w]ork|[r]oot|[h]ome/\w+|[U]sers/\w+|[o]pt/py\w*|[o]pt/wheels)/"
+    r"(?<![\w.])/(?:[w]ork|[r]oot|[h]ome/(?!somebody)\w+|[U]sers/\w+|[o]pt/py\w*|[o]pt/wheels)/"
     r"|[p]ypi\.org|[p]ythonhosted|[n]pmjs|[i]ndex-url|[f]ind-links"
 )
 
