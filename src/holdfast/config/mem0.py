@@ -46,7 +46,7 @@ def unset_dump(source: Any) -> dict[str, Any]:
 
     Mem0 fills in /tmp/<provider> as the path of a local vector store; that is left out too.
     """
-    values: dict[str, Any] = source.model_dump(exclude_unset=True)
+    values: dict[str, Any] = source.model_dump(exclude_unset=True, warnings=False)
     match values.get("vector_store"):
         case {"config": {"path": path} as config, **store} if path == _filled_in(store):
             del config["path"]

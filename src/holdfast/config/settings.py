@@ -102,11 +102,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(ge=0, le=3600, description="Seconds to wait for another process that is writing."),
     ] = limits.BUSY_TIMEOUT_S
     model_timeout_s: Annotated[
-        float, Meta(ge=0.1, le=3600, description="Seconds one model call may take.")
+        float,
+        Meta(ge=0.1, le=3600, description="Seconds one model call may take, retries included."),
     ] = limits.MODEL_TIMEOUT_S
     model_attempts_max: Annotated[
         int, Meta(ge=1, le=20, description="Tries of one model call before it has failed.")
-    ] = 3
+    ] = 4
     job_attempts_max: Annotated[
         int,
         Meta(ge=1, le=100, description="Tries of one extraction before it waits for `rerun`."),

@@ -65,17 +65,23 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
+    content = _content(path)
+    if len(content) > FILE_BYTES_MAX:
+        raise ConfigError(f"{path} is larger than {FILE_BYTES_MAX:,} bytes.")
     try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-        if len(content) > FILE_BYTES_MAX:
-            raise ConfigError(f"{path} is larger than {FILE_BYTES_MAX:,} bytes.")
         return content.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(f"There is no file {path}.", hint="Check the path.") from None
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}, line {line}: not UTF-8.", hint="Save it as UTF-8.") from None
+
+
+def _content(path: Path) -> bytes:
+    """The file's bytes, or one more than are allowed."""
+    try:
+        with path.open("rb") as file:
+            return file.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"There is no file {path}.", hint="Check the path.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:  # a NUL in the path
