@@ -160,6 +160,10 @@ class LLMServer:
         """Replies to embeddings, in order."""
         self._scripts["/embeddings"] = list(replies)
 
+    def answer_all(self, *replies: Reply) -> None:
+        """Replies to whatever is asked, for APIs that are not OpenAI's."""
+        self._scripts[""] = list(replies)
+
     @property
     def bodies(self) -> list[Body]:
         """The bodies of all requests."""

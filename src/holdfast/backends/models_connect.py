@@ -157,7 +157,9 @@ def _google(row: Provider, config: Config) -> tuple[Any, Close]:
     path = catalog.text(row, config, "vertex_credentials_json")
     try:
         if path:
-            credentials, _ = auth.load_credentials_from_file(path, scopes=[GOOGLE_SCOPE])
+            account: Any = importlib.import_module("google.oauth2.service_account")
+            load = account.Credentials.from_service_account_file
+            credentials = load(path, scopes=[GOOGLE_SCOPE])
         provider = GoogleCloudProvider(
             credentials=credentials if path else None,
             project=catalog.text(row, config, "project") or None,
@@ -168,7 +170,7 @@ def _google(row: Provider, config: Config) -> tuple[Any, Close]:
     except (OSError, ValueError, auth.exceptions.GoogleAuthError):
         raise ConfigError(
             f"{row.name} finds no credentials of Google Cloud.",
-            hint='Set "vertex_credentials_json" to a file of credentials.',
+            hint='Set "vertex_credentials_json" to the file of a service account.',
         ) from None
     return provider, client.aclose
 
