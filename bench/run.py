@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from sidebyside import environments, report
+from sidebyside import disturbance, environments, report
 from sidebyside.contender import NAMES
 from sidebyside.data import write_turns
 from sidebyside.measures import Results, all_specs
@@ -69,8 +69,20 @@ def _run(bench: Bench, names: list[str], progress: Progress) -> None:
     bench.on_step = show
     every = scenarios(bench.sizes)
     for name in names:
-        every[name](bench)
+        _watched(bench, name, every[name])
         progress.advance(bar)
+
+
+def _watched(bench: Bench, name: str, scenario: Callable[[Bench], None]) -> None:
+    """Runs a scenario; if other programs were busy meanwhile, its numbers are marked and noted."""
+    known = {measure.spec.key for measure in bench.results.measured()}
+    before = disturbance.usage()
+    scenario(bench)
+    cores = disturbance.others_cores(before, disturbance.usage())
+    if cores is not None and cores > disturbance.OTHERS_CORES_MAX:
+        new = [m.spec.key for m in bench.results.measured() if m.spec.key not in known]
+        bench.results.disturb(new)
+        bench.results.notes.append(f"{name}: other programs used {cores:.1f} cores meanwhile")
 
 
 def _ignore(step: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
-from sidebyside import data, report
+from sidebyside import data, disturbance, report
 from sidebyside.measures import TARGETS, Results, Spec, all_specs, median_rate, percentile
 from sidebyside.processes import ContenderError, WorkerProcess
 from sidebyside.scenarios import FULL, QUICK, Bench, Sizes
@@ -115,6 +116,30 @@ def test_concurrent_writers_are_held_against_single_adds() -> None:
     assert (verdict.reached, verdict.passed) == (16.0, True)
     (measure,) = (m for m in results.measured() if m.spec.key == "add.concurrent")
     assert measure.gain_on_mem0() == 4.0
+
+
+@pytest.mark.parametrize("busy", ["add.concurrent", "add.each"])
+def test_a_busy_machine_decides_nothing(busy: str) -> None:
+    results = _results()
+    results.record("add.each", "mem0", 1.0, count=1)
+    results.record("add.concurrent", "holdfast", 900.0, count=1)
+    results.disturb([busy])
+    (verdict,) = results.verdicts("add.concurrent")
+    assert (verdict.reached, verdict.passed) == (900.0, None)
+
+
+def test_busy_seconds_leave_idle_waiting_and_guests_out() -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    columns = [10, 1, 5, 700, 800, 2, 3, 4, 90, 90]
+    line = "cpu  " + " ".join(str(value * ticks) for value in columns)
+    assert disturbance.busy_seconds(line + "\ncpu0 1 2 3\n") == 25
+
+
+def test_others_are_all_but_our_own() -> None:
+    before = disturbance.Usage(at_s=10.0, all_s=100.0, own_s=5.0)
+    after = disturbance.Usage(at_s=20.0, all_s=118.0, own_s=13.0)
+    assert disturbance.others_cores(before, after) == 1.0
+    assert disturbance.others_cores(None, after) is None
 
 
 def test_every_target_belongs_to_a_measure_of_the_full_run() -> None:

@@ -52,10 +52,15 @@ class Sample:
 
 @dataclass
 class Measure:
-    """A quantity and what each contender reached; one that failed or was not asked is missing."""
+    """A quantity and what each contender reached; one that failed or was not asked is missing.
+
+    `disturbed` tells that the numbers were taken on a busy machine, so that no ratio is to be
+    relied on.
+    """
 
     spec: Spec
     samples: dict[str, Sample] = field(default_factory=dict)
+    disturbed: bool = False
 
     def cost_in_bare(self) -> float | None:
         """How many bare limits Holdfast costs (1.0: as good as bare)."""
@@ -77,11 +82,14 @@ class Measure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what was reached; `reached` is in the target's own terms."""
+    """A target and what was reached; `reached` is in the target's own terms.
+
+    `passed` is None where the machine was too busy to tell.
+    """
 
     target: Target
     reached: float
-    passed: bool
+    passed: bool | None
 
 
 def scale_name(count: int) -> str:
@@ -154,6 +162,11 @@ class Results:
         """Keeps a contender's number. The key must be one of the run's measures."""
         self._measures[key].samples[contender] = Sample(value, count)
 
+    def disturb(self, keys: Sequence[str]) -> None:
+        """Marks measures as taken on a busy machine: their targets are neither met nor missed."""
+        for key in keys:
+            self._measures[key].disturbed = True
+
     def measured(self) -> list[Measure]:
         """The measures that have at least one number, in the order of the table."""
         return [measure for measure in self._measures.values() if measure.samples]
@@ -182,7 +195,8 @@ def _verdict(measure: Measure, target: Target, over: Measure) -> Verdict | None:
     if reached is None:
         return None
     passed = reached >= target.bound if more_is_better else reached <= target.bound
-    return Verdict(target, reached, passed)
+    told = None if measure.disturbed or over.disturbed else passed
+    return Verdict(target, reached, told)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -14,6 +14,7 @@ from sidebyside.measures import Measure, Results, Verdict
 
 COLUMNS = ("measure", "bare limit", "Holdfast", "Mem0", "cost / bare", "gain on Mem0", "must")
 NAMES = ("bare", "holdfast", "mem0")
+WORDS = {True: "yes", False: "**no**", None: "not decided"}
 
 
 def number(value: float) -> str:
@@ -56,13 +57,14 @@ def print_table(results: Results, console: Console) -> None:
     table = Table(title="Holdfast beside Mem0 and the bare limit", header_style="bold")
     for position, column in enumerate(COLUMNS):
         table.add_column(column, justify="left" if position in (0, 6) else "right", no_wrap=True)
-    passed = total = 0
+    passed = undecided = total = 0
     for measure in results.measured():
         if measure.spec.detail:
             continue
         verdicts = results.verdicts(measure.spec.key)
         marks = [_mark(verdict, measure.spec.unit) for verdict in verdicts]
-        passed += sum(verdict.passed for verdict in verdicts)
+        passed += sum(verdict.passed is True for verdict in verdicts)
+        undecided += sum(verdict.passed is None for verdict in verdicts)
         total += len(verdicts)
         table.add_row(*_cells(measure), "\n".join(marks))
     console.print(table)
@@ -71,11 +73,13 @@ def print_table(results: Results, console: Console) -> None:
     for failure in results.failures:
         console.print(f"failed: {failure}", style="red", markup=False, highlight=False)
     console.print(f"{passed} of {total} targets met that this run measured.")
+    if undecided:
+        console.print(f"{undecided} not decided (?): other programs kept the machine busy.")
 
 
 def _mark(verdict: Verdict, unit: str) -> str:
-    sign = "[green]✓[/green]" if verdict.passed else "[red]✗[/red]"
-    return f"{sign} {_must(verdict, unit)}"
+    signs = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]?[/yellow]"}
+    return f"{signs[verdict.passed]} {_must(verdict, unit)}"
 
 
 def markdown(results: Results) -> str:
@@ -86,8 +90,7 @@ def markdown(results: Results) -> str:
             continue
         verdicts = results.verdicts(measure.spec.key)
         marks = [
-            f"{_must(verdict, measure.spec.unit)} {'yes' if verdict.passed else '**no**'}"
-            for verdict in verdicts
+            f"{_must(verdict, measure.spec.unit)} {WORDS[verdict.passed]}" for verdict in verdicts
         ]
         lines.append("| " + " | ".join([*_cells(measure), ", ".join(marks)]) + " |")
     return "\n".join(lines) + "\n"
@@ -109,6 +112,7 @@ def _measure_json(results: Results, measure: Measure) -> dict[str, Any]:
         "key": spec.key,
         "label": spec.label,
         "unit": spec.unit,
+        "disturbed": measure.disturbed,
         "values": {
             name: {"value": sample.value, "samples": sample.count}
             for name, sample in measure.samples.items()
