@@ -78,10 +78,15 @@ def upgrade(connection: sqlite3.Connection, revision: str) -> None:
     from sqlalchemy import StaticPool, create_engine
 
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    # the transaction and the connection are the caller's: SQLAlchemy must end neither
+    for name in ("do_commit", "do_rollback", "do_close"):
+        setattr(engine.dialect, name, _leave_alone)
     with engine.connect() as bound:
         config = Config()
         config.set_main_option("script_location", "holdfast.backends:migrations")
         config.attributes["connection"] = bound
         command.upgrade(config, revision)
-        # the wrapper must not end a transaction that is the caller's
-        bound.detach()
+
+
+def _leave_alone(_connection: object) -> None:
+    """Stands in for what a borrower must not do to a connection."""

@@ -1,0 +1,110 @@
+"""Planted faults: ways in which a store could break its promise, each caught by the killer.
+
+`synchronous=OFF` is not among them: the system's page cache outlives a killed process.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from holdfast.backends.sqlite import operations, removal
+from holdfast.backends.sqlite.operations import Transaction
+from holdfast.backends.sqlite.writer import Writer
+from holdfast.ports import Op
+
+_HELD_GROUPS = 4
+
+
+def plant(name: str) -> None:
+    """Break this process."""
+    FAULTS[name]()
+
+
+def _acknowledge_early() -> None:
+    """Answer callers when their writes are carried out, and commit now and then."""
+    held = 0
+
+    def transaction(self: Writer, group: list[Any]) -> None:
+        nonlocal held
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
+        for request in group:
+            request.result = request.work(self._connection)
+        held += 1
+        if held % _HELD_GROUPS == 0:
+            self._connection.execute("COMMIT")
+
+    Writer._transaction = transaction
+
+
+def _commit_between() -> None:
+    """Commit after every operation of a transaction, so that a kill leaves half of it."""
+
+    def run(self: Transaction, ops: Sequence[Op]) -> list[Any]:
+        results = []
+        for op in ops:
+            results.append(operations._HANDLERS[type(op)](self, op))
+            self.connection.execute("COMMIT")
+            self.connection.execute("BEGIN IMMEDIATE")
+        self.changes.record(self.at)
+        return results
+
+    Transaction.run = run
+
+
+def _forget_vectors() -> None:
+    """Leave the vector of an edited memory as it was."""
+    put = Transaction.set_vector
+
+    def set_vector(self: Transaction, memory_no: int, vector: bytes | None) -> None:
+        known = self.connection.execute(
+            "SELECT 1 FROM embeddings WHERE memory_no = ?", (memory_no,)
+        ).fetchone()
+        if known is None:
+            put(self, memory_no, vector)
+
+    Transaction.set_vector = set_vector
+
+
+def _keep_turns() -> None:
+    """Delete memories, but not the turns behind them."""
+    removal._DELETE_MESSAGES = "SELECT 1"
+
+
+def _spare_generations() -> None:
+    """Change memories without telling the generations."""
+    operations.Changes.record = lambda self, at: None
+
+
+def _overwrite_pages() -> None:
+    """Write into the database file behind SQLite's back, as a bad disk would."""
+    execute = Writer._transaction
+    count = 0
+
+    def transaction(self: Writer, group: list[Any]) -> None:
+        nonlocal count
+        execute(self, group)
+        count += 1
+        if count == _HELD_GROUPS:
+            _damage(self._connection, str(self._path))
+
+    Writer._transaction = transaction
+
+
+def _damage(connection: sqlite3.Connection, path: str) -> None:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(path, "r+b") as file:
+        file.seek(4096 * 2)
+        file.write(b"\xa5" * 4096 * 3)
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "acknowledges before the commit": _acknowledge_early,
+    "commits in the middle": _commit_between,
+    "keeps the old vector": _forget_vectors,
+    "keeps deleted turns": _keep_turns,
+    "keeps the old generation": _spare_generations,
+    "overwrites pages": _overwrite_pages,
+}
