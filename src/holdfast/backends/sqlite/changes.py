@@ -15,7 +15,7 @@ INSERT INTO entities (project, kind, id, generation, memories, created_at, updat
 VALUES (?,?,?,?,?,?,?)
 ON CONFLICT (project, kind, id) DO UPDATE SET
   generation = excluded.generation, memories = memories + excluded.memories,
-  updated_at = excluded.updated_at
+  updated_at = max(updated_at, excluded.updated_at)
 RETURNING no
 """
 

@@ -16,6 +16,7 @@ from holdfast.backends.sqlite.rows import (
     memory_values,
     message_values,
     only,
+    refusing_taken_ids,
     to_json,
 )
 from holdfast.clock import Ids
@@ -100,9 +101,9 @@ def _put_turns(tx: Transaction, op: PutTurns) -> None:
 def _put_memory(tx: Transaction, op: PutMemory) -> str:
     memory = op.memory
     tx.at = max(tx.at, memory.updated_at)
-    row = tx.connection.execute(INSERT_MEMORY, memory_values(tx.project, op)).fetchone()
-    if row is not None:
-        memory_no, stored_id = row[0], memory.id
+    memory_no = _insert(tx, op)
+    if memory_no is not None:
+        stored_id = memory.id
         if op.vector is not None:
             tx.set_vector(memory_no, op.vector)
         tx.log("ADD", memory, None, memory.text, memory.created_at)
@@ -112,20 +113,31 @@ def _put_memory(tx: Transaction, op: PutMemory) -> str:
             "SELECT no, id FROM memories WHERE project = ? AND identity = ?",
             (tx.project, op.identity),
         ).fetchone()
-    _link_sources(tx, memory_no, op)
+    if _link_sources(tx, memory_no, op):
+        tx.changes.note(entity_ids(memory), memory_no, stored_id)
     for old_id in op.supersedes:
         if old_id != stored_id:
             _supersede(tx, old_id, memory, stored_id)
     return str(stored_id)
 
 
-def _link_sources(tx: Transaction, memory_no: int, op: PutMemory) -> None:
-    for source in op.sources:
+def _insert(tx: Transaction, op: PutMemory) -> int | None:
+    """The number of the new memory; None if one with its identity exists."""
+    with refusing_taken_ids(f"The memory id {op.memory.id} is another memory's."):
+        row = tx.connection.execute(INSERT_MEMORY, memory_values(tx.project, op)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _link_sources(tx: Transaction, memory_no: int, op: PutMemory) -> int:
+    """How many links are new."""
+    return sum(
         tx.connection.execute(
             "INSERT OR IGNORE INTO sources (memory_no, message_no, quote) "
             "SELECT ?, no, ? FROM messages WHERE project = ? AND id = ?",
             (memory_no, source.quote, tx.project, source.turn_id),
-        )
+        ).rowcount
+        for source in op.sources
+    )
 
 
 def _supersede(tx: Transaction, old_id: str, by: Memory, by_id: str) -> None:
@@ -155,11 +167,12 @@ def _end(tx: Transaction, no: int, memory: Memory, end: float, by_id: str, at: f
 def _turns_behind(tx: Transaction, fact_no: int) -> list[tuple[int, Memory]]:
     """Unlisted turns that this fact came from and no current fact still rests on."""
     rows = tx.connection.execute(
-        f"SELECT {MEMORY_COLUMNS}, m.no FROM sources f "
+        f"SELECT DISTINCT {MEMORY_COLUMNS}, m.no FROM sources f "
         "JOIN sources t ON t.message_no = f.message_no JOIN memories m ON m.no = t.memory_no "
         "WHERE f.memory_no = ? AND m.listed = 0 AND m.kind = 'turn' AND m.valid_to IS NULL "
-        "AND NOT EXISTS (SELECT 1 FROM sources o JOIN memories c ON c.no = o.memory_no "
-        "  WHERE o.message_no = f.message_no AND c.listed = 1 AND c.valid_to IS NULL)",
+        "AND NOT EXISTS (SELECT 1 FROM sources a JOIN sources o ON o.message_no = a.message_no "
+        "  JOIN memories c ON c.no = o.memory_no "
+        "  WHERE a.memory_no = m.no AND c.listed = 1 AND c.valid_to IS NULL)",
         (fact_no,),
     ).fetchall()
     return [(row[-1], memory_from(row)) for row in rows]
@@ -223,10 +236,14 @@ def _refuse_taken(tx: Transaction, identity: bytes, memory_no: int) -> None:
 def _set_vectors(tx: Transaction, op: SetVectors) -> None:
     for memory_id, vector in op.vectors:
         found = tx.load(memory_id)
-        if found is not None:
-            tx.set_vector(found[0], vector)
+        if found is None:
+            continue
+        # one that is there may belong to a newer text than the one this was computed from
+        new = tx.connection.execute(
+            "INSERT OR IGNORE INTO embeddings VALUES (?,?,?)", (found[0], tx.space_no, vector)
+        ).rowcount
+        if new:
             tx.changes.note(entity_ids(found[1]), found[0], memory_id)
-            tx.at = max(tx.at, found[1].updated_at)
 
 
 def _remove(tx: Transaction, op: RemoveMemories) -> list[str]:
@@ -257,6 +274,8 @@ def _reset(tx: Transaction, _op: Reset) -> None:
     for table in _PROJECT_TABLES:
         execute(f"DELETE FROM {table} WHERE project = ?", (tx.project,))
     forget_all(tx.connection)
+    # what earlier operations of this commit changed is gone as well
+    tx.changes = Changes(tx.connection, tx.project)
 
 
 _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
@@ -265,7 +284,7 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     EditMemory: _edit_memory,
     RemoveMemories: _remove,
     SetVectors: _set_vectors,
-    PutJob: lambda tx, op: queue.put(tx.connection, op.job),
+    PutJob: lambda tx, op: queue.put(tx.connection, tx.project, op.job),
     FinishJob: lambda tx, op: queue.finish(tx.connection, tx.project, op),
     PutUsage: _put_usage,
     Reset: _reset,

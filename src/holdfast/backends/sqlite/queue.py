@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 
-from holdfast.backends.sqlite.rows import JOB_COLUMNS, job_from, payload_json, to_json
-from holdfast.errors import ConflictError, ReplayedError
+from holdfast.backends.sqlite.rows import (
+    JOB_COLUMNS,
+    job_from,
+    payload_json,
+    refusing_taken_ids,
+    to_json,
+)
+from holdfast.errors import ConflictError, ReplayedError, ValidationError
 from holdfast.model import Job, Project
 from holdfast.ports import FinishJob
 
@@ -37,8 +43,10 @@ WHERE no = :no
 _UNFINISHED = "j.state IN ('PENDING', 'RUNNING')"
 
 
-def put(connection: sqlite3.Connection, job: Job) -> None:
+def put(connection: sqlite3.Connection, project: Project, job: Job) -> None:
     """Store a job; ReplayedError if one has its idempotency key already."""
+    if job.project != project:
+        raise ValidationError("A job is put into its own project; nothing was changed.")
     values = (
         job.id,
         job.project,
@@ -56,7 +64,9 @@ def put(connection: sqlite3.Connection, job: Job) -> None:
         job.created_at,
         job.completed_at,
     )
-    if connection.execute(_INSERT, values).fetchone() is None:
+    with refusing_taken_ids(f"The job id {job.id} is another job's."):
+        row = connection.execute(_INSERT, values).fetchone()
+    if row is None:
         earlier = connection.execute(
             "SELECT id FROM jobs WHERE project = ? AND idempotency_key = ?",
             (job.project, job.idempotency_key),
@@ -131,7 +141,7 @@ def heartbeat(
         "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease_owner = ? AND state = 'RUNNING'",
         (at + lease_s, job_id, owner),
     ).rowcount
-    return changed == 1
+    return changed > 0
 
 
 def rerun(connection: sqlite3.Connection, project: Project, job_id: str, at: float) -> bool:

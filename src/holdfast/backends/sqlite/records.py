@@ -55,8 +55,11 @@ class SqliteRecords:
         self._readers: Readers | None = None
         self._probe: sqlite3.Connection | None = None
         self._space_no = 0
+        self._closed = False
 
     async def open(self, space: Space, key_mark: int = 0) -> None:
+        if self._closed:
+            raise ClosedError("The record store is closed.")
         if self._writer is None:
             await asyncio.to_thread(self._open, space, key_mark)
 
@@ -79,6 +82,7 @@ class SqliteRecords:
 
     def close_now(self) -> None:
         """`close` for callers without an event loop; blocks for the writes under way."""
+        self._closed = True
         if self._readers is not None:
             self._readers.close()
         if self._probe is not None:

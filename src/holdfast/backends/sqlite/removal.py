@@ -16,16 +16,26 @@ CREATE TEMP TABLE IF NOT EXISTS doomed (no INTEGER PRIMARY KEY, asked INTEGER NO
 
 # The unlisted turns a fact was taken from say the same in other words.
 _ADD_TURNS = """
-INSERT OR IGNORE INTO temp.doomed
-SELECT m.no, 0 FROM temp.doomed d
-JOIN sources f ON f.memory_no = d.no
-JOIN sources t ON t.message_no = f.message_no
-JOIN memories m ON m.no = t.memory_no
-WHERE m.listed = 0 AND m.kind = 'turn'
+WITH RECURSIVE behind (no) AS (
+  SELECT no FROM temp.doomed
+  UNION
+  SELECT m.no FROM behind b
+  JOIN sources f ON f.memory_no = b.no
+  JOIN sources t ON t.message_no = f.message_no
+  JOIN memories m ON m.no = t.memory_no
+  WHERE m.listed = 0 AND m.kind = 'turn'
+)
+INSERT OR IGNORE INTO temp.doomed SELECT no, 0 FROM behind
 """
 
 _DELETE_MESSAGES = """
 DELETE FROM messages WHERE no IN (
+  SELECT s.message_no FROM sources s JOIN temp.doomed d ON d.no = s.memory_no)
+"""
+
+# Of other facts too: the number of a deleted turn is given to another one some day.
+_DELETE_LINKS = """
+DELETE FROM sources WHERE message_no IN (
   SELECT s.message_no FROM sources s JOIN temp.doomed d ON d.no = s.memory_no)
 """
 
@@ -57,7 +67,7 @@ def remove(
     limit = -1 if op.limit is None else op.limit
     execute(
         "INSERT INTO temp.doomed SELECT m.no, 1 FROM memories m "
-        f"WHERE m.project = ? AND ({condition}) LIMIT ?",
+        f"WHERE m.project = ? AND ({condition}) ORDER BY m.no LIMIT ?",
         (project, *parameters, limit),
     )
     execute(_ADD_TURNS)
@@ -65,8 +75,8 @@ def remove(
     execute(_DELETE_MESSAGES)
     if op.erase_history:
         execute(_BLANK_HISTORY, (project,))
-    for table in ("embeddings", "sources"):
-        execute(f"DELETE FROM {table} WHERE memory_no IN (SELECT no FROM temp.doomed)")
+    execute(_DELETE_LINKS)
+    execute("DELETE FROM embeddings WHERE memory_no IN (SELECT no FROM temp.doomed)")
     execute("DELETE FROM memories WHERE no IN (SELECT no FROM temp.doomed)")
     execute("DELETE FROM temp.doomed")
     return gone
@@ -82,7 +92,8 @@ def _note(
     """Record the deletions in the outbox and in history."""
     rows = connection.execute(
         "SELECT m.no, m.id, m.user_id, m.agent_id, m.app_id, m.run_id, m.text, m.actor_id, "
-        "m.role, m.created_at, d.asked FROM temp.doomed d JOIN memories m ON m.no = d.no"
+        "m.role, m.created_at, d.asked FROM temp.doomed d JOIN memories m ON m.no = d.no "
+        "ORDER BY d.no"
     ).fetchall()
     events = []
     for no, memory_id, *names, text, actor_id, role, created_at, _asked in rows:

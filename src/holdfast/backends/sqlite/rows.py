@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
+from holdfast.errors import ConflictError
 from holdfast.model import Entity, HistoryEvent, Job, Json, Memory, Project, Scope, Turn
 from holdfast.ports import PutMemory
 
@@ -171,6 +173,17 @@ def only(connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...]) 
     """The first column of the first row, or None."""
     row = connection.execute(sql, parameters).fetchone()
     return None if row is None else row[0]
+
+
+@contextmanager
+def refusing_taken_ids(message: str) -> Iterator[None]:
+    """ConflictError for an INSERT that meets an id its project has already."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorname != "SQLITE_CONSTRAINT_UNIQUE":
+            raise
+        raise ConflictError(message, hint="Use a new id; nothing was changed.") from error
 
 
 def payload_json(payload: Mapping[str, Json]) -> str:
