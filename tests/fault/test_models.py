@@ -308,6 +308,25 @@ async def test_calls_at_once_learn_one_step_together(server: LLMServer, llm: LLM
     assert sum("tools" in body for body in server.bodies) == 3
 
 
+async def test_a_late_refusal_does_not_undo_what_was_learned(server: LLMServer, llm: LLM) -> None:
+    refuse = failure(400, "response_format json_schema and tools are not supported")
+
+    def knows_json_mode(body: Any) -> Reply:
+        form = body.get("response_format", {}).get("type")
+        return chat(GOOD) if form == "json_object" else refuse
+
+    late = Reply(body=refuse.body, status=400, delay_s=0.3)
+    server.say(late, Reply(make=knows_json_mode))
+    slow = asyncio.create_task(ask(llm))
+    await asyncio.to_thread(server.wait_for_requests, 1)
+    await ask(llm)
+    await slow
+    asked = len(server.requests)
+    await ask(llm)
+    assert len(server.requests) == asked + 1
+    assert server.bodies[-1]["response_format"] == {"type": "json_object"}
+
+
 async def test_a_model_without_temperature_is_asked_without(server: LLMServer, llm: LLM) -> None:
     server.say(failure(400, "Unsupported value: 'temperature' does not support 0"), GOOD)
     assert (await ask(llm)).text == GOOD
@@ -385,10 +404,17 @@ async def test_a_long_text_is_the_weighted_mean_of_its_pieces(
     np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "too_long",
+    [
+        failure(400, "This model's maximum context length is 1000 tokens"),
+        failure(413, "Input is too long: must have less than 512 tokens"),
+        failure(422, "input length exceeds the limit"),
+    ],
+)
 async def test_a_model_that_takes_less_gets_shorter_pieces(
-    server: LLMServer, embedder: Embedder
+    server: LLMServer, embedder: Embedder, too_long: Reply
 ) -> None:
-    too_long = failure(400, "This model's maximum context length is 1000 tokens")
     server.vectors(too_long, hashed_vectors(8))
     text = "雨が降っています。" * 500
     (row,) = await embedder.embed([text])

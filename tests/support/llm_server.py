@@ -133,7 +133,7 @@ class LLMServer:
         self.busiest = 0
         """Most requests that were in work at the same moment."""
         self._working = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._closing = threading.Event()
         self._scripts: dict[str, list[Reply]] = {}
         self._http = _server(self)
@@ -169,10 +169,17 @@ class LLMServer:
         """The bodies of all requests."""
         return [request.body for request in self.requests]
 
+    def wait_for_requests(self, count: int, timeout_s: float = 10.0) -> None:
+        """Block until so many requests have arrived; AssertionError if they do not."""
+        with self._lock:
+            arrived = self._lock.wait_for(lambda: len(self.requests) >= count, timeout_s)
+        assert arrived, f"{len(self.requests)} requests arrived, {count} were expected"
+
     def handle(self, request: Request) -> Reply:
         """Take down a request and choose its reply, waiting if the script says so."""
         with self._lock:
             self.requests.append(request)
+            self._lock.notify_all()
             self._working += 1
             self.busiest = max(self.busiest, self._working)
             path = request.path.partition("?")[0]
