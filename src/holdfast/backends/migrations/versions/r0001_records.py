@@ -15,6 +15,7 @@ def upgrade() -> None:
     _create_entities()
     _create_messages()
     _create_memories()
+    _index_memories()
     _create_embeddings()
     _create_sources()
     _create_history()
@@ -132,6 +133,9 @@ def _create_memories() -> None:
         sa.UniqueConstraint("project", "identity"),
         sqlite_autoincrement=True,
     )
+
+
+def _index_memories() -> None:
     op.create_index(
         "memories_by_agent",
         "memories",
