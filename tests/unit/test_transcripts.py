@@ -197,9 +197,9 @@ def test_sharegpt_roles() -> None:
 def test_locomo_sessions_are_in_number_order_with_captions_and_times_apart() -> None:
     kept, _ = read("locomo", LOCOMO)
     assert [r.turn_id for r in kept] == ["D2:1", "D2:2", "D10:1"]
-    assert kept[0].text == "Look! [picture: a red kite]"
+    assert kept[0].text == "Look! [shares a red kite]"
     assert kept[0].name == "Ann"
-    assert kept[0].scope == Scope(user_id="conv-1", run_id="session_2")
+    assert kept[0].scope == Scope(user_id="conv-1", run_id="conv-1/session_2")
     start = moment("2023-05-08T13:56:00Z")
     assert start is not None
     assert [r.at for r in kept[:2]] == [start, start + transcripts.TURN_STEP_S]
@@ -223,7 +223,7 @@ def test_neutral_spreads_equal_times_and_leaves_others() -> None:
         ("assistant", None),
         ("user", None),
     ]
-    assert [r.scope.run_id for r in kept] == ["a", "a", None, "b"]
+    assert [r.scope.run_id for r in kept] == ["n1/a", "n1/a", None, "n1/b"]
 
 
 def test_a_memory_line_keeps_everything_and_reports_keys_it_does_not_know() -> None:

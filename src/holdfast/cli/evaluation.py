@@ -26,17 +26,26 @@ if TYPE_CHECKING:
     from holdfast.demo.play import Answer, Script
     from holdfast.eval.run import Dataset
 
-_MEMORY_CHARS = 150
+_MEMORY_CHARS = 170
 """Characters of a memory that the demonstration shows."""
 
-_MEASURES = ("recall@5", "recall@10", "recall@20", "recall@50", "hit@10", "mrr", "ndcg@10")
+_MEASURES = {
+    "recall@5": "R@5",
+    "recall@10": "R@10",
+    "recall@20": "R@20",
+    "recall@50": "R@50",
+    "hit@10": "hit@10",
+    "mrr": "MRR",
+    "ndcg@10": "nDCG",
+}
+"""Measures shown to people, and their headings."""
 
 
 def evaluate(
     common: Common,
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="Conversations with questions.", exists=True),
+        typer.Argument(metavar="FILE", help="Conversations with questions."),
     ],
     form: Annotated[
         str | None,
@@ -104,10 +113,11 @@ def _say_report(common: Common, report: Mapping[str, Any], chart: Path | None) -
         output.print_json(report)
         return
     overall = report["overall"]
+    numbers = {"justify": "right", "no_wrap": True}
     made = output.table(
-        "category",
-        ("questions", {"justify": "right"}),
-        *((name.replace("recall", "R"), {"justify": "right"}) for name in _MEASURES),
+        ("category", {"no_wrap": True}),
+        ("n", numbers),
+        *((heading, numbers) for heading in _MEASURES.values()),
     )
     for name, found in report["categories"].items():
         _add_scores(made, name, found)
@@ -115,8 +125,8 @@ def _say_report(common: Common, report: Mapping[str, Any], chart: Path | None) -
     _add_scores(made, "overall", overall)
     screen = output.console(no_color=common.no_color)
     screen.print(
-        f"{report['file']} ({report['format']}): {report['turns']:,} turns in"
-        f" {report['conversations']} conversations, embedder {report['embedder']}"
+        f"{report['file']} ({report['format']}, {report['embedder']}): {report['turns']:,} turns in"
+        f" {report['conversations']} conversations"
     )
     screen.print(made)
     for line in _remarks(report, overall):
@@ -171,7 +181,7 @@ def demo(
     common: Common,
     keep: Annotated[
         Path | None,
-        typer.Option("--keep", metavar="DIR", help="Keep the store here.", file_okay=False),
+        typer.Option("--keep", metavar="DIR", help="Keep the store here."),
     ] = None,
 ) -> None:
     """Watch Holdfast take in a long conversation and answer questions about it, offline."""

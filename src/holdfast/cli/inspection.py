@@ -12,6 +12,8 @@ from holdfast.cli.failure import EXIT_FAILED
 from holdfast.cli.options import Common
 from holdfast.cli.store import opened, resolved
 from holdfast.errors import ValidationError
+from holdfast.limits import PAGE_SIZE_MAX
+from holdfast.model import ENTITY_KINDS
 
 ENTITIES_SHOWN = 20
 
@@ -20,7 +22,7 @@ def stats(common: Common) -> None:
     """Show how much is remembered, and of whom."""
     with opened(common) as memory:
         counts = memory.stats()
-        entities = memory.entities(page_size=ENTITIES_SHOWN)
+        entities = memory.entities(page_size=PAGE_SIZE_MAX)
     if common.json:
         output.print_json({**counts, "named": entities["results"]})
         return
@@ -28,10 +30,14 @@ def stats(common: Common) -> None:
     screen.print(output.fact_table([(_words(k), _shown(k, v)) for k, v in counts.items()]))
     if entities["results"]:
         screen.print()
-        screen.print(_entity_table(entities["results"]))
-        rest = entities["total"] - len(entities["results"])
-        if rest > 0:
-            screen.print(f"and {rest:,} more")
+        screen.print(_entity_table(sorted(entities["results"], key=_rank)[:ENTITIES_SHOWN]))
+        if entities["total"] > ENTITIES_SHOWN:
+            screen.print(f"and {entities['total'] - ENTITIES_SHOWN:,} more")
+
+
+def _rank(entity: Mapping[str, Any]) -> tuple[int, int]:
+    """Users before agents, applications and runs; those with the most memories first."""
+    return ENTITY_KINDS.index(entity["type"]), -entity["total_memories"]
 
 
 def _entity_table(entities: list[dict[str, Any]]) -> Any:
@@ -47,7 +53,7 @@ def _entity_table(entities: list[dict[str, Any]]) -> Any:
 
 
 def _words(key: str) -> str:
-    return key.replace("_", " ")
+    return "size" if key == "bytes" else key.replace("_", " ")
 
 
 def _shown(key: str, value: Any) -> str:
@@ -60,9 +66,7 @@ def _shown(key: str, value: Any) -> str:
 
 def events(
     common: Common,
-    event_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="One event in full.")
-    ] = None,
+    event_id: Annotated[str | None, typer.Argument(metavar="ID", help="One event in full.")] = None,
     status: Annotated[
         str | None,
         typer.Option("--status", help="PENDING, RUNNING, SUCCEEDED or FAILED."),
@@ -126,8 +130,12 @@ def config(common: Common) -> None:
         return
     made = output.table(("setting", {"no_wrap": True, "style": "bold"}), "value", "from")
     for name, setting in settings.items():
-        made.add_row(name, output.printable(str(setting["value"])), setting["source"])
+        made.add_row(name, _value(setting["value"]), setting["source"])
     output.console(no_color=common.no_color).print(made)
+
+
+def _value(value: Any) -> str:
+    return "" if value is None else output.printable(str(value))
 
 
 def doctor(

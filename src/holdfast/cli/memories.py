@@ -32,7 +32,7 @@ def add(
     common: Common,
     ids: Ids,
     text: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]", help='What to remember; "-" reads it.')
+        list[str] | None, typer.Argument(metavar="TEXT", help='What to remember; "-" reads it.')
     ] = None,
     role: Annotated[str, typer.Option("--role", help="Who spoke: user or assistant.")] = "user",
     name: Annotated[
@@ -58,7 +58,7 @@ def add(
     with opened(common) as memory:
         answer = memory.add(
             [message],
-            **ids.arguments(),
+            **ids.named(),
             metadata=None if metadata is None else json_object(metadata, "--metadata"),
             timestamp=at,
             expiration_date=expires,
@@ -87,7 +87,7 @@ def search(
     common: Common,
     of: Of,
     query: Annotated[
-        list[str] | None, typer.Argument(metavar="[QUERY]", help='A question; "-" reads it.')
+        list[str] | None, typer.Argument(metavar="QUERY", help='A question; "-" reads it.')
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", help="How many at most.")] = 10,
     threshold: Annotated[
@@ -112,7 +112,7 @@ def search(
         answer = memory.search(
             asked,
             top_k=top_k,
-            filters=of.filters(),
+            filters=of.required(),
             rerank=rerank,
             explain=explain,
             reference_date=reference_date,
@@ -126,7 +126,10 @@ def search(
     found = answer["results"]
     if found:
         screen = output.console(no_color=common.no_color)
-        screen.print(output.memory_table(found, wide=wide, scored=True))
+        if wide:
+            output.print_whole(screen, found)
+        else:
+            screen.print(output.memory_table(found, scored=True))
         if explain:
             screen.print(_explanation(found))
     else:
@@ -136,19 +139,13 @@ def search(
 
 
 def _explanation(found: Sequence[Mapping[str, Any]]) -> Any:
-    rows = [
-        (
-            output.short_id(item["id"]),
-            "  ".join(f"{part}={_part(value)}" for part, value in item["score_details"].items()),
-        )
-        for item in found
-        if item.get("score_details")
-    ]
-    return output.fact_table(rows)
-
-
-def _part(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """The parts of each score, largest first; those that add nothing are left out."""
+    made = output.table(("id", {"style": "dim", "no_wrap": True}), "parts of the score")
+    for item in found:
+        parts = sorted(item["score_details"]["parts"].items(), key=lambda part: -abs(part[1]))
+        shown = (f"{name} {value:+.2f}" for name, value in parts if abs(value) >= 0.005)
+        made.add_row(output.short_id(item["id"]), "  ".join(shown))
+    return made
 
 
 def list_(
@@ -164,7 +161,7 @@ def list_(
     """Show memories, newest first."""
     with opened(common) as memory:
         page = memory.get_all(
-            filters=of.filters(), top_k=top_k, show_expired=show_expired, cursor=cursor
+            filters=of.required(), top_k=top_k, show_expired=show_expired, cursor=cursor
         )
     if common.json:
         output.print_json(page)
@@ -174,7 +171,10 @@ def list_(
         typer.echo("No memories.")
         return
     screen = output.console(no_color=common.no_color)
-    screen.print(output.memory_table(rows, wide=wide, scored=False))
+    if wide:
+        output.print_whole(screen, rows)
+    else:
+        screen.print(output.memory_table(rows, scored=False))
     if page.get("cursor"):
         typer.echo(f"{len(rows)} of {page['total']:,}. More: --cursor {page['cursor']}", err=True)
 
@@ -196,7 +196,7 @@ def update(
     common: Common,
     memory_id: MemoryId,
     text: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]", help='New text; "-" reads it.')
+        list[str] | None, typer.Argument(metavar="TEXT", help='New text; "-" reads it.')
     ] = None,
     metadata: Metadata = None,
     at: At = None,
@@ -228,7 +228,7 @@ def delete(
     common: Common,
     ids: Ids,
     memory_id: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Memories to forget.")
+        list[str] | None, typer.Argument(metavar="ID", help="Memories to forget.")
     ] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="Everything of --user, --agent, --app, --run together.")

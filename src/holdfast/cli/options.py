@@ -6,13 +6,14 @@ A command takes a group of them as one parameter: `def search(common: Common, of
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
@@ -36,13 +37,11 @@ class Common(Group):
 
     config: Annotated[
         Path | None,
-        typer.Option(
-            "--config", metavar="FILE", help="YAML or TOML settings.", dir_okay=False, exists=True
-        ),
+        typer.Option("--config", metavar="FILE", help="YAML or TOML settings."),
     ] = None
     home: Annotated[
         Path | None,
-        typer.Option("--home", metavar="DIR", help="Folder of the store.", file_okay=False),
+        typer.Option("--home", metavar="DIR", help="Folder of the store."),
     ] = None
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False
     no_color: Annotated[bool, typer.Option("--no-color", help="Print without colours.")] = False
@@ -75,6 +74,16 @@ class Ids(Group):
             "run_id": self.run,
         }
 
+    def named(self) -> dict[str, Any]:
+        """`arguments`, of which at least one names somebody.
+
+        Raises:
+            ValidationError: none does.
+        """
+        if not self.scope.entities():
+            raise _nobody()
+        return self.arguments()
+
 
 @dataclass(frozen=True)
 class Of(Ids):
@@ -84,6 +93,17 @@ class Of(Ids):
         str | None,
         typer.Option("--filter", metavar="JSON", help='E.g. \'{"categories": {"in": ["food"]}}\'.'),
     ] = None
+
+    def required(self) -> dict[str, Any]:
+        """`filters`, which name somebody or are written out.
+
+        Raises:
+            ValidationError: there are none.
+        """
+        filters = self.filters()
+        if not filters:
+            raise _nobody()
+        return filters
 
     def filters(self) -> dict[str, Any]:
         """The library's `filters`: the ids and the filter together.
@@ -108,6 +128,13 @@ class Of(Ids):
         return {**ids, **written}
 
 
+def _nobody() -> ValidationError:
+    return ValidationError(
+        "nothing says whose memories are meant.",
+        hint=f"Say it with --user (or --agent, --app, --run), or set {USER}.",
+    )
+
+
 def _names_identity(value: Any) -> bool:
     if isinstance(value, dict):
         return not _IDENTITIES.isdisjoint(value) or any(map(_names_identity, value.values()))
@@ -126,7 +153,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
             groups[name] = hint
             shared += _options(hint)
         else:
-            own.append(parameter.replace(annotation=hint, kind=parameter.KEYWORD_ONLY))
+            own.append(parameter.replace(annotation=_flag(hint), kind=parameter.KEYWORD_ONLY))
 
     @wraps(command)
     def call(**values: Any) -> None:
@@ -147,7 +174,20 @@ def _options(group: type[Any]) -> list[inspect.Parameter]:
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=field.default,
-            annotation=hints[field.name],
+            annotation=_flag(hints[field.name]),
         )
         for field in fields(group)
     ]
+
+
+def _flag(hint: Any) -> Any:
+    """The annotation of an option; a flag's help shows no type, for it takes no value."""
+    if get_origin(hint) is not Annotated or hint.__origin__ is not bool:
+        return hint
+    return Annotated[bool, *map(_without_type, hint.__metadata__)]
+
+
+def _without_type(info: Any) -> Any:
+    shown = copy.copy(info)
+    shown.metavar = ""
+    return shown

@@ -69,32 +69,45 @@ def table(*headings: str | tuple[str, Mapping[str, Any]]) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for heading in headings:
         name, options = (heading, {}) if isinstance(heading, str) else heading
         made.add_column(name, **{"overflow": "fold", **options})
     return made
 
 
-def memory_table(memories: Sequence[Mapping[str, Any]], *, wide: bool, scored: bool) -> Table:
-    """A table of memories; `wide` shows whole ids, entities and metadata."""
-    numbers = {"justify": "right", "no_wrap": True, "style": "cyan"}
-    fixed = {"no_wrap": True}
-    headings: list[Any] = [("score", numbers)] if scored else []
+def memory_table(memories: Sequence[Mapping[str, Any]], *, scored: bool) -> Table:
+    """A table of memories with the ends of their ids; `scored`: with their scores."""
+    headings: list[Any] = [("score", {"justify": "right", "style": "cyan"})] if scored else []
     headings += [
-        ("date", {**fixed, "style": "green"}),
-        ("who", {"style": "magenta", "max_width": 16}),
+        ("date", {"no_wrap": True, "style": "green"}),
+        ("who", {"style": "magenta", "max_width": 14}),
+        ("memory", {"ratio": 1, "min_width": 24}),
+        ("id", {"style": "dim", "no_wrap": True}),
     ]
-    headings += [("memory", {"ratio": 1, "min_width": 24})]
-    headings += [("belongs to", {}), ("metadata", {})] if wide else []
-    headings += [("id", {"style": "dim", "no_wrap": True})]
     made = table(*headings)
     for memory in memories:
-        cells = [f"{memory['score']:.2f}"] if scored else []
-        cells += [day(_when(memory)), _who(memory), printable(memory["memory"])]
-        cells += [_belongs(memory), _compact(memory.get("metadata"))] if wide else []
-        made.add_row(*cells, memory["id"] if wide else short_id(memory["id"]))
+        score = [f"{memory['score']:.2f}"] if scored else []
+        text = printable(memory["memory"])
+        made.add_row(*score, day(_when(memory)), _who(memory), text, short_id(memory["id"]))
     return made
+
+
+def print_whole(screen: Console, memories: Sequence[Mapping[str, Any]]) -> None:
+    """Memories in full, one below the other: nothing is cut, whatever the terminal's width."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for memory in memories:
+        head = Text(memory["id"], style="bold")
+        head.append(f"  {minute(_when(memory))}", style="green")
+        if "score" in memory:
+            head.append(f"  {memory['score']:.2f}", style="cyan")
+        screen.print(head, soft_wrap=True)
+        details = [_belongs(memory), _who(memory), *memory.get("categories", ())]
+        details.append(_compact(memory.get("metadata")))
+        screen.print(Padding(Text("  ".join(filter(None, details)), style="dim"), (0, 0, 0, 2)))
+        screen.print(Padding(Text(printable(memory["memory"])), (0, 0, 0, 2)))
 
 
 def fact_table(rows: Sequence[tuple[str, Any]]) -> Table:

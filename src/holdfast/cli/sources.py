@@ -45,7 +45,7 @@ class Source(NamedTuple):
             yield from transcripts.records(decode(line), self.form, number=number)
         except ValidationError as fault:
             message = fault.message.removeprefix(f"item {number}: ")
-            raise ValidationError(f"{place}: {message}", hint=fault.hint) from fault
+            raise type(fault)(f"{place}: {message}", hint=fault.hint) from fault
 
     def _of_whole(self) -> Iterator[tuple[str, Parsed]]:
         for number, item in enumerate(transcripts.items(self.path.read_bytes(), self.form), 1):
@@ -54,7 +54,7 @@ class Source(NamedTuple):
                 for part in transcripts.records(item, self.form, number=number):
                     yield place, part
             except ValidationError as fault:
-                raise ValidationError(f"{self.name} {fault.message}", hint=fault.hint) from fault
+                raise type(fault)(f"{self.name} {fault.message}", hint=fault.hint) from fault
 
 
 class Survey(NamedTuple):
@@ -94,7 +94,7 @@ def open_source(path: Path, name: str, form: Format | None) -> Source:
     try:
         return _told(path, name, form, first, more=more)
     except ValidationError as fault:
-        raise ValidationError(f"{name}: {fault.message}", hint=fault.hint) from fault
+        raise type(fault)(f"{name}: {fault.message}", hint=fault.hint) from fault
 
 
 def _told(path: Path, name: str, form: Format | None, first: bytes, *, more: bool) -> Source:
@@ -125,7 +125,7 @@ def survey(source: Source, fill: Scope) -> Survey:
         try:
             _check(part, fill)
         except ValidationError as fault:
-            raise ValidationError(f"{place}: {fault.message}", hint=fault.hint) from fault
+            raise type(fault)(f"{place}: {fault.message}", hint=fault.hint) from fault
         count += 1
     return Survey(count, skipped)
 

@@ -36,7 +36,7 @@ def import_(
     ids: Ids,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help='Chat exports or our own; "-" reads one.'),
+        typer.Argument(metavar="FILE", help='Chat exports or our own; "-" reads one.'),
     ],
     form: Annotated[
         str | None,

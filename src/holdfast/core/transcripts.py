@@ -276,13 +276,13 @@ def _locomo(item: Json, number: int) -> Iterator[Parsed]:
     sessions = [int(key[8:]) for key in conversation if re.fullmatch(r"session_\d+", key)]
     for session in sorted(sessions):
         start = moment(conversation.get(f"session_{session}_date_time"))
-        scope = Scope(user_id=user, run_id=f"session_{session}")
+        scope = Scope(user_id=user, run_id=f"{user}/session_{session}")
         for place, turn in enumerate(conversation[f"session_{session}"]):
             caption = turn.get("blip_caption")
             text = turn.get("text") or ""
             yield from _message(
                 role="user",
-                content=f"{text} [picture: {caption}]".strip() if caption else text,
+                content=f"{text} [shares {caption}]".strip() if caption else text,
                 name=_name(turn["speaker"]),
                 at=None if start is None else start + place * TURN_STEP_S,
                 scope=scope,
@@ -299,7 +299,7 @@ def _longmemeval(item: Json, number: int) -> Iterator[Parsed]:
         zip(names, dates, item["haystack_sessions"], strict=True)
     ):
         start = moment(date)
-        scope = Scope(user_id=user, run_id=str(name))
+        scope = Scope(user_id=user, run_id=f"{user}/{name}")
         for index, turn in enumerate(turns):
             yield from _message(
                 role=turn["role"],
@@ -322,7 +322,9 @@ def _neutral(item: Json, number: int) -> Iterator[Parsed]:
             content=turn["text"],
             name=None if speaker == role else _name(speaker),
             at=at,
-            scope=Scope(user_id=user, run_id=None if session in (None, "") else str(session)),
+            scope=Scope(
+                user_id=user, run_id=None if session in (None, "") else f"{user}/{session}"
+            ),
             turn_id=str(turn["id"]),
         )
 
