@@ -17,7 +17,7 @@ from holdfast.backends.models import build_embedder, build_llm
 from holdfast.backends.models_embed import SentenceEmbedder, batches, cut
 from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.model import Space
-from support.llm_server import LLMServer, chat
+from support.llm_server import LLMServer, chat, hashed_vectors
 
 pytest.importorskip("pydantic_ai")
 
@@ -252,6 +252,16 @@ async def test_a_real_sentence_transformers_model() -> None:
     await embedder.close()
     assert rows.shape == (3, embedder.space.dimensions)
     assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.2
+
+
+async def test_a_hugging_face_server_is_asked_instead_of_a_local_model() -> None:
+    with LLMServer() as server:
+        server.vectors(hashed_vectors(4))
+        config = {"model": "tei", "huggingface_base_url": server.url, "embedding_dims": 4}
+        embedder = build_embedder("huggingface", config)
+        assert not embedder.in_process
+        assert (await embedder.embed(["tea"])).any()
+        await embedder.close()
 
 
 # ----------------------------------------------------------------------------- cutting

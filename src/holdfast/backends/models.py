@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.backends import models_catalog as catalog
 from holdfast.backends import models_connect as connect
-from holdfast.backends.models_catalog import Provider
+from holdfast.backends.models_catalog import Family, Provider
 from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.model import Space, Usage
 
@@ -50,7 +50,7 @@ def build_llm(provider: str, config: Config) -> LLM:
     catalog.check_keys(row, config, catalog.LLM_KEYS)
     model_name = catalog.model_name(row, config, row.llm)
     wanted = _wanted(row, config)
-    with _needs_extra(row):
+    with _needs_extra(row, row.family):
         model, close = connect.CHAT[row.family](row, config, model_name)
     settings = _settings(row, wanted, model)
     timed = row.family != "bedrock"
@@ -69,13 +69,14 @@ def build_embedder(
     model_name = catalog.model_name(row, config, row.embedder)
     if row.family == "local" and not catalog.base_url(row, config):
         return _sentence_embedder(row, config, model_name)
-    if row.family not in connect.EMBED:
+    if row.family in {"anthropic", "groq"}:
         raise ConfigError(f"{row.name} offers no embeddings.", hint="Choose another embedder.")
     from holdfast.backends.models_embed import PydanticEmbedder
 
     dimensions, resize = _dimensions(row, config, model_name)
-    with _needs_extra(row):
-        model, close = connect.EMBED[row.family](row, config, model_name)
+    served: Family = "openai" if row.family == "local" else row.family
+    with _needs_extra(row, served):
+        model, close = connect.EMBED[served](row, config, model_name)
     return PydanticEmbedder(
         Space(provider=row.name, model=model_name, dimensions=dimensions),
         model,
@@ -87,12 +88,12 @@ def build_embedder(
 
 
 @contextmanager
-def _needs_extra(row: Provider) -> Iterator[None]:
+def _needs_extra(row: Provider, family: Family) -> Iterator[None]:
     """Name the extra that brings what could not be imported."""
     try:
         yield
     except ImportError as error:
-        extra = catalog.EXTRAS[row.family]
+        extra = catalog.EXTRAS[family]
         raise MissingExtraError(
             f"{row.name} needs an optional package that is not installed.",
             hint=f"Run: pip install 'holdfast[{extra}]'",
@@ -177,7 +178,7 @@ def _sentence_embedder(row: Provider, config: Config, model_name: str) -> Embedd
     options = config.get("model_kwargs") or {}
     if not isinstance(options, Mapping):
         raise ConfigError(f"{row.name}: model_kwargs must be a table.")
-    with _needs_extra(row):
+    with _needs_extra(row, "local"):
         from sentence_transformers import SentenceTransformer
     try:
         encoder = SentenceTransformer(model_name, **options)

@@ -279,10 +279,9 @@ CHAT: Final[Mapping[Family, Callable[[Provider, Config, str], tuple[Model, Close
 
 EMBED: Final[Mapping[Family, Callable[[Provider, Config, str], tuple[EmbeddingModel, Close]]]] = {
     "openai": _openai_embedding,
-    "local": _openai_embedding,
     "azure": _azure_embedding,
     "google": _google_embedding,
     "bedrock": _bedrock_embedding,
     "mistral": _mistral_embedding,
 }
-"""Builders of embedding models; `local` only with a URL: a text-embeddings server."""
+"""Builders of embedding models; Anthropic and Groq have none."""
