@@ -257,10 +257,10 @@ def _say_end(screen: Console, told: Script, answers: Sequence[Answer], keep: Pat
     )
     screen.print("\nNow your own:", style="bold")
     screen.print('  holdfast add "I am allergic to peanuts" --user me')
-    if keep is None:
-        screen.print('  holdfast search "What must I not eat?" --user me')
-    else:
-        screen.print(f'  holdfast search "Who is Biscuit?" --home {keep} --user {told.user_id}')
+    again = '  holdfast search "What must I not eat?" --user me'
+    if keep is not None:
+        again = f'  holdfast search "Who is Biscuit?" --home {keep} --user {told.user_id}'
+    screen.print(again, soft_wrap=True)  # to be copied: not broken over two lines
 
 
 def _demo_report(told: Script, answers: Sequence[Answer], seconds: float) -> dict[str, Any]:

@@ -104,10 +104,9 @@ def _list_events(common: Common, status: str | None, limit: int) -> None:
         return
     made = output.table(
         ("when", {"no_wrap": True, "style": "green"}),
-        ("status", {"style": "cyan"}),
+        ("status", {"no_wrap": True, "style": "cyan"}),
         ("tries", {"justify": "right"}),
-        ("memories", {"justify": "right"}),
-        "error",
+        ("items", {"justify": "right"}),
         ("id", {"style": "dim", "no_wrap": True}),
     )
     for event in answer["results"]:
@@ -116,10 +115,13 @@ def _list_events(common: Common, status: str | None, limit: int) -> None:
             event["status"],
             str(event["attempts"]),
             str(len(event["results"])),
-            output.printable(event["error"] or ""),
             event["id"],
         )
-    output.console(no_color=common.no_color).print(made)
+    screen = output.console(no_color=common.no_color)
+    screen.print(made)
+    for event in answer["results"]:
+        if event["error"]:
+            screen.print(f"{output.short_id(event['id'])} {output.printable(event['error'])}")
 
 
 def config(common: Common) -> None:
