@@ -26,7 +26,7 @@ def _acknowledge_early() -> None:
     """Answer callers when their writes are carried out, and commit now and then."""
     held = 0
 
-    def transaction(self: Writer, group: list[Any]) -> None:
+    def commit(self: Writer, group: list[Any]) -> bool:
         nonlocal held
         if not self._connection.in_transaction:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -35,8 +35,9 @@ def _acknowledge_early() -> None:
         held += 1
         if held % _HELD_GROUPS == 0:
             self._connection.execute("COMMIT")
+        return True
 
-    Writer._transaction = transaction
+    Writer._commit = commit
 
 
 def _commit_between() -> None:
@@ -80,17 +81,18 @@ def _spare_generations() -> None:
 
 def _overwrite_pages() -> None:
     """Write into the database file behind SQLite's back, as a bad disk would."""
-    execute = Writer._transaction
+    carry_out = Writer._commit
     count = 0
 
-    def transaction(self: Writer, group: list[Any]) -> None:
+    def commit(self: Writer, group: list[Any]) -> bool:
         nonlocal count
-        execute(self, group)
+        begun = carry_out(self, group)
         count += 1
         if count == _HELD_GROUPS:
             _damage(self._connection, str(self._path))
+        return begun
 
-    Writer._transaction = transaction
+    Writer._commit = commit
 
 
 def _damage(connection: sqlite3.Connection, path: str) -> None:

@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,28 +45,31 @@ class Writer:
         self._path = path
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._closed = False
+        self._gate = threading.Lock()
+        """Held while a request, or the end, is put: nothing is put behind the end."""
         self._thread = threading.Thread(target=self._serve, name="holdfast-writer", daemon=True)
         self._thread.start()
 
     async def run(self, work: Work) -> Any:
         """Run `work` in a transaction; returns when it is durable, raises what it raised."""
-        if self._closed:
-            raise ClosedError("The record store is closed.")
-        if self._queue.qsize() >= WRITE_QUEUE_MAX:
-            raise StoreUnavailableError(
-                f"{WRITE_QUEUE_MAX} writes are waiting.", hint="Slow down, then retry."
-            )
         request = _Request(work, asyncio.get_running_loop())
-        self._queue.put(request)
+        with self._gate:
+            if self._closed:
+                raise ClosedError("The record store is closed.")
+            if self._queue.qsize() >= WRITE_QUEUE_MAX:
+                raise StoreUnavailableError(
+                    f"{WRITE_QUEUE_MAX} writes are waiting.", hint="Slow down, then retry."
+                )
+            self._queue.put(request)
         # a cancelled caller does not undo the write: it was accepted and will be committed
         return await request.future
 
     def close(self) -> None:
         """Finish what waits, then end the thread and close the connection."""
-        if self._closed:
-            return
-        self._closed = True
-        self._queue.put(None)
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
         self._thread.join()
 
     def _serve(self) -> None:
@@ -78,9 +82,10 @@ class Writer:
             _resolve(group)
             if ending:
                 break
-        # refresh the planner's statistics where tables have changed much; bounded by SQLite itself
-        self._connection.execute("PRAGMA optimize")
-        self._connection.close()
+        try:
+            _optimize(self._connection)
+        finally:
+            self._connection.close()
 
     def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
         group = [first]
@@ -94,20 +99,32 @@ class Writer:
             group.append(request)
         return group, False
 
-    def _commit(self, group: list[_Request]) -> None:
+    def _commit(self, group: list[_Request]) -> bool:
+        """Carry out a group; False if not even a transaction could be begun."""
+        begun = False
         try:
             with translate(self._path):
-                self._transaction(group)
-        except BaseException as error:  # noqa: BLE001  (it is raised in the caller)
-            if len(group) == 1:
-                group[0].error = error
-                return
-            for request in group:
-                self._commit([request])
+                self._connection.execute("BEGIN IMMEDIATE")
+                begun = True
+                self._carry_out(group)
+        except BaseException as error:  # noqa: BLE001  (it is raised in the callers)
+            if begun and len(group) > 1:
+                self._commit_each(group)
+            else:
+                for request in group:
+                    request.error = error
+        return begun
 
-    def _transaction(self, group: list[_Request]) -> None:
+    def _commit_each(self, group: list[_Request]) -> None:
+        """Find out whose error it was; once the database is away, do not wait again for each."""
+        for place, request in enumerate(group):
+            if not self._commit([request]):
+                for other in group[place:]:
+                    other.error = request.error
+                return
+
+    def _carry_out(self, group: list[_Request]) -> None:
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
         try:
             for request in group:
                 request.result = request.work(connection)
@@ -118,13 +135,23 @@ class Writer:
             raise
 
 
+def _optimize(connection: sqlite3.Connection) -> None:
+    """Refresh the planner's statistics where tables changed much; SQLite bounds the work itself.
+
+    Not worth waiting for, nor an error: the next close does it.
+    """
+    with suppress(sqlite3.Error):
+        pass
+        connection.execute("PRAGMA optimize")
+
+
 def _resolve(group: list[_Request]) -> None:
     """Wake the callers, one hop for each of their event loops."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
     for request in group:
         by_loop.setdefault(request.loop, []).append(request)
     for loop, requests in by_loop.items():
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_settle, requests)
 
 
