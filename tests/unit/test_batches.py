@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.core import batches as module
 from holdfast.core.batches import BATCH_CHARS, BATCH_RECORDS, batches
 from holdfast.core.transcripts import Record
 from holdfast.errors import ValidationError
@@ -23,17 +27,43 @@ pool = st.builds(
 
 
 @given(st.lists(pool, max_size=40))
-def test_every_record_is_in_one_batch_in_order_and_keys_repeat_exactly(
-    records: list[Record],
-) -> None:
+def test_every_record_is_in_one_batch_and_keys_repeat_exactly(records: list[Record]) -> None:
     made = list(batches(records))
-    assert [record for batch in made for record in batch.records] == records
+    told = Counter(map(repr, records))
+    assert Counter(repr(record) for batch in made for record in batch.records) == told
     assert [batch.key for batch in batches(records)] == [batch.key for batch in made]
     assert len({batch.key for batch in made}) == len(made)
     for batch in made:
-        assert {(r.scope, str(r.metadata)) for r in batch.records} == {
-            (batch.scope, str(batch.records[0].metadata))
+        assert {(r.scope, str(r.metadata), r.at is not None) for r in batch.records} == {
+            (batch.scope, str(batch.records[0].metadata), batch.dated)
         }
+
+
+@given(st.lists(pool, max_size=40))
+def test_undated_records_keep_the_order_of_the_file(records: list[Record]) -> None:
+    told = [record for record in records if record.at is None]
+    made = [record for batch in batches(records) for record in batch.records if record.at is None]
+    assert made == told
+
+
+def test_a_file_that_alternates_between_users_makes_few_batches() -> None:
+    records = [
+        Record(text=str(n), at=float(n), scope=Scope(user_id=f"u{n % 5}")) for n in range(50)
+    ]
+    assert [len(batch.records) for batch in batches(records)] == [10] * 5
+
+
+def test_no_more_groups_are_open_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPEN_GROUPS", 2)
+    taken = []
+
+    def records() -> Iterator[Record]:
+        for user in "abcd":
+            taken.append(user)
+            yield Record(text="x", at=1.0, scope=Scope(user_id=user))
+
+    first = next(iter(batches(records())))
+    assert (first.scope.user_id, taken) == ("a", ["a", "b", "c"])
 
 
 def test_a_batch_is_bounded_in_records_and_characters() -> None:

@@ -20,8 +20,15 @@ BATCH_CHARS = 1_048_576
 """Characters after which an add is closed; one record may exceed them alone."""
 
 
+OPEN_GROUPS = 1_024
+"""Groups of dated records that are gathered at a time."""
+
+OPEN_CHARS = 16 * BATCH_CHARS
+"""Characters in all of them together."""
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Consecutive records that one `add` can take: same identities, same metadata."""
+    """Records that one `add` can take: same identities, same metadata."""
 
     records: tuple[Record, ...]
     scope: Scope
@@ -58,7 +65,10 @@ def _message(record: Record) -> dict[str, Any]:
 
 
 def batches(records: Iterable[Record], fill: Scope | None = None) -> Iterator[Batch]:
-    """Groups consecutive records that belong together, in their order.
+    """Groups records that belong together.
+
+    Undated records keep the order of the file: the order of their adds is all that tells it. Dated
+    ones are gathered from all over the file, for a file may alternate between many users.
 
     Args:
         records: of one file.
@@ -68,31 +78,50 @@ def batches(records: Iterable[Record], fill: Scope | None = None) -> Iterator[Ba
         ValidationError: a record names no identity, and `fill` has none either.
     """
     fill = fill or Scope()
-    group: list[Record] = []
-    chars = 0
     seen: dict[str, int] = {}
-    for record in records:
-        if group and not (_together(group[-1], record) and _room(group, chars, record)):
-            yield _batch(group, fill, seen)
-            group, chars = [], 0
-        group.append(record)
-        chars += len(record.text)
-    if group:
+    for group in _groups(records):
         yield _batch(group, fill, seen)
 
 
-def _together(one: Record, other: Record) -> bool:
-    return (
-        one.scope == other.scope
-        and one.metadata == other.metadata
-        and one.categories == other.categories
-        and one.expires_on == other.expires_on
-        and (one.at is None) == (other.at is None)
-    )
+def _groups(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Records that one add can take together; the oldest group is closed first."""
+    undated: list[Record] = []
+    dated: dict[bytes, list[Record]] = {}
+    held = 0  # characters in the open dated groups
+    for record in records:
+        if record.at is None:
+            if undated and not (_bond(undated[0]) == _bond(record) and _room(undated, record)):
+                yield undated
+                undated = []
+            undated.append(record)
+            continue
+        bond = _bond(record)
+        if bond in dated and not _room(dated[bond], record):
+            held -= _chars(dated[bond])
+            yield dated.pop(bond)
+        dated.setdefault(bond, []).append(record)
+        held += len(record.text)
+        while len(dated) > OPEN_GROUPS or (held > OPEN_CHARS and len(dated) > 1):
+            oldest = dated.pop(next(iter(dated)))
+            held -= _chars(oldest)
+            yield oldest
+    yield from dated.values()
+    if undated:
+        yield undated
 
 
-def _room(group: list[Record], chars: int, record: Record) -> bool:
-    return len(group) < BATCH_RECORDS and chars + len(record.text) <= BATCH_CHARS
+def _bond(record: Record) -> bytes:
+    """What the records of one add have in common."""
+    common = (record.scope, record.metadata, record.categories, record.expires_on)
+    return msgspec.json.encode(common)
+
+
+def _room(group: list[Record], record: Record) -> bool:
+    return len(group) < BATCH_RECORDS and _chars(group) + len(record.text) <= BATCH_CHARS
+
+
+def _chars(group: list[Record]) -> int:
+    return sum(len(record.text) for record in group)
 
 
 def _batch(group: list[Record], fill: Scope, seen: dict[str, int]) -> Batch:
