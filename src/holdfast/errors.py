@@ -6,6 +6,8 @@ succeed later without a change by the caller.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class HoldfastError(Exception):
     """Base of every error Holdfast raises on purpose.
@@ -142,10 +144,18 @@ class ModelRefusedError(ModelError):
 
 
 class BadAnswerError(ModelError):
-    """The model answered with something that does not fit the schema, even after one repair."""
+    """The model answered with something that does not fit the schema, even after one repair.
+
+    Attributes:
+        usage: the tokens the answer cost all the same (`model.Usage`), if the provider told.
+    """
 
     code = "BAD_ANSWER"
     retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", usage: Any = None) -> None:
+        super().__init__(message, hint=hint)
+        self.usage = usage
 
 
 class UnsupportedError(HoldfastError, NotImplementedError):

@@ -226,7 +226,7 @@ async def test_facts_without_support_are_rejected_and_told(
 async def test_every_call_is_in_the_ledger(server: LLMServer, opened: Open, tmp_path: Path) -> None:
     import sqlite3
 
-    server.say(chat("no"), chat("no again"))
+    server.say(chat(""), chat("no again"))
     async with opened(job_attempts_max=1) as memory:
         await memory.add(NUTS, user_id="alice")
     with sqlite3.connect(tmp_path / "store" / "holdfast.db") as connection:

@@ -144,10 +144,6 @@ class PydanticLLM:
 
     def _answer(self, response: ModelResponse) -> Answer:
         text = _text(response)
-        if not text.strip():
-            refused = response.finish_reason == "content_filter"
-            reason = "refused to answer" if refused else "gave an empty answer"
-            raise BadAnswerError(f"{self.name} {reason}.")
         used = response.usage
         usage = Usage(
             model=self.name,
@@ -155,6 +151,10 @@ class PydanticLLM:
             cached_tokens=used.cache_read_tokens,
             output_tokens=used.output_tokens,
         )
+        if not text.strip():
+            refused = response.finish_reason == "content_filter"
+            reason = "refused to answer" if refused else "gave an empty answer"
+            raise BadAnswerError(f"{self.name} {reason}.", usage=usage)
         return Answer(text=text, usage=usage, truncated=response.finish_reason == "length")
 
 

@@ -22,7 +22,7 @@ from holdfast.engine.parts import Parts
 from holdfast.errors import BadAnswerError
 from holdfast.filters import Compare, conjunction, scope_filter
 from holdfast.limits import NEARBY_MEMORIES_MAX
-from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn
+from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn, Usage
 from holdfast.ports import (
     LLM,
     Answer,
@@ -82,21 +82,29 @@ class _Asker:
         self._llm = llm
 
     async def ask(self, prompt: Prompt) -> Answer:
-        answer = await self._llm.complete(
-            prompt.system,
-            prompt.user,
-            schema=prompt.schema,
-            timeout_s=self._parts.model_timeout_s,
-        )
+        try:
+            answer = await self._llm.complete(
+                prompt.system,
+                prompt.user,
+                schema=prompt.schema,
+                timeout_s=self._parts.model_timeout_s,
+            )
+        except BadAnswerError as error:
+            if error.usage is not None:
+                await self._record(error.usage)
+            raise
+        await self._record(answer.usage)
+        return answer
+
+    async def _record(self, usage: Usage) -> None:
         row = PutUsage(
-            usage=answer.usage,
+            usage=usage,
             operation="add",
             scope=_scope(self._job),
             at=self._parts.clock.now(),
             job_id=self._job.id,
         )
         await self._parts.records.commit(self._job.project, [row])
-        return answer
 
     async def converse(self, talk: Generator[Prompt, Answer, T]) -> T:
         """Run a dialogue: its prompts to the model, the model's answers (or failures) back."""
