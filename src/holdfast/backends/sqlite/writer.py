@@ -141,7 +141,7 @@ def _optimize(connection: sqlite3.Connection) -> None:
     Not worth waiting for, nor an error: the next close does it.
     """
     with suppress(sqlite3.Error):
-        pass
+        connection.execute("PRAGMA busy_timeout=0")
         connection.execute("PRAGMA optimize")
 
 
