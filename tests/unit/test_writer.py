@@ -210,7 +210,7 @@ async def test_no_caller_waits_for_ever_when_closing_meets_writing(path: Path) -
             await asyncio.to_thread(closer.join)
 
 
-async def test_closing_a_locked_database_does_not_wait_for_statistics(path: Path) -> None:
+async def test_closing_a_locked_database_goes_without_statistics(path: Path) -> None:
     loop = asyncio.get_running_loop()
     with closing(connect(path)) as connection:
         connection.executescript(

@@ -138,10 +138,9 @@ class Writer:
 def _optimize(connection: sqlite3.Connection) -> None:
     """Refresh the planner's statistics where tables changed much; SQLite bounds the work itself.
 
-    Not worth waiting for, nor an error: the next close does it.
+    Where another process writes just now, SQLite refuses at once; then a later close does it.
     """
     with suppress(sqlite3.Error):
-        connection.execute("PRAGMA busy_timeout=0")
         connection.execute("PRAGMA optimize")
 
 
