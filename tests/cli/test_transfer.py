@@ -301,6 +301,16 @@ def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(
     assert file.read_text() == "the old one\n"
 
 
+def test_an_export_takes_the_place_of_the_old_file_in_one_step(told: Told, tmp_path: Path) -> None:
+    file, watched = tmp_path / "backup.jsonl", tmp_path / "watched"
+    file.write_text("the old one\n")
+    watched.hardlink_to(file)
+    fill(told)
+    told("export", "-o", file)
+    assert watched.read_text() == "the old one\n"
+    assert len(stable(file)) == 4
+
+
 def test_an_export_into_a_folder_that_is_not_there_is_an_error_of_the_file(
     refused: Refused, tmp_path: Path
 ) -> None:

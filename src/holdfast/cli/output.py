@@ -53,8 +53,14 @@ def console(*, no_color: bool = False, stderr: bool = False) -> Console:
     """A console that honours NO_COLOR, `--no-color` and a pipe, and never highlights by itself."""
     from rich.console import Console
 
+    class Screen(Console):
+        """Lets a pipe that broke be reported as everywhere else, not by an exit of rich's own."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     plain = no_color or bool(os.environ.get("NO_COLOR"))
-    return Console(
+    return Screen(
         stderr=stderr,
         no_color=True if plain else None,
         highlight=False,
