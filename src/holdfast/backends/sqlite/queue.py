@@ -17,8 +17,9 @@ from holdfast.ports import FinishJob
 
 _INSERT = """
 INSERT INTO jobs (id, project, kind, state, scope_key, payload, attempts, idempotency_key,
-                  fingerprint, result, error, error_code, run_after, created_at, completed_at)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+                  fingerprint, result, error, error_code, run_after, created_at, started_at,
+                  completed_at)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (project, idempotency_key) DO NOTHING RETURNING no
 """
 
@@ -62,6 +63,7 @@ def put(connection: sqlite3.Connection, project: Project, job: Job) -> None:
         job.error_code,
         job.run_after,
         job.created_at,
+        job.started_at,
         job.completed_at,
     )
     with refusing_taken_ids(f"The job id {job.id} is another job's."):
