@@ -82,9 +82,10 @@ def events(
         _list_events(common, status, limit)
         return
     with opened(common) as memory:
-        event = memory.rerun(event_id) if rerun else memory.event(event_id)
-        if wait:
-            event = memory.wait(event_id)
+        if rerun:
+            memory.rerun(event_id)
+        # A job that was started again is seen through: nothing works on it after this process.
+        event = memory.wait(event_id) if wait or rerun else memory.event(event_id)
     if common.json:
         output.print_json(event)
         return

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.cli import output
+from holdfast.cli.failure import EXIT_MODEL
 from holdfast.cli.inputs import json_object, text_from
 from holdfast.cli.options import Common, Ids, Of
 from holdfast.cli.store import opened
@@ -68,19 +69,33 @@ def add(
         )
     if common.json:
         output.print_json(answer)
-        return
-    _say_added(answer)
+    else:
+        _say_added(answer)
+    _report_job(answer)
 
 
 def _say_added(answer: Mapping[str, Any]) -> None:
     verbs = {"ADD": "remembered", "UPDATE": "updated", "NONE": "known already"}
     for item in answer["results"]:
         verb = verbs.get(item["event"], item["event"].lower())
-        typer.echo(f"{verb}: {output.printable(item['memory'])}  ({item['id']})")
-    if not answer["results"]:
+        typer.echo(f"{verb}: {output.printable(item['memory'] or '')}  ({item['id']})")
+    if not answer["results"] and answer.get("status") in (None, "SUCCEEDED"):
         typer.echo("Nothing to remember in this text.")
-    if answer.get("error"):
-        typer.echo(f"kept, but not extracted yet: {answer['error']}", err=True)
+
+
+def _report_job(answer: Mapping[str, Any]) -> None:
+    """Ends with the code of a failed model if the text is kept, but its extraction is not done."""
+    status = answer.get("status", "SUCCEEDED")
+    if status == "SUCCEEDED":
+        return
+    state = "its extraction failed" if status == "FAILED" else "its extraction waits for the model"
+    reason = f": {answer['error']}" if answer.get("error") else ""
+    typer.echo(
+        output.printable(f"The text is kept and found; {state}{reason}")
+        + f" (holdfast events {answer['event_id']})",
+        err=True,
+    )
+    raise typer.Exit(EXIT_MODEL)
 
 
 def search(

@@ -17,6 +17,7 @@ from typing import IO, Annotated, Any
 import typer
 
 from holdfast.cli import output
+from holdfast.cli.failure import EXIT_MODEL
 from holdfast.cli.importing import Tally, store
 from holdfast.cli.options import Common, Ids, Of
 from holdfast.cli.sources import Source, Survey, known_form, open_source, survey
@@ -114,8 +115,8 @@ def _say_imported(
         _say_tally(sources, total, tally, seconds)
         for reason, count in sorted(skipped.items()):
             typer.echo(output.printable(f"Left out: {count:,} {reason}."))
-    if tally.failed:
-        raise typer.Exit(1)
+    if tally.failed or tally.waiting:
+        raise typer.Exit(EXIT_MODEL)
 
 
 def _say_tally(sources: list[Source], total: int, tally: Tally, seconds: float) -> None:
