@@ -1,0 +1,1 @@
+"""The `holdfast` command: uses the public library only."""

@@ -1,0 +1,1 @@
+"""Measures recall on conversations whose evidence is annotated, without any model."""

@@ -62,15 +62,10 @@ def draw(report: Mapping[str, Json], path: Path, *, title: str) -> None:
     ]
     tilt = 30 if len(groups) > 6 else 0
     axes.set_xticks(range(len(groups)), labels, rotation=tilt, ha="right" if tilt else "center")
-    axes.set_ylim(0, 1.05)
+    axes.set_ylim(0, 1.08)
     axes.set_ylabel("share of evidence found")
     axes.set_title(title)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.legend(
-        ncols=len(RECALL_DEPTHS),
-        fontsize=8,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.12 - tilt / 100),
-    )
+    figure.legend(ncols=len(RECALL_DEPTHS), fontsize=8, loc="outside lower center")
     figure.savefig(path, dpi=144)
