@@ -57,7 +57,7 @@ def test_text_may_come_from_standard_input(done: Done, told: Told) -> None:
         "From a pipe",
         "Without a dash",
     }
-    found = told("search", "-u", "ada", "-", input="What came through the dash?")
+    found = told("search", "-u", "ada", "--threshold", 0, "-", input="Without what?")
     assert found["results"][0]["memory"] == "Without a dash"
 
 
