@@ -15,6 +15,7 @@ from holdfast.backends.sqlite.connect import APPLICATION_ID, connect
 def create(path: Path, revision: str) -> None:
     """An empty store as `revision` left it."""
     with closing(connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
         migrate.upgrade(connection, revision)
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")

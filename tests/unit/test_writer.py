@@ -24,6 +24,7 @@ INSERT = "INSERT INTO t (value) VALUES (?)"
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "writer.db"
     with closing(connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("CREATE TABLE t (no INTEGER PRIMARY KEY, value INTEGER UNIQUE)")
     return path
 

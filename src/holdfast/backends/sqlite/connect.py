@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from holdfast.backends.sqlite.filters import register_functions
 from holdfast.errors import (
@@ -26,9 +29,12 @@ def connect(
 ) -> sqlite3.Connection:
     """A connection in autocommit mode (transactions are begun explicitly), usable on any thread.
 
-    Write connections make commits durable: WAL with synchronous=FULL, and overwrite what they
-    delete (secure_delete), so that deleted text does not linger in free pages.
+    Write connections make commits durable (synchronous=FULL; `migrate.prepare` sets WAL) and
+    overwrite what they delete (secure_delete), so that deleted text does not linger in free pages.
     """
+    if not read_only and path.is_file() and not os.access(path, os.W_OK):
+        # SQLite would tell at the first write only, and leave files beside it that block others
+        raise _read_only(path, "no right to write")
     mode = "rw" if read_only else "rwc"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -54,7 +60,6 @@ def _pragmas(*, read_only: bool) -> tuple[str, ...]:
         return (*shared, "PRAGMA query_only=ON")
     return (
         *shared,
-        "PRAGMA journal_mode=WAL",
         "PRAGMA synchronous=FULL",
         "PRAGMA secure_delete=ON",
         "PRAGMA wal_autocheckpoint=4000",
@@ -63,27 +68,43 @@ def _pragmas(*, read_only: bool) -> tuple[str, ...]:
 
 @contextmanager
 def translate(path: Path) -> Iterator[None]:
-    """Turn sqlite3's errors into Holdfast's; our own pass through."""
+    """Turn errors of sqlite3, and of decoding what it holds, into Holdfast's; ours pass through."""
     try:
         yield
     except HoldfastError:
         raise
     except sqlite3.Error as error:
         raise _translated(error, path) from error
+    except msgspec.DecodeError as error:
+        raise _damaged(path, "a value that cannot be read") from error
+
+
+def _damaged(path: Path, reason: str) -> CorruptError:
+    return CorruptError(
+        f"{path} is not a readable SQLite database ({reason}).",
+        hint="Choose another path, or restore a backup.",
+    )
+
+
+def _locked_folder(folder: Path) -> bool:
+    return folder.is_dir() and not os.access(folder, os.W_OK)
+
+
+def _read_only(path: Path, reason: str) -> StoreReadOnlyError:
+    return StoreReadOnlyError(
+        f"{path} cannot be written ({reason}).",
+        hint="Give this user write access to the file and its folder, or set HOLDFAST_HOME.",
+    )
 
 
 def _translated(error: sqlite3.Error, path: Path) -> StoreError:
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return CorruptError(
-            f"{path} is not a readable SQLite database ({name}).",
-            hint="Choose another path, or restore a backup.",
-        )
-    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
-        return StoreReadOnlyError(
-            f"{path} cannot be written ({name}).",
-            hint="Give this user write access to the file and its folder, or set HOLDFAST_HOME.",
-        )
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")) or "decode to UTF-8" in str(error):
+        return _damaged(path, name or "text that cannot be read")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")) or (
+        name.startswith("SQLITE_CANTOPEN") and _locked_folder(path.parent)
+    ):
+        return _read_only(path, name)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StoreUnavailableError(
             f"{path} is locked by another process.",

@@ -23,8 +23,10 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     Several processes may call this at once: the first does the work, the others find it done.
 
     Raises CorruptError if the file is somebody else's database, SchemaTooNewError if a newer
-    Holdfast wrote it.
+    Holdfast wrote it; the file is then as it was.
     """
+    _revision(connection, path)  # refuses others' files before the journal mode, kept in it, is set
+    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
         revision = _revision(connection, path)

@@ -19,6 +19,7 @@ from holdfast.backends.sqlite.rows import (
     refusing_taken_ids,
     to_json,
 )
+from holdfast.backends.sqlite.spaces import Binding, confirm
 from holdfast.clock import Ids
 from holdfast.errors import ConflictError
 from holdfast.model import Json, Memory, Project
@@ -48,17 +49,19 @@ class Transaction:
     """Carries out the operations of one `commit` on the write connection."""
 
     def __init__(
-        self, connection: sqlite3.Connection, project: Project, space_no: int, ids: Ids
+        self, connection: sqlite3.Connection, project: Project, binding: Binding, ids: Ids
     ) -> None:
         self.connection = connection
         self.project = project
-        self.space_no = space_no
+        self.binding = binding
         self.ids = ids
         self.changes = Changes(connection, project)
         self.at = 0.0
 
     def run(self, ops: Sequence[Op]) -> list[Json]:
         """Every operation in order, then the generations they bump."""
+        if any(isinstance(op, PutMemory | EditMemory | SetVectors) for op in ops):
+            confirm(self.connection, self.binding)
         results = [_HANDLERS[type(op)](self, op) for op in ops]
         self.changes.record(self.at)
         return results
@@ -84,7 +87,8 @@ class Transaction:
             self.connection.execute("DELETE FROM embeddings WHERE memory_no = ?", (memory_no,))
             return
         self.connection.execute(
-            "INSERT OR REPLACE INTO embeddings VALUES (?,?,?)", (memory_no, self.space_no, vector)
+            "INSERT OR REPLACE INTO embeddings VALUES (?,?,?)",
+            (memory_no, self.binding.space_no, vector),
         )
 
 
@@ -240,7 +244,8 @@ def _set_vectors(tx: Transaction, op: SetVectors) -> None:
             continue
         # one that is there may belong to a newer text than the one this was computed from
         new = tx.connection.execute(
-            "INSERT OR IGNORE INTO embeddings VALUES (?,?,?)", (found[0], tx.space_no, vector)
+            "INSERT OR IGNORE INTO embeddings VALUES (?,?,?)",
+            (found[0], tx.binding.space_no, vector),
         ).rowcount
         if new:
             tx.changes.note(entity_ids(found[1]), found[0], memory_id)

@@ -51,6 +51,8 @@ class Readers:
                 connection.execute("BEGIN")
                 return work(connection)
             finally:
-                if connection.in_transaction:
-                    connection.execute("COMMIT")
-                self._idle.put(connection)
+                try:
+                    if connection.in_transaction:
+                        connection.execute("COMMIT")
+                finally:
+                    self._idle.put(connection)

@@ -13,7 +13,7 @@ from holdfast.backends.sqlite.connect import connect, translate
 from holdfast.backends.sqlite.migrate import prepare
 from holdfast.backends.sqlite.operations import Transaction
 from holdfast.backends.sqlite.readers import Readers
-from holdfast.backends.sqlite.spaces import settle
+from holdfast.backends.sqlite.spaces import Binding, settle
 from holdfast.backends.sqlite.writer import Writer
 from holdfast.clock import Clock, Ids
 from holdfast.errors import ClosedError
@@ -54,7 +54,7 @@ class SqliteRecords:
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._probe: sqlite3.Connection | None = None
-        self._space_no = 0
+        self._binding = Binding(0, 0)
         self._closed = False
 
     async def open(self, space: Space, key_mark: int = 0) -> None:
@@ -69,7 +69,7 @@ class SqliteRecords:
             connection = connect(self._path, busy_timeout_s=timeout_s)
             try:
                 prepare(connection, self._path)
-                self._space_no = settle(connection, space, key_mark, self._clock.now())
+                self._binding = settle(connection, space, key_mark, self._clock.now())
                 self._probe = connect(self._path, read_only=True, busy_timeout_s=timeout_s)
             except BaseException:
                 connection.close()
@@ -93,7 +93,7 @@ class SqliteRecords:
 
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         def work(connection: sqlite3.Connection) -> list[Json]:
-            return Transaction(connection, project, self._space_no, self._ids).run(ops)
+            return Transaction(connection, project, self._binding, self._ids).run(ops)
 
         return cast("list[Json]", await self._write.run(work))
 
@@ -121,7 +121,7 @@ class SqliteRecords:
             return queries.state(self._probe, project, entity)
 
     async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
-        space_no = self._space_no
+        space_no = self._binding.space_no
         return await self._read.run(lambda c: queries.delta(c, project, space_no, entity, since))
 
     async def stats(self, project: Project) -> Mapping[str, Json]:

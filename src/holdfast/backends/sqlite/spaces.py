@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import NamedTuple
 
 from holdfast.errors import ConfigError, SpaceMismatchError
 from holdfast.model import Space
 
 
-def settle(connection: sqlite3.Connection, space: Space, key_mark: int, at: float) -> int:
-    """Check that the store fits, or bind it if it is new; the number of its active space.
+class Binding(NamedTuple):
+    """The space (by number) and the content key (by its mark) a process writes with."""
+
+    space_no: int
+    key_mark: int
+
+
+_BINDING = """
+SELECT s.no, k.value FROM spaces s, counters k WHERE s.status = 'active' AND k.name = 'key_mark'
+"""
+
+
+def settle(connection: sqlite3.Connection, space: Space, key_mark: int, at: float) -> Binding:
+    """Check that the store fits, or bind it if it is new.
 
     Raises SpaceMismatchError or ConfigError before anything is written.
     """
@@ -22,7 +35,21 @@ def settle(connection: sqlite3.Connection, space: Space, key_mark: int, at: floa
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return number
+    return Binding(number, key_mark)
+
+
+def confirm(connection: sqlite3.Connection, binding: Binding) -> None:
+    """Refuse to write what does not fit, should an empty store have been bound anew meanwhile.
+
+    Raises SpaceMismatchError or ConfigError.
+    """
+    found = connection.execute(_BINDING).fetchone()
+    if found == binding:
+        return
+    hint = "Stop that process or configure both alike, then open the store again."
+    if found is not None and found[0] == binding.space_no:
+        raise ConfigError("Another process bound this store to another `content_key`.", hint=hint)
+    raise SpaceMismatchError("Another process bound this store to another embedder.", hint=hint)
 
 
 def _check_key(connection: sqlite3.Connection, mark: int) -> None:
@@ -53,10 +80,17 @@ def _check_space(connection: sqlite3.Connection, space: Space, at: float) -> int
                 f"but the embedder is {wanted[0]}:{wanted[1]} with {wanted[2]}.",
                 hint="Configure the embedder the store was made with, or use another path.",
             )
-        connection.execute("DELETE FROM spaces")
-    cursor = connection.execute(
+        # kept, so that its number never means another space to a process that is still running
+        connection.execute("UPDATE spaces SET status = 'retired' WHERE no = ?", (row[0],))
+    return _activate(connection, wanted, at)
+
+
+def _activate(connection: sqlite3.Connection, space: tuple[str, str, int, int], at: float) -> int:
+    """The number of the space, from now on the active one."""
+    [number] = connection.execute(
         "INSERT INTO spaces (provider, model, dimensions, normalised, status, created_at) "
-        "VALUES (?,?,?,?,'active',?)",
-        (*wanted, at),
-    )
-    return int(cursor.lastrowid or 0)
+        "VALUES (?,?,?,?,'active',?) ON CONFLICT (provider, model, dimensions, normalised) "
+        "DO UPDATE SET status = 'active' RETURNING no",
+        (*space, at),
+    ).fetchone()
+    return int(number)
