@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from holdfast import limits
 from holdfast.core import prompt as texts
+from holdfast.core.answers import ANSWER_CHARS_MAX
 from holdfast.core.extract import (
-    ANSWER_CHARS_MAX,
     Extraction,
     build_prompt,
     build_summary_prompt,

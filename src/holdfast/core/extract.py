@@ -6,16 +6,15 @@ that yields prompts and is sent answers; the caller carries them.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from holdfast import limits
 from holdfast.core import prompt as texts
+from holdfast.core.answers import find_object, json_line, objects
 from holdfast.core.grounding import (
     clean,
     event_time,
@@ -32,19 +31,11 @@ from holdfast.model import Json, Memory, Struct, Turn
 if TYPE_CHECKING:
     from holdfast.ports import Answer
 
-ANSWER_CHARS_MAX: Final = 400_000
-"""Characters of an answer that are read."""
-
-OBJECTS_MAX: Final = 1_000
-"""Places in a chatty answer where a JSON object is looked for."""
-
 _SILENT_ROLES: Final = frozenset({"system", "developer"})
 """Roles whose turns are written by the application, not said in the conversation."""
 
 _ECHO_ROLES: Final = frozenset({"assistant", "tool", "function"})
 """Roles that may repeat what the application recalled for them."""
-
-_THOUGHT: Final = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.IGNORECASE | re.DOTALL)
 
 
 class ExtractedFact(Struct, frozen=True, kw_only=True):
@@ -143,14 +134,14 @@ def build_prompt(
     lines += [{"turn": i, **line} for i, line in _turn_lines(turns, place)]
     return Prompt(
         system=texts.SYSTEM + _additions(instructions, categories),
-        user="\n".join(_json_line(line) for line in lines),
+        user="\n".join(json_line(line) for line in lines),
         schema=texts.FACTS_SCHEMA,
     )
 
 
 def repair_prompt(prompt: Prompt, bad_text: str, reason: str) -> Prompt:
     """The one repair: the same question again, with the bad answer and what was wrong with it."""
-    shown = _json_line({"last_answer": bad_text[: texts.QUOTE_CHARS_MAX]})
+    shown = json_line({"last_answer": bad_text[: texts.QUOTE_CHARS_MAX]})
     request = texts.REPAIR.format(reason=reason)
     return msgspec.structs.replace(prompt, user=f"{prompt.user}{request}{shown}")
 
@@ -164,14 +155,14 @@ def build_summary_prompt(
     ]
     return Prompt(
         system=texts.SUMMARY_SYSTEM + _additions(instructions, ()),
-        user="\n".join(_json_line(line) for line in lines),
+        user="\n".join(json_line(line) for line in lines),
         schema=texts.SUMMARY_SCHEMA,
     )
 
 
 def parse_summary(text: str) -> str:
     """The summary in an answer. Raises BadAnswerError without quoting the answer."""
-    summary = _find_object(text, "summary")["summary"]
+    summary = find_object(text, "summary")["summary"]
     if not isinstance(summary, str) or not summary.strip():
         raise BadAnswerError("the answer holds no summary text")
     return clean(summary.strip()[: texts.SUMMARY_CHARS_MAX])
@@ -341,7 +332,7 @@ def _bounded(text: str, chars_max: int) -> str:
 def _read_facts(text: str, *, salvage: bool) -> tuple[list[_Fact], str]:
     """The facts in an answer, and what was wrong with the others (only when salvaging)."""
     try:
-        return msgspec.convert(_find_object(text, "facts")["facts"], list[_Fact], strict=False), ""
+        return msgspec.convert(find_object(text, "facts")["facts"], list[_Fact], strict=False), ""
     except msgspec.ValidationError as error:
         reason = f"the answer does not fit the schema: {error}"
     except BadAnswerError as error:
@@ -355,35 +346,11 @@ def _read_facts(text: str, *, salvage: bool) -> tuple[list[_Fact], str]:
 def _readable_facts(text: str) -> Iterator[_Fact]:
     """Every well-formed fact in a damaged answer."""
     opened = text.find('"facts"')
-    for value in _objects(text[opened:] if opened >= 0 else text):
+    for value in objects(text[opened:] if opened >= 0 else text):
         try:
             yield msgspec.convert(value, _Fact, strict=False)
         except msgspec.ValidationError:
             continue
-
-
-def _find_object(text: str, key: str) -> Mapping[str, Any]:
-    """The last JSON object with this key, whatever stands around it: drafts come before it."""
-    found = [value for value in _objects(_THOUGHT.sub("", text, count=1)) if key in value]
-    if not found:
-        raise BadAnswerError(f"the answer holds no JSON object with {key!r}")
-    return found[-1]
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The outermost readable JSON objects of a text, in order."""
-    text = text[:ANSWER_CHARS_MAX]
-    decoder = json.JSONDecoder()
-    at = text.find("{")
-    for _ in range(OBJECTS_MAX):
-        if at < 0:
-            return
-        try:
-            value, at = decoder.raw_decode(text, at)
-            yield value
-        except (ValueError, RecursionError):
-            at += 1
-        at = text.find("{", at)
 
 
 def _pieces(turns: Sequence[Turn], chars_max: int) -> Iterator[Turn]:
@@ -426,12 +393,3 @@ def _date(at: float, zone: tzinfo, *, clock: bool = True) -> str:
 
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
-
-def _json_line(line: Mapping[str, Json]) -> str:
-    """JSON is the fence around what people wrote: no text can end its own line."""
-    return json.dumps({key: _printable(value) for key, value in line.items()}, ensure_ascii=False)
-
-
-def _printable(value: Json) -> Json:
-    return clean(value) if isinstance(value, str) else value
