@@ -18,7 +18,7 @@ _TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".sh", ".sql", ".txt", ".cfg", 
 _FORBIDDEN_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 _FORBIDDEN_CALLS = {"eval", "exec", "os.system", "yaml.load", "yaml.unsafe_load", "yaml.full_load"}
 _UNFINISHED = re.compile(
-    r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b|(?i:\bplaceholder\b(?!=)|\bfor now\b)"
+    r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b|(?i:\bplaceholder\b(?!=)|(?<=\S )for now\b)"
 )
 # Paths of somebody's machine and hosts of package registries. The brackets keep this file, which
 # is searched too, from finding itself.

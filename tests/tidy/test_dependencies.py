@@ -15,8 +15,9 @@ IMPORT_NAME = {
     "pydantic-ai-slim": "pydantic_ai",
     "sentence-transformers": "sentence_transformers",
 }
-FILES_ONLY = {"wordllama"}
-"""Installed for the model in its wheel; its code is never imported (decision 0001)."""
+FILES_ONLY = {"tzdata", "wordllama"}
+"""Installed for the files they carry, never imported: time zones for systems that have none, and the
+model in wordllama's wheel (decision 0001)."""
 COMES_WITH = {"openai": "pydantic-ai-slim", "httpx2": "pydantic-ai-slim", "click": "typer"}
 """Imported modules that another dependency brings and whose versions it rules."""
 

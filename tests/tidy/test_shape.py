@@ -106,6 +106,7 @@ def test_each_check_catches_a_planted_fault(
     ("check", "fine"),
     [
         (source.too_long, "def f():\n" + "    x = 1\n" * 59),
+        (source.unfinished, "    for now, later in pairs:\n        bar(placeholder=1)"),
         (source.dangerous, "yaml.safe_load(text)\nmodel.eval\nre.compile('x')"),
         (source.swallowed, "try:\n    f()\nexcept Exception as e:\n    raise E from e"),
         (source.swallowed, "try:\n    f()\nexcept KeyError:\n    pass"),
