@@ -16,8 +16,8 @@ IMPORT_NAME = {
     "sentence-transformers": "sentence_transformers",
 }
 FILES_ONLY = {"tzdata", "wordllama"}
-"""Installed for the files they carry, never imported: time zones for systems that have none, and the
-model in wordllama's wheel (decision 0001)."""
+"""Installed for their files, never imported: time zones for systems that have none, and the model
+in wordllama's wheel (decision 0001)."""
 COMES_WITH = {"openai": "pydantic-ai-slim", "httpx2": "pydantic-ai-slim", "click": "typer"}
 """Imported modules that another dependency brings and whose versions it rules."""
 
