@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from holdfast.testing.contracts.values import SPACE, Make, Store
+from holdfast.testing.contracts.values import SPACE, Make
+from holdfast.testing.replica import Store
 
 
 class StoreFixtures:

@@ -8,7 +8,8 @@ from holdfast.errors import ConflictError
 from holdfast.model import Job, JobState, Json
 from holdfast.ports import FinishJob
 from holdfast.testing.contracts.fixtures import StoreFixtures
-from holdfast.testing.contracts.values import BLUE, NOW, RED, Store, commit, one, put, put_job
+from holdfast.testing.contracts.values import BLUE, NOW, RED, commit, one, put, put_job
+from holdfast.testing.replica import Store
 
 LEASE_S = 10.0
 

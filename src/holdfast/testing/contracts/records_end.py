@@ -12,7 +12,6 @@ from holdfast.testing.contracts.values import (
     BOB,
     NOW,
     RED,
-    Store,
     commit,
     events,
     listed,
@@ -25,6 +24,7 @@ from holdfast.testing.contracts.values import (
     turns,
     vector,
 )
+from holdfast.testing.replica import Store
 
 
 def ids(*names: str) -> Or:
@@ -253,7 +253,7 @@ class ResetContract(StoreFixtures):
         assert store.state(RED, ALICE).generation != reader.generation
         await commit(store, put("b", "milk"), put("c", "water"))
         assert store.state(RED, ALICE).generation != reader.generation
-        await reader.refresh(store, ALICE)
+        await reader.refresh(store, ALICE, RED)
         assert reader.known == (await replica(store)).known
         assert reader.order == ["b", "c"]
 

@@ -20,7 +20,6 @@ from holdfast.testing.contracts.values import (
     RED,
     SPACE,
     Make,
-    Store,
     commit,
     events,
     listed,
@@ -33,6 +32,7 @@ from holdfast.testing.contracts.values import (
     turns,
     vector,
 )
+from holdfast.testing.replica import Store
 
 Call = Callable[[Store], Awaitable[object]]
 
@@ -162,7 +162,7 @@ class HandlesContract(StoreFixtures):
             await commit(writer, put(f"m{n}", f"text {n}"))
             assert reader.state(RED, ALICE) == writer.state(RED, ALICE)
             assert reader.state(RED, ALICE).generation != seen.generation
-            await seen.refresh(reader, ALICE)
+            await seen.refresh(reader, ALICE, RED)
             assert seen.known == (await replica(writer)).known
             assert await listed(reader) == await listed(writer)
         await other.close()

@@ -18,8 +18,6 @@ from holdfast.testing.contracts.values import (
     BOB,
     NOW,
     RED,
-    Replica,
-    Store,
     commit,
     events,
     listed,
@@ -32,6 +30,7 @@ from holdfast.testing.contracts.values import (
     vector,
 )
 from holdfast.testing.hostile import STORABLE
+from holdfast.testing.replica import Replica, Store
 
 DAY = 86_400.0
 
@@ -286,11 +285,11 @@ class EntityContract(StoreFixtures):
             await commit(store, op)
             fresh = await replica(store)
             for reader in readers:
-                await reader.refresh(store, ALICE)
+                await reader.refresh(store, ALICE, RED)
                 assert reader.known == fresh.known, op
             readers = [*readers[-3:], fresh]
         lagging = Replica()
-        assert (await lagging.refresh(store, ALICE)).complete
+        assert (await lagging.refresh(store, ALICE, RED)).complete
 
     async def test_a_reader_of_an_unchanged_entity_gets_nothing_new(self, store: Store) -> None:
         await commit(store, put("a", "tea"))

@@ -15,7 +15,6 @@ from holdfast.testing.contracts.values import (
     BLUE,
     NOW,
     RED,
-    Store,
     commit,
     events,
     listed,
@@ -29,6 +28,7 @@ from holdfast.testing.contracts.values import (
     vector,
 )
 from holdfast.testing.hostile import STORABLE
+from holdfast.testing.replica import Store
 
 
 class CommitContract(StoreFixtures):
@@ -162,7 +162,7 @@ class PutContract(StoreFixtures):
         reader = await replica(store)
         assert reader.told == {("r1", "f")}
         assert await commit(store, put("g", "likes tea", turns=["t2"])) == ["f"]
-        await reader.refresh(store, ALICE)
+        await reader.refresh(store, ALICE, RED)
         assert reader.told == {("r1", "f"), ("r2", "f")}
 
     async def test_unknown_sources_are_passed_over(self, store: Store) -> None:

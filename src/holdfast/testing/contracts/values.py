@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
 from holdfast.core.identity import scope_key
 from holdfast.filters import Everything, Filter
@@ -21,8 +21,6 @@ from holdfast.model import (
     Turn,
 )
 from holdfast.ports import (
-    Delta,
-    Jobs,
     Listing,
     Op,
     PutJob,
@@ -31,16 +29,13 @@ from holdfast.ports import (
     Records,
     View,
 )
+from holdfast.testing.replica import Replica, Store
 
 RED, BLUE = Project("red"), Project("blue")
 SPACE = Space(provider="tests", model="small", dimensions=4)
 OTHER_SPACE = Space(provider="tests", model="other", dimensions=4)
 ALICE, BOB = Entity("user", "alice"), Entity("user", "bob")
 NOW = 1_700_000_000.0
-
-
-class Store(Records, Jobs, Protocol):
-    """A record database with its queue."""
 
 
 Make = Callable[[], Store]
@@ -128,58 +123,6 @@ async def listed(store: Records, *args: Any, project: Project = RED, **fields: A
 async def events(store: Records, id_: str, project: Project = RED) -> list[str]:
     """What happened to a memory: the names of its events."""
     return [event.event for event in await store.history(project, id_)]
-
-
-class Replica:
-    """What a reader of deltas knows of an entity."""
-
-    def __init__(self) -> None:
-        self.generation: int | None = None
-        self.held: dict[str, tuple[Json, ...]] = {}
-        """Of each id: its entry without the number, its memory."""
-        self._numbers: dict[str, int] = {}
-        self._told: set[tuple[str, str]] = set()
-
-    async def refresh(self, store: Records, entity: Entity, project: Project = RED) -> Delta:
-        """Read what changed, or everything; the delta that told it."""
-        delta = await store.delta(project, entity, self.generation)
-        self.apply(delta)
-        return delta
-
-    def apply(self, delta: Delta) -> None:
-        """As the docstring of Delta says."""
-        if delta.complete:
-            self.held, self._numbers, self._told = {}, {}, set()
-        named = {*delta.removed, *(entry.id for entry in delta.entries)}
-        self._told = {pair for pair in self._told if named.isdisjoint(pair)} | set(delta.told)
-        for id_ in delta.removed:
-            self.held.pop(id_, None)
-            self._numbers.pop(id_, None)
-        for entry, memory in zip(delta.entries, delta.memories, strict=True):
-            assert entry.id == memory.id
-            fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
-            self._numbers[entry.id] = fields.pop("seq")
-            self.held[entry.id] = (tuple(fields.items()), memory)
-        self.generation = delta.generation
-
-    @property
-    def order(self) -> list[str]:
-        """The ids in order of insertion."""
-        return sorted(self._numbers, key=self._numbers.__getitem__)
-
-    @property
-    def told(self) -> set[tuple[str, str]]:
-        """Pairs of an unlisted turn and a fact, both of this entity."""
-        return {pair for pair in self._told if self.held.keys() >= set(pair)}
-
-    def entry(self, id_: str) -> dict[str, Json]:
-        """The fields of an entry, without its number."""
-        return dict(cast("Any", self.held[id_][0]))
-
-    @property
-    def known(self) -> tuple[Json, ...]:
-        """Everything, to compare two replicas by."""
-        return self.order, {id_: self.held[id_] for id_ in self.order}, sorted(self.told)
 
 
 async def replica(store: Records, entity: Entity = ALICE, project: Project = RED) -> Replica:
