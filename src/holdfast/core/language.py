@@ -101,7 +101,7 @@ def _script_stemmer(word: str) -> str | None:
 
 def fold(word: str) -> str:
     """The word without diacritics where they are not letters of their own; "й" keeps its breve."""
-    if word.isascii() or ord(word[0]) >= _FOLDED_SCRIPTS_END and not is_latin(word):
+    if word.isascii() or (ord(word[0]) >= _FOLDED_SCRIPTS_END and not is_latin(word)):
         return word
     kept = (
         char if char == "й" else unicodedata.normalize("NFD", char).translate(_NO_MARKS)

@@ -31,7 +31,7 @@ class Postings:
         new_term[0] = True
         np.not_equal(ordered[1:], ordered[:-1], out=new_term[1:])
         row_of = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-        # One integer per occurrence, (term number, row): sorting those is faster than a stable argsort.
+        # One integer per occurrence, (term number, row): faster than a stable argsort.
         pairs = (np.cumsum(new_term, dtype=np.int64) - 1 << 32) | row_of[order]
         pairs.sort()
         starts = np.flatnonzero(np.concatenate(((True,), pairs[1:] != pairs[:-1])))
@@ -70,13 +70,14 @@ class Postings:
             counts=np.insert(self.counts, where, added.counts),
         )
 
-    def find(self, terms: NDArray[np.uint64]) -> NDArray[np.intp]:
-        """The number of each term in the vocabulary; -1 if it is not in any row."""
+    def find(self, terms: NDArray[np.uint64]) -> tuple[list[int], list[int]]:
+        """Where the postings of each term begin and end; nowhere (0, 0) for a term of no row."""
         if not len(self.vocabulary):
-            return np.full(len(terms), -1, dtype=np.intp)
+            return [0] * len(terms), [0] * len(terms)
         place = np.searchsorted(self.vocabulary, terms)
-        place[place == len(self.vocabulary)] = 0
-        return np.where(self.vocabulary[place] == terms, place, -1)
+        np.minimum(place, len(self.vocabulary) - 1, out=place)
+        known = self.vocabulary[place] == terms
+        return (self.offsets[place] * known).tolist(), (self.offsets[place + 1] * known).tolist()
 
 
 NO_POSTINGS: Final = Postings(

@@ -1,22 +1,23 @@
 """Ranking without a model: a weighted sum of cheap signals over every row of one entity.
 
-`SIGNALS` lists them; each is one function of `Matches` and gives one number per row.
+`SIGNALS`, at the end, lists them; each is one function of `Matches` and gives one number per row.
+What they are worth is learned (`weights.py`). Measured: docs and `bench/tune_ranking.py`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.core import text
+from holdfast.core.asking import ASKS_NUMBER, ASKS_WHEN
 from holdfast.core.text import Query
-from holdfast.core.view import ROLES, EntityView
+from holdfast.core.view import EntityView
 from holdfast.core.weights import ASSISTANT, PEOPLE, Weights
 from holdfast.ports import QueryEmbedding
 
@@ -24,8 +25,17 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 OTHER_PIECE_WEIGHT: Final = 0.3
-"""Weight, in the query's vector, of pieces that belong to no index term (stop words, punctuation)."""
-DAY_S: Final = 86_400.0
+"""Weight, in the question's vector, of pieces that belong to no index term (stop words, signs)."""
+NEIGHBOURS: Final = (("previous", 0.7), ("before_previous", 0.5), ("next", 0.5))
+"""Turns whose words count for a row that lacks them, and at what discount."""
+MASS_SCALE: Final = 0.1
+USUAL_SIMILARITY: Final = 0.12
+USUAL_SPREAD: Final = 0.1
+"""Cosine of unrelated texts, and its spread: what a view of few rows is assumed to have."""
+SPEAKERS_NAMED_MAX: Final = 8
+NEUTRAL_COVERAGE: Final = 0.4
+STRADDLING: Final = 0.85
+"""Share of the pairs of characters unknown to a view that are taken to straddle two words."""
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -51,33 +61,62 @@ def rank(
     """The best `limit` rows of `view` for a question.
 
     `embedding`: None ranks by keywords alone. `eligible` [n]: rows that may be returned; the others
-    still count as context. `weights`: default by whether an assistant speaks in the view.
+    still count as context. `weights`: by default chosen by whether an assistant speaks in the view.
+    A score is the calibrated chance that the row answers the question, whatever the view holds:
+    about 0.5 and more for good hits, below 0.1 where nothing fits.
     """
     if weights is None:
         weights = ASSISTANT if view.has_assistant else PEOPLE
-    matches = Matches.of(view, query, embedding)
-    total = np.zeros(len(view), dtype=np.float32)
-    values: dict[str, Floats] = {}
-    for name, signal in SIGNALS:
-        weight = weights.signals.get(name, 0.0)
-        if weight and (value := signal(matches)) is not None:
-            values[name] = value
-            total += weight * value
+    if not len(view):
+        return Ranking(np.empty(0, np.intp), np.empty(0, np.float32), {})
+    matches = match(view, query, embedding)
+    table, spoke = tabulate(matches)
+    factors = _FACTORS.get(id(weights))
+    if factors is None:
+        factors = _factors(weights)
+    total = factors @ table
     rows = _best(total, eligible, limit)
-    scores = 1.0 / (1.0 + np.exp(-(weights.slope * total[rows] + weights.intercept)))
-    parts = {name: weights.signals[name] * value[rows] for name, value in values.items()}
-    return Ranking(rows, scores.astype(np.float32), parts)
+    drop = weights.slope * (total[rows] - total.max())
+    logit = np.clip(drop + confidence(matches, weights), -30.0, 30.0)
+    parts = table[:, rows] * factors[:, None]
+    named = {SIGNALS[i][0]: parts[i] for i in spoke if factors[i]}
+    return Ranking(rows, (1.0 / (1.0 + np.exp(-logit))).astype(np.float32), named)
 
 
-def features(view: EntityView, query: Query, embedding: QueryEmbedding | None) -> Floats:
-    """Every signal of every row, [signals, rows]; for learning weights."""
-    matches = Matches.of(view, query, embedding)
-    table = np.zeros((len(SIGNALS), len(view)), dtype=np.float32)
+def tabulate(matches: Matches) -> tuple[Floats, list[int]]:
+    """Every signal of every row, [signals, n], and the numbers of the signals that spoke."""
+    table = np.zeros((len(SIGNALS), len(matches.view)), dtype=np.float32)
+    spoke: list[int] = []
     for number, (_, signal) in enumerate(SIGNALS):
         value = signal(matches)
         if value is not None:
             table[number] = value
-    return table
+            spoke.append(number)
+    return table, spoke
+
+
+def confidence(matches: Matches, weights: Weights) -> float:
+    """Log odds that the best row answers the question: is anything of it in the view at all?"""
+    evidence = evidence_of(matches)
+    return weights.intercept + sum(
+        weight * value for weight, value in zip(weights.evidence, evidence, strict=True)
+    )
+
+
+def evidence_of(matches: Matches) -> tuple[float, float]:
+    """How much of the question's information the best row has, alone and with its neighbours: 0..1.
+
+    A question of stop words only says nothing here; it is given the benefit of the doubt.
+    """
+    if not matches.rarity:
+        return (NEUTRAL_COVERAGE, NEUTRAL_COVERAGE)
+    scale = max(matches.mass * (1.0 - matches.no_words), 1e-6)
+    best = float((matches.coverage + matches.context).max())
+    return (min(1.0, float(matches.coverage.max()) / scale), min(1.0, best / scale))
+
+
+def _factors(weights: Weights) -> Floats:
+    return np.array([weights.signals.get(name, 0.0) for name, _ in SIGNALS], dtype=np.float32)
 
 
 def _best(total: Floats, eligible: Bools | None, limit: int) -> NDArray[np.intp]:
@@ -93,59 +132,63 @@ def _best(total: Floats, eligible: Bools | None, limit: int) -> NDArray[np.intp]
     return np.argsort(-total, kind="stable")[:limit]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Matches:
-    """A question meets a view.
+    """A question meets a view. Everything lexical is a share of the question's information times
+    `mass`: a question that says more relies more on its words.
 
-    `impact` [terms, n + 1]: BM25 of each word for each row, as a share of the information in the
-    whole question (a row's sum is in 0..1); the last column stands for "no such row".
-    `rarity` [terms]: inverse document frequency.
+    `rarity` [terms]: inverse document frequency. `mass`: the square root of its sum, scaled.
+    `no_words`: share of the information in pairs of characters that the view does not have; most of
+    those straddle two words.
+    `impact` [terms, n + 1]: BM25 of each word for each row; the last column is "no such row".
+    `coverage` [n]: the words the row has. `context` [n]: what its neighbours add, by BM25.
+    `similarity` [n]: cosine in standard deviations above the view's mean, over 6; None without a
+    vector. Embedders differ in what cosine means; how far a row stands out compares.
     """
 
     view: EntityView
     query: Query
-    embedding: QueryEmbedding | None
+    rarity: list[float]
+    mass: float
+    no_words: float
     impact: Floats
-    rarity: Floats
-
-    @classmethod
-    def of(cls, view: EntityView, query: Query, embedding: QueryEmbedding | None) -> Matches:
-        """Look up every word of the question."""
-        rows = len(view)
-        found, owner = _lookup(view, query)
-        postings = view.postings
-        impact = np.zeros((len(query.terms), rows + 1), dtype=np.float32)
-        frequency = np.zeros(len(query.terms))
-        starts, ends = postings.offsets[found].tolist(), postings.offsets[found + 1].tolist()
-        for term, start, end in zip(owner, starts, ends, strict=True):
-            where = postings.rows[start:end]
-            counts = postings.counts[start:end]
-            impact[term, where] = counts / (counts + view.norm[where])
-            frequency[term] += end - start
-        rarity = np.log1p((rows - frequency + 0.5).clip(0.0) / (frequency + 0.5))
-        impact *= (rarity / max(float(rarity.sum()), 1e-9)).astype(np.float32)[:, None]
-        return cls(view, query, embedding, impact, rarity.astype(np.float32))
-
-    @cached_property
-    def keyword(self) -> Floats:
-        """[n + 1]: BM25 of the row itself."""
-        return np.add.reduce(self.impact, axis=0)
-
-    @cached_property
-    def similarity(self) -> Floats | None:
-        """[n]: cosine of the rows with the question; None without a usable vector."""
-        if self.embedding is None:
-            return None
-        vector = _weighted_vector(self.query, self.embedding, self.rarity)
-        return None if vector is None else self.view.columns.vectors @ vector
-
-    def has(self, flag: int) -> Floats:
-        """[n]: 1.0 where the row has a flag of `core.text`."""
-        return (self.view.columns.flags & flag != 0).astype(np.float32)
+    coverage: Floats
+    context: Floats
+    similarity: Floats | None
 
 
-def _lookup(view: EntityView, query: Query) -> tuple[NDArray[np.intp], list[int]]:
-    """Vocabulary numbers of the question's words, and which word each belongs to."""
+def match(view: EntityView, query: Query, embedding: QueryEmbedding | None) -> Matches:
+    """Look up every word of the question, and compare vectors."""
+    rows = len(view)
+    found = _lookup(view, query)
+    frequency = [sum(end - start for start, end in slices) for slices in found]
+    rarity = [math.log1p(max(0.0, rows - n + 0.5) / (n + 0.5)) for n in frequency]
+    information = sum(rarity)
+    mass = math.sqrt(MASS_SCALE * information)
+    scale = mass / max(information, 1e-9)
+    impact = np.zeros((len(query.terms), rows + 1), dtype=np.float32)
+    coverage = np.zeros(rows, dtype=np.float32)
+    for term, slices in enumerate(found):
+        share = np.float32(rarity[term] * scale)
+        for start, end in slices:
+            where = view.postings.rows[start:end]
+            impact[term, where] = view.saturation[start:end] * share
+            coverage[where] += share
+    return Matches(
+        view=view,
+        query=query,
+        rarity=rarity,
+        mass=mass,
+        no_words=_no_words(query, rarity, frequency) / max(information, 1e-9),
+        impact=impact,
+        coverage=coverage,
+        context=_context(view, impact),
+        similarity=_similarity(view, query, embedding, rarity),
+    )
+
+
+def _lookup(view: EntityView, query: Query) -> list[list[tuple[int, int]]]:
+    """For each word of the question where its postings are: a slice for each stem it has here."""
     values: list[int] = []
     owner: list[int] = []
     for number, term in enumerate(query.terms):
@@ -153,12 +196,49 @@ def _lookup(view: EntityView, query: Query) -> tuple[NDArray[np.intp], list[int]
             if languages & view.languages:
                 values.append(value)
                 owner.append(number)
-    found = view.postings.find(np.array(values, dtype=np.uint64))
-    present = np.flatnonzero(found >= 0)
-    return found[present], [owner[i] for i in present.tolist()]
+    found: list[list[tuple[int, int]]] = [[] for _ in query.terms]
+    starts, ends = view.postings.find(np.array(values, dtype=np.uint64))
+    for number, start, end in zip(owner, starts, ends, strict=True):
+        if end > start:
+            found[number].append((start, end))
+    return found
 
 
-def _weighted_vector(query: Query, embedding: QueryEmbedding, rarity: Floats) -> Floats | None:
+def _no_words(query: Query, rarity: list[float], frequency: list[int]) -> float:
+    return STRADDLING * sum(
+        rare
+        for term, rare, rows in zip(query.terms, rarity, frequency, strict=True)
+        if term.pair and not rows
+    )
+
+
+def _context(view: EntityView, impact: Floats) -> Floats:
+    """[n]: for each word what the best neighbour, at a discount, has more than the row itself."""
+    own = impact[:, :-1]
+    best = own.copy()
+    for name, discount in NEIGHBOURS:
+        beside = impact.take(getattr(view, name), axis=1)
+        beside *= np.float32(discount)
+        np.maximum(best, beside, out=best)
+    best -= own
+    return np.asarray(np.add.reduce(best, axis=0))
+
+
+def _similarity(
+    view: EntityView, query: Query, embedding: QueryEmbedding | None, rarity: list[float]
+) -> Floats | None:
+    vector = None if embedding is None else _weighted_vector(query, embedding, rarity)
+    if vector is None:
+        return None
+    cosine = view.columns.vectors @ vector
+    rows = len(cosine)
+    mean = (float(cosine.sum()) + 5.0 * USUAL_SIMILARITY) / (rows + 5.0)
+    square = float(cosine @ cosine) - rows * mean * mean
+    spread = ((max(square, 0.0) + 20.0 * USUAL_SPREAD**2) / (rows + 20.0)) ** 0.5
+    return (cosine - np.float32(mean)) * np.float32(1.0 / (6.0 * spread))
+
+
+def _weighted_vector(query: Query, embedding: QueryEmbedding, rarity: list[float]) -> Floats | None:
     """The question's vector, L2-normalised, its pieces weighted by how rare their word is here.
 
     Embedders that see the question as a whole give no pieces: their vector is taken as it is.
@@ -170,106 +250,135 @@ def _weighted_vector(query: Query, embedding: QueryEmbedding, rarity: Floats) ->
     return vector / np.float32(norm) if 0.0 < norm < float("inf") else None
 
 
-def _piece_weights(query: Query, spans: tuple[tuple[int, int], ...], rarity: Floats) -> Floats:
+def _piece_weights(query: Query, spans: tuple[tuple[int, int], ...], rarity: list[float]) -> Floats:
     weight_at = [OTHER_PIECE_WEIGHT] * (len(query.text) + 1)
-    for term, weight in zip(query.terms, rarity.tolist(), strict=True):
-        for position in range(term.start, term.end):
-            weight_at[position] = weight
-    return np.array([weight_at[min(max(s, e - 1), len(query.text))] for s, e in spans], np.float32)
+    for term, weight in zip(query.terms, rarity, strict=True):
+        weight_at[term.start : term.end] = [weight] * (term.end - term.start)
+    last = len(query.text)
+    return np.array([weight_at[min(max(s, e - 1), last)] for s, e in spans], dtype=np.float32)
 
 
 def semantic(matches: Matches) -> Floats | None:
-    """Cosine similarity of the row and the question."""
+    """How much more similar the row is to the question than the other rows are."""
     return matches.similarity
 
 
+def semantic_session(matches: Matches) -> Floats | None:
+    """The most similar row of the session."""
+    if matches.similarity is None:
+        return None
+    view = matches.view
+    return _per_row(view, np.maximum.reduceat(matches.similarity, view.segment_starts))
+
+
 def keyword(matches: Matches) -> Floats:
-    """BM25 over "speaker: text"."""
-    return matches.keyword[:-1]
+    """The words of the question that the row, or the name of its speaker, has."""
+    return matches.coverage
 
 
 def context(matches: Matches) -> Floats:
-    """What the two previous turns and the next one say of the question, by BM25."""
-    view, scores = matches.view, matches.keyword
-    return (scores[view.previous] + scores[view.before_previous] + scores[view.next]) / np.float32(
-        3.0
-    )
+    """Words of the question that the row lacks and a neighbouring turn has."""
+    return matches.context
 
 
 def session(matches: Matches) -> Floats | None:
     """How much of the question the whole session speaks of."""
     view = matches.view
-    if not len(view) or not len(matches.impact):
+    if not len(matches.impact):
         return None
     best = np.maximum.reduceat(matches.impact[:, :-1], view.segment_starts, axis=1)
-    whole = np.add.reduce(best, axis=0)
-    return whole[view.segment]
+    return _per_row(view, np.add.reduce(best, axis=0) / np.float32(max(matches.mass, 1e-6)))
 
 
 def time(matches: Matches) -> Floats | None:
     """The question asks when, and the row has a time expression."""
-    return matches.has(text.TIME) if matches.query.asks & text.ASKS_WHEN else None
+    return matches.view.traits.time if matches.query.asks & ASKS_WHEN else None
 
 
 def date(matches: Matches) -> Floats | None:
     """The row is from a time the question names."""
     view = matches.view
-    best: Floats | None = None
+    if not matches.query.spans:
+        return None
+    hit = np.zeros(len(view), dtype=np.bool_)
     for span in matches.query.spans:
         if span.month:
-            hit = (view.month == span.month) & ((view.day == span.day) | (span.day == 0))
+            hit |= (view.month == span.month) & ((view.day == span.day) | (span.day == 0))
         else:
-            hit = (view.columns.event_time >= span.start) & (view.columns.event_time < span.end)
-        value = hit.astype(np.float32)
-        best = value if best is None else np.maximum(best, value)
-    return best
+            at = view.columns.event_time
+            hit |= (at >= span.start) & (at < span.end)
+    return hit.astype(np.float32)
 
 
 def question(matches: Matches) -> Floats:
     """The row ends with a question: it asks rather than tells."""
-    return matches.has(text.QUESTION)
+    return matches.view.traits.question
+
+
+def reply(matches: Matches) -> Floats:
+    """The previous turn asked something in the words of the question, so the row may answer it."""
+    view = matches.view
+    share = np.add.reduce(matches.impact, axis=0) / np.float32(max(matches.mass, 1e-6))
+    return np.asarray(share[view.previous] * view.traits.asked)
 
 
 def speaker(matches: Matches) -> Floats | None:
     """The person the question names is the one who speaks."""
+    view = matches.view
     named: set[int] = set()
     for term in matches.query.terms:
         for value, _ in term.alternatives:
-            named.update(matches.view.name_terms.get(value, ()))
-    if not named or len(named) > 8:
+            named.update(view.name_terms.get(value, ()))
+    if not named or len(named) > SPEAKERS_NAMED_MAX:
         return None
-    return np.isin(matches.view.columns.speaker, list(named)).astype(np.float32)
+    spoke = np.zeros(len(view), dtype=np.bool_)
+    for name in named:
+        spoke |= view.columns.speaker == name
+    return spoke.astype(np.float32)
 
 
 def length(matches: Matches) -> Floats:
     """Longer rows say more: the logarithm of the words, 1.0 at a hundred and more."""
-    words = np.log1p(matches.view.columns.words.astype(np.float32)) / np.float32(4.6)
-    return np.minimum(words, np.float32(1.0))
+    return matches.view.traits.length
 
 
 def number(matches: Matches) -> Floats | None:
     """The question asks for a number, and the row has one."""
-    return matches.has(text.NUMBER) if matches.query.asks & text.ASKS_NUMBER else None
+    return matches.view.traits.number if matches.query.asks & ASKS_NUMBER else None
+
+
+def names(matches: Matches) -> Floats:
+    """The row names people, places or works: the logarithm of how many."""
+    return matches.view.traits.names
 
 
 def user(matches: Matches) -> Floats:
     """In chats with an assistant: the user speaks."""
-    return (matches.view.columns.role == ROLES.index("user")).astype(np.float32)
+    return matches.view.traits.user
+
+
+def _per_row(view: EntityView, per_session: Floats) -> Floats:
+    return np.asarray(per_session[view.segment])
 
 
 Signal = Callable[[Matches], Floats | None]
 
 SIGNALS: Final[tuple[tuple[str, Signal], ...]] = (
     ("semantic", semantic),
+    ("semantic_session", semantic_session),
     ("keyword", keyword),
     ("context", context),
     ("session", session),
     ("time", time),
     ("date", date),
     ("question", question),
+    ("reply", reply),
     ("speaker", speaker),
     ("length", length),
     ("number", number),
+    ("names", names),
     ("user", user),
 )
 """Every signal, by the name it has in the weights and in `explain`."""
+
+_FACTORS: Final = {id(profile): _factors(profile) for profile in (PEOPLE, ASSISTANT)}

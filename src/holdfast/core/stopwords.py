@@ -27,19 +27,24 @@ STOP_WORDS: Final[dict[str, frozenset[str]]] = {
             meiner mich mir mit nach nein nicht noch nun nur ob oder schon sehr sein seine sich sie
             sind so über um und uns unser unsere unter vom von vor wann war waren warum was welche
             welcher welchen welches wem wen wenn wer werde werden wie wieder wir wird wo wurde zu zum
-            zur zwischen""",
+            zur zwischen wohin woher weshalb wieso
+            darf durfte muss musste müssen soll sollte will wollen wollte möchte kannst könnte können
+            keinen keinem keiner etwas nichts jemand wessen wieviel viel viele alle alles bereits eigentlich
+            wurden worden würde gerade ihrem ihren seinem seinen seiner""",
         "french": """
             à ai as au aux avec avez avons ce ces cet cette ceux d dans de des du elle elles en est et
             étaient étais était être eu il ils j je l la le les leur leurs lui m ma mais me même mes moi
             mon n ne nos notre nous on ont ou où par pas pour qu quand que quel quelle quelles quels qui
             quoi s sa sans se ses si son sont suis sur t ta te tes toi ton très tu un une vos votre vous
-            y comment pourquoi aussi bien fait plus oui non donc combien""",
+            y comment pourquoi aussi bien fait plus oui non donc combien lequel laquelle lors avait avais
+            sera faire peut doit dois alors très tout tous toute toutes quelqu chez vers depuis""",
         "spanish": """
             a al ante como cómo con cuál cuáles cuándo cuando cuánto cuántos de del desde donde dónde
             el él ella ellas ellos en entre era eran es esa ese eso esta está estaba estas este esto
             estos fue fueron ha han hasta hay he la las le les lo los más me mi mis mucho muy no nos
             nosotros o otra otro para pero por porque qué que quién quien se sea ser si sí sin sobre
-            son soy su sus también te tiene tengo todo tu tú tus un una uno unos y ya yo""",
+            son soy su sus también te tiene tengo todo tu tú tus un una uno unos y ya yo adónde dijo hace hacer puede debe algo alguien nada
+            nuestro nuestra aquí ahí entonces tan tanto todos todas toda""",
         "portuguese": """
             a ao aos as às até com como da das de dela dele do dos e é ela elas ele eles em entre era
             essa esse esta está este eu foi foram há isso isto já lhe mais mas me meu meus minha minhas
@@ -103,6 +108,11 @@ STOP_BIGRAMS: Final[frozenset[str]] = frozenset(
     """.split()
 )
 """Two-character pieces of question words and grammar in scripts written without spaces."""
+
+STOP_HAN: Final[frozenset[str]] = frozenset(
+    "的了是我你他她它们們这這那有在不也和就都很吗嗎呢吧啊什么麼怎哪谁誰几幾个個要会會说說去来來到上下大小多少一人"
+)
+"""Han characters that are grammar, or in every other sentence."""
 
 TIME_WORDS: Final[frozenset[str]] = frozenset(
     """

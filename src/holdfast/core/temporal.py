@@ -1,6 +1,6 @@
 """Times named in a question: "on 12 July 2023", "last week", "in March", "2024年5月".
 
-A span with a year becomes an interval of epoch seconds; a month or day without one recurs every year.
+A span with a year becomes an interval of epoch seconds; one without recurs every year.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class TimeSpan(msgspec.Struct, frozen=True, gc=False):
     """A time the question names. Either an interval, or a day or month of any year.
 
     `start`, `end`: epoch seconds, half open; both 0.0 if the year is open.
-    `month`: 1..12 if the year is open, else 0. `day`: 1..31 if it is open and a day is named, else 0.
+    `month`: 1..12 if the year is open, else 0. `day`: 1..31 if a day of such a month is named.
     """
 
     start: float
@@ -27,22 +27,34 @@ class TimeSpan(msgspec.Struct, frozen=True, gc=False):
 
 
 _MONTH_NAMES: Final = """
-january jan janvier januar enero janeiro gennaio januari ocak января январе январь يناير जनवरी
-february feb février fevrier februar febrero fevereiro febbraio februari şubat февраля феврале февраль فبراير फरवरी
-march mar mars märz marz marzo março marco maart mart марта марте март مارس मार्च
-april apr avril abril aprile nisan апреля апреле апрель أبريل अप्रैल
-may mai mayo maio maggio mei mayıs мая мае май مايو मई
-june jun juin juni junio junho giugno haziran июня июне июнь يونيو जून
-july jul juillet juli julio julho luglio temmuz июля июле июль يوليو जुलाई
-august aug août aout agosto augustus ağustos августа августе август أغسطس अगस्त
-september sep sept septembre septiembre setembro settembre eylül сентября сентябре сентябрь سبتمبر सितंबर
-october oct octobre oktober octubre outubro ottobre ekim октября октябре октябрь أكتوبر अक्टूबर
-november nov novembre noviembre novembro kasım ноября ноябре ноябрь نوفمبر नवंबर
-december dec décembre decembre dezember diciembre dezembro dicembre aralık декабря декабре декабрь ديسمبر दिसंबर
+january jan janvier januar enero janeiro gennaio
+    januari ocak января январе январь يناير जनवरी /
+february feb février fevrier februar febrero fevereiro
+    febbraio februari şubat февраля феврале февраль فبراير फरवरी /
+march mar mars märz marz marzo março
+    marco maart mart марта марте март مارس मार्च /
+april apr avril abril aprile
+    nisan апреля апреле апрель أبريل अप्रैल /
+may mai mayo maio maggio mei
+    mayıs мая мае май مايو मई /
+june jun juin juni junio junho
+    giugno haziran июня июне июнь يونيو जून /
+july jul juillet juli julio julho
+    luglio temmuz июля июле июль يوليو जुलाई /
+august aug août aout agosto augustus
+    ağustos августа августе август أغسطس अगस्त /
+september sep sept septembre septiembre setembro
+    settembre eylül сентября сентябре сентябрь سبتمبر सितंबर /
+october oct octobre oktober octubre outubro
+    ottobre ekim октября октябре октябрь أكتوبر अक्टूबर /
+november nov novembre noviembre novembro
+    kasım ноября ноябре ноябрь نوفمبر नवंबर /
+december dec décembre decembre dezember diciembre dezembro
+    dicembre aralık декабря декабре декабрь ديسمبر दिसंबर
 """
 MONTHS: Final[dict[str, int]] = {
     name: number
-    for number, line in enumerate(_MONTH_NAMES.strip().splitlines(), start=1)
+    for number, line in enumerate(_MONTH_NAMES.split("/"), start=1)
     for name in line.split()
 }
 _WEEKDAYS: Final[dict[str, int]] = {

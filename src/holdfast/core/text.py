@@ -18,7 +18,8 @@ from typing import Final
 import msgspec
 
 from holdfast.core import language, stopwords
-from holdfast.core.temporal import TimeSpan, find_spans
+from holdfast.core.asking import asked
+from holdfast.core.temporal import MONTHS, TimeSpan, find_spans
 from holdfast.model import IndexTerms
 
 WORD_CHARS_MAX: Final = 64
@@ -42,21 +43,12 @@ LANGUAGE_SHIFT: Final = 8
 NAME_SHIFT: Final = 16
 """Flags bits 16..17: how many of the first terms are the speaker's name."""
 _NAME_WORDS_MAX: Final = 3
+NAMES_SHIFT: Final = 18
+NAMES_MAX: Final = 7
+"""Flags bits 18..20: words that are capitalised inside a sentence, at most 7."""
 
 
-ASKS_WHEN: Final = 1
-"""Flag of a question: it asks for a time."""
-ASKS_NUMBER: Final = 2
-"""Flag: it asks for a number or an amount."""
-ASKS_PERSON: Final = 4
-"""Flag: it asks for a person."""
-ASKS_PLACE: Final = 8
-"""Flag: it asks for a place."""
-ASKS_SELF: Final = 16
-"""Flag: the asker asks about themselves ("did I", "my")."""
-
-
-class Analysis(IndexTerms):
+class Analysis(IndexTerms, frozen=True, kw_only=True):
     """`IndexTerms` of a text, and the names in it (capitalised spans, at most 32)."""
 
     entities: tuple[str, ...] = ()
@@ -67,11 +59,13 @@ class QueryTerm(msgspec.Struct, frozen=True, gc=False):
 
     `alternatives`: (term, languages) pairs: the term if the stored text was taken for one of the
     languages, a bit set over LATIN_LANGUAGES. `start`, `end`: characters of the question.
+    `pair`: it was cut from a run without spaces, and need not be a word.
     """
 
     alternatives: tuple[tuple[int, int], ...]
     start: int
     end: int
+    pair: bool = False
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -104,6 +98,7 @@ _TOKEN: Final = re.compile(
 _QUESTION_END: Final = re.compile(r"[?？؟;][\s\"'”’)\]*_😊😄🙂🤔]*\Z")
 _GROUPED: Final = re.compile(r",(?=\d{3}(?:\D|$))")
 _NAME: Final = re.compile(r"\b[A-ZÀ-ÖØ-ÞА-ЯЁ][\w'’-]*(?:\s+[A-ZÀ-ÖØ-ÞА-ЯЁ][\w'’-]*){0,3}")
+_CAPITALISED: Final = re.compile(r"(?<=[^\W\d_A-ZÀ-ÞА-Я][ ,'’\"“(])[A-ZÀ-ÖØ-ÞА-ЯЁ][^\W\d_]")
 _ROLE_NAMES: Final = frozenset(
     {"user", "assistant", "system", "tool", "human", "ai", "bot", "agent"}
 )
@@ -126,7 +121,7 @@ def _word(raw: str) -> _Word:
     if raw[0].isdigit():
         return _Word(_GROUPED.sub("", normal).lstrip("0") or "0", 0, NUMBER)
     flags = 0
-    if normal in stopwords.TIME_WORDS:
+    if normal in stopwords.TIME_WORDS or (normal in MONTHS and normal != "may"):
         flags |= TIME
     if normal in stopwords.NUMBER_WORDS:
         flags |= NUMBER
@@ -161,9 +156,17 @@ def _alternatives(normal: str, key: bytes) -> tuple[tuple[int, int], ...]:
 
 
 def _pieces(run: str) -> Iterator[tuple[str, int]]:
-    """Two-character pieces of a run without spaces and where they start; a lone character as it is."""
+    """Two-character pieces of a run without spaces and where they start, and its Han characters.
+
+    A Han character is a word or nearly one; leaving out those that are grammar, they find what a
+    pair cut elsewhere misses.
+    """
     if len(run) == 1:
         yield run, 0
+        return
+    for start, char in enumerate(run):
+        if "\u4e00" <= char <= "\u9fff" and char not in stopwords.STOP_HAN:
+            yield char, start
     for start in range(len(run) - 1):
         piece = run[start : start + 2]
         if piece not in stopwords.STOP_BIGRAMS:
@@ -204,7 +207,10 @@ def analyze(text: str, *, actor: str | None, role: str | None, key: bytes = b"")
     kept = [_term(word.normal, code, key) for word in words if not word.stop >> code & 1]
     return Analysis(
         terms=b"".join((*name, *kept, *pieces)),
-        flags=flags | code << LANGUAGE_SHIFT | len(name) << NAME_SHIFT,
+        flags=flags
+        | code << LANGUAGE_SHIFT
+        | len(name) << NAME_SHIFT
+        | min(NAMES_MAX, len(_CAPITALISED.findall(text, 0, _ENTITY_CHARS))) << NAMES_SHIFT,
         words=len(words) + (runs + 1) // 2,
         speaker=speaker_hash(actor, role, key),
         entities=find_names(text),
@@ -232,7 +238,7 @@ def speaker_hash(actor: str | None, role: str | None, key: bytes = b"") -> int:
 
 
 def find_names(text: str) -> tuple[str, ...]:
-    """Capitalised spans of a text, in order of first appearance, without stop words at their edges."""
+    """Capitalised spans of a text by first appearance, without stop words at their edges."""
     names: dict[str, None] = {}
     for match in _NAME.finditer(text[:_ENTITY_CHARS]):
         words = match.group().split()
@@ -255,11 +261,16 @@ def _is_stop(word: str) -> bool:
 def analyze_query(
     text: str, *, key: bytes = b"", reference: datetime | None = None, zone: tzinfo = UTC
 ) -> Query:
-    """A question as terms, kinds and times. `reference` is "now" for "last week"; `zone` where days begin."""
+    """A question as terms, kinds and times; any string is fine.
+
+    `reference` is "now" for "last week"; days begin in `zone`; `key` is that of the stored terms.
+    """
     words: list[tuple[_Word, int, int]] = []
+    runs: list[str] = []
     terms: list[QueryTerm] = []
     for match in _TOKEN.finditer(text):
         if match.lastgroup == "run":
+            runs.append(match.group())
             terms.extend(_run_terms(match.group(), match.start(), key))
         else:
             words.append((_word(match.group()), match.start(), match.end()))
@@ -269,11 +280,13 @@ def analyze_query(
         for word, start, end in words
         if not word.stop >> code & 1
     )
-    lowered = text.lower()
+    timed = runs or any(
+        word.flags & (TIME | NUMBER) or word.normal == "may" for word, _, _ in words
+    )
     return Query(
         terms=tuple(terms),
-        asks=_asks(lowered),
-        spans=find_spans(lowered, reference, zone),
+        asks=asked([word.normal for word, _, _ in words], runs),
+        spans=find_spans(text.lower(), reference, zone) if timed else (),
         text=text,
     )
 
@@ -283,58 +296,8 @@ def _run_terms(run: str, offset: int, key: bytes) -> Iterator[QueryTerm]:
     for piece, start in _pieces(normal):
         term = int.from_bytes(_hash(piece, key), "little")
         begin = min(offset + start, offset + len(run))
-        yield QueryTerm(
-            ((term, _ALL_LANGUAGES),), begin, min(begin + len(piece), offset + len(run))
-        )
-
-
-_ASKS: Final = (
-    (
-        ASKS_WHEN,
-        re.compile(
-            r"\bwhen\b|\bwhat (?:date|day|month|year|time)\b|\bwhich (?:date|day|month|year)\b|\bhow long ago\b"
-            r"|\bwann\b|\bquand\b|\bcu[aá]ndo\b|\bquando\b|\bwanneer\b|\bnär\b|\bne zaman\b|\bkiedy\b|\bkapan\b"
-            r"|когда|متى|कब|什么时候|什麼時候|何时|何時|几月|几号|哪天|哪年|いつ|언제|เมื่อไ"
-        ),
-    ),
-    (
-        ASKS_NUMBER,
-        re.compile(
-            r"\bhow (?:many|much|often|old|long|far|big|tall)\b|\bwhat (?:percent|number|amount|age)"
-            r"|\bwie ?viele?\b|\bwie (?:lange|oft|alt)\b|\bcombien\b|\bcu[aá]nt|\bquant[oiae]s?\b|\bhoeveel\b"
-            r"|сколько|كم\b|कितन|多少|几[个次天年岁]|多久|多大|何人|何歳|いくつ|いくら|何回|何個|몇|얼마"
-        ),
-    ),
-    (
-        ASKS_PERSON,
-        re.compile(
-            r"\bwhom?\b|\bwhose\b|\bwer\b|\bwem\b|\bwen\b|\bqui\b|\bqui[eé]n|\bquem\b|\bchi\b|\bwie is\b"
-            r"|\bкто\b|\bкого\b|\bمن\b|किस|कौन|谁|誰|누구|누가|ใคร"
-        ),
-    ),
-    (
-        ASKS_PLACE,
-        re.compile(
-            r"\bwhere\b|\bwhich (?:city|country|state|place|town)\b|\bwhat (?:city|country|state|place|town)\b"
-            r"|\bwo\b|\bwohin\b|\boù\b|\bd[oó]nde\b|\bonde\b|\bdove\b|\bwaar\b|\bgdzie\b"
-            r"|где|куда|أين|कहाँ|कहां|哪里|哪儿|哪裡|どこ|어디|ที่ไหน"
-        ),
-    ),
-    (
-        ASKS_SELF,
-        re.compile(
-            r"\b(?:i|my|me|mine|ich|mein\w*|je|mon|ma|mes|mi|mis|meu|minha|mio|mia)\b|我|私|僕|저|나의|मेर|мо[йяи]"
-        ),
-    ),
-)
-
-
-def _asks(lowered: str) -> int:
-    asks = 0
-    for kind, pattern in _ASKS:
-        if pattern.search(lowered):
-            asks |= kind
-    return asks
+        end = min(begin + len(piece), offset + len(run))
+        yield QueryTerm(((term, _ALL_LANGUAGES),), begin, end, pair=len(piece) > 1)
 
 
 def without_terms(query: Query, terms: Container[int]) -> str:

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.core import text
 from holdfast.core.postings import NO_POSTINGS, Postings
-from holdfast.core.text import LANGUAGE_SHIFT, NAME_SHIFT
 
 SESSION_GAP_S: Final = 3 * 3600.0
 """A pause this long begins a new session where none is given."""
@@ -21,11 +21,12 @@ KINDS: Final = ("turn", "fact", "summary")
 ROLES: Final = (None, "user", "assistant")
 _TURN: Final = 0
 _OTHER_ROLE: Final = len(ROLES)
+USER: Final = ROLES.index("user")
 ASSISTANT: Final = ROLES.index("assistant")
 
 BM25_K1: Final = 0.9
 BM25_B: Final = 0.75
-"""Robertson and Zaragoza 2009, with the constants measured for chats: long messages need b = .75."""
+"""Robertson and Zaragoza 2009; the constants were measured on chats (long messages need this b)."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -81,13 +82,30 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What rows are like, whatever is asked: float32 [n] each, 0 or 1 unless said otherwise.
+
+    `asked`: the previous turn ends with a question. `length`: log(1 + words), over that of 100
+    words, at most 1. `names`: log(1 + capitalised words inside a sentence).
+    """
+
+    time: NDArray[np.float32]
+    question: NDArray[np.float32]
+    asked: NDArray[np.float32]
+    number: NDArray[np.float32]
+    user: NDArray[np.float32]
+    length: NDArray[np.float32]
+    names: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class EntityView:
     """An immutable working set. Rows are in conversation order: (event_time, seq).
 
     `previous`, `before_previous`, `next` [n]: rows of the neighbouring turns in the same session;
     n where there is none; a row that is no turn is its own neighbour.
     `segment` [n]: number of the session a row is in; `segment_starts`: first row of each.
-    `norm` [n]: the BM25 length term k1 * (1 - b + b * length / average).
+    `saturation` [postings]: count / (count + k1 * (1 - b + b * length / average)): BM25 in 0..1.
     `month`, `day` [n]: UTC calendar of the event time.
     `name_terms`: term of a name -> hashes of the speakers who bear it.
     `languages`: bit set over LATIN_LANGUAGES of the languages the rows were taken for.
@@ -100,7 +118,8 @@ class EntityView:
     previous: NDArray[np.intp]
     before_previous: NDArray[np.intp]
     next: NDArray[np.intp]
-    norm: NDArray[np.float32]
+    saturation: NDArray[np.float32]
+    traits: Traits
     month: NDArray[np.int8]
     day: NDArray[np.int8]
     name_terms: dict[int, tuple[int, ...]]
@@ -115,9 +134,9 @@ class EntityView:
         return _derive(columns, _postings(ordered, columns.lengths))
 
     def extended(self, entries: Sequence[Entry]) -> EntityView:
-        """The view with these entries as well; the same as building anew, and much faster at the end.
+        """The view with these entries as well: the same as building anew, and much faster.
 
-        Falls back to sorting only the new entries; ValueError if one sorts before the last row.
+        ValueError if an entry sorts before the last row (see `accepts`).
         """
         if not entries:
             return self
@@ -155,6 +174,7 @@ class EntityView:
         arrays = (
             *(getattr(self.columns, name) for name in Columns.__slots__),
             *(getattr(self.postings, name) for name in Postings.__slots__),
+            *(getattr(self.traits, name) for name in Traits.__slots__),
             *(getattr(self, name) for name in EntityView.__slots__),
         )
         return 120 * len(self) + sum(a.nbytes for a in arrays if isinstance(a, np.ndarray))
@@ -216,7 +236,7 @@ def _names(entries: Sequence[Entry]) -> dict[int, bytes]:
     names: dict[int, bytes] = {}
     for entry in entries:
         if entry.speaker and entry.speaker not in names:
-            names[entry.speaker] = entry.terms[: 8 * (entry.flags >> NAME_SHIFT & 3)]
+            names[entry.speaker] = entry.terms[: 8 * (entry.flags >> text.NAME_SHIFT & 3)]
     return names
 
 
@@ -229,7 +249,6 @@ def _joined(old: Columns, new: Columns) -> Columns:
             joined[name] = np.concatenate((first, second))
         else:
             joined[name] = first + second
-    joined["names"] = tuple({**dict(new.names), **dict(old.names)}.items())
     known = {speaker for speaker, _ in old.names}
     joined["names"] = old.names + tuple(pair for pair in new.names if pair[0] not in known)
     return Columns(**joined)
@@ -241,7 +260,7 @@ def _derive(columns: Columns, postings: Postings) -> EntityView:
     segment = np.cumsum(first, dtype=np.int32) - 1
     before_previous, previous, following = _neighbours(columns.kind == _TURN, segment)
     month, day = _calendar(columns.event_time)
-    codes = np.unique(columns.flags >> LANGUAGE_SHIFT & 0xFF) if len(columns.ids) else ()
+    codes = np.unique(columns.flags >> text.LANGUAGE_SHIFT & 0xFF) if len(columns.ids) else ()
     return EntityView(
         columns=columns,
         postings=postings,
@@ -250,7 +269,8 @@ def _derive(columns: Columns, postings: Postings) -> EntityView:
         previous=previous,
         before_previous=before_previous,
         next=following,
-        norm=_norm(columns.lengths),
+        saturation=_saturation(columns.lengths, postings),
+        traits=_traits(columns, previous),
         month=month,
         day=day,
         name_terms=_name_terms(columns.names),
@@ -288,10 +308,26 @@ def _neighbours(
     return found[0], found[1], found[2]
 
 
-def _norm(lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+def _saturation(lengths: NDArray[np.int32], postings: Postings) -> NDArray[np.float32]:
     average = max(1.0, float(lengths.sum(dtype=np.int64)) / max(1, len(lengths)))
-    norm = BM25_K1 * (1.0 - BM25_B + BM25_B / average * lengths)
-    return norm.astype(np.float32)
+    norm = (BM25_K1 * (1.0 - BM25_B + BM25_B / average * lengths)).astype(np.float32)
+    counts = postings.counts.astype(np.float32)
+    return counts / (counts + norm[postings.rows])
+
+
+def _traits(columns: Columns, previous: NDArray[np.intp]) -> Traits:
+    flags = columns.flags
+    question = (flags & text.QUESTION != 0).astype(np.float32)
+    length = np.log1p(columns.words.astype(np.float32)) / np.float32(np.log(101.0))
+    return Traits(
+        time=(flags & text.TIME != 0).astype(np.float32),
+        question=question,
+        asked=np.append(question, np.float32(0.0))[previous],
+        number=(flags & text.NUMBER != 0).astype(np.float32),
+        user=(columns.role == USER).astype(np.float32),
+        length=np.minimum(length, np.float32(1.0)),
+        names=np.log1p((flags >> text.NAMES_SHIFT & text.NAMES_MAX).astype(np.float32)),
+    )
 
 
 def _calendar(event_time: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:

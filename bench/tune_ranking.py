@@ -1,0 +1,355 @@
+"""Learn the weights of `holdfast.core.weights` from conversations with annotated evidence.
+
+    python bench/tune_ranking.py DATA.json [DATA.json ...] [--write src/holdfast/core/weights.py]
+
+Data: LoCoMo's own form or the neutral form (`tests/data/multilingual`). Every turn is one memory of
+one view per conversation. The model is a softmax over all rows of a view, linear in the signals:
+weights common to both profiles plus a deviation for each, both shrunk towards zero (ridge), found
+by Newton's method. Reported recall is cross-validated: a conversation is ranked by weights learned
+without it. Scores are then calibrated by logistic regression against questions put to the wrong
+conversation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.backends.local_embedder import LocalEmbedder
+from holdfast.core.rank import SIGNALS, evidence_of, match, tabulate
+from holdfast.core.text import analyze, analyze_query, without_terms
+from holdfast.core.view import EntityView, Entry
+from holdfast.ports import QueryEmbedding
+
+Array = NDArray[np.float64]
+NAMES = [name for name, _ in SIGNALS]
+FOLDS = 5
+RIDGE = 4.0
+"""Strength of the pull of the common weights (in units of a signal's spread) towards zero."""
+RIDGE_DEVIATION = 2.0
+"""The same for each profile's deviation from them."""
+BALANCE = 0.3
+"""0: every question counts the same; 1: every data set does."""
+RIDGE_CURVE = 0.3
+DEEP = 10
+
+
+@dataclass
+class Turn:
+    """One turn of a conversation."""
+
+    id: str
+    session: str
+    speaker: str
+    at: float
+    text: str
+
+
+@dataclass
+class Example:
+    """One question: every signal of every row, and which rows are its evidence."""
+
+    table: NDArray[np.float32]
+    evidence: list[int]
+    assistant: bool
+    group: str
+    fold: int
+    best: tuple[float, float]
+    foreign: bool = False
+
+
+@dataclass
+class Conversation:
+    """A conversation and its questions: (text, ids of the evidence turns)."""
+
+    name: str
+    group: str
+    turns: list[Turn]
+    questions: list[tuple[str, list[str]]] = field(default_factory=list)
+
+
+def read(path: Path) -> Iterator[Conversation]:
+    """The conversations of a file, whichever of the two forms it has."""
+    for item in json.loads(path.read_text(encoding="utf-8")):
+        yield _locomo(item, path.stem) if "qa" in item else _neutral(item, path.stem)
+
+
+def _locomo(item: dict[str, Any], group: str) -> Conversation:
+    talk = item["conversation"]
+    conversation = Conversation(str(item["sample_id"]), group, [])
+    sessions = [key for key, value in talk.items() if isinstance(value, list)]
+    for session in sorted(sessions, key=lambda key: int(key.rpartition("_")[2])):
+        date = talk[f"{session}_date_time"] + " +0000"
+        start = datetime.strptime(date, "%I:%M %p on %d %B, %Y %z").timestamp()
+        for number, turn in enumerate(talk[session]):
+            caption = turn.get("blip_caption")
+            text = turn["text"] + (f" [shared: {caption}]" if caption else "")
+            turn_id, speaker = turn["dia_id"], turn["speaker"]
+            conversation.turns.append(Turn(turn_id, session, speaker, start + number, text))
+    for qa in item["qa"]:
+        ids = [found for part in qa["evidence"] for found in re.findall(r"D\d+:\d+", part)]
+        conversation.questions.append((qa["question"], ids))
+    return conversation
+
+
+def _neutral(item: dict[str, Any], group: str) -> Conversation:
+    turns = [
+        Turn(
+            turn["id"],
+            turn["session"],
+            turn["speaker"],
+            _epoch(turn["date"]) + n / 100,
+            turn["text"],
+        )
+        for n, turn in enumerate(item["turns"])
+    ]
+    questions = [(each["question"], each["evidence_ids"]) for each in item["questions"]]
+    return Conversation(str(item["conversation_id"]), group, turns, questions)
+
+
+def _epoch(date: str) -> float:
+    moment = datetime.fromisoformat(date) if date else datetime(2000, 1, 1)  # noqa: DTZ001
+    return moment.replace(tzinfo=UTC).timestamp()
+
+
+class Vectors:
+    """Embeddings: the local embedder, or a file of precomputed ones (arrays `texts`, `vectors`)."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._local = LocalEmbedder() if path is None else None
+        self._known: dict[str, NDArray[np.float32]] = {}
+        if path is not None:
+            stored = np.load(path)
+            self._known = dict(zip(stored["texts"].tolist(), stored["vectors"], strict=True))
+
+    def of(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One row per text."""
+        if self._local is not None:
+            return self._local.encode(texts)
+        return np.stack([self._known[text] for text in texts])
+
+    def of_query(self, text: str, bare: str) -> QueryEmbedding:
+        """`bare`: the question without the names of the speakers."""
+        if self._local is not None:
+            return self._local.encode_query(text)
+        return QueryEmbedding(vector=self._known.get(bare, self._known[text]))
+
+
+def view_of(conversation: Conversation, vectors: Vectors) -> EntityView:
+    """Every turn as one memory."""
+    rows = vectors.of([turn.text for turn in conversation.turns])
+    entries = []
+    for number, (turn, vector) in enumerate(zip(conversation.turns, rows, strict=True)):
+        role = turn.speaker if turn.speaker in ("user", "assistant") else None
+        found = analyze(turn.text, actor=turn.speaker, role=role)
+        entries.append(
+            Entry(
+                id=turn.id,
+                seq=number,
+                terms=found.terms,
+                flags=found.flags,
+                words=found.words,
+                speaker=found.speaker,
+                event_time=turn.at,
+                role=role,
+                session=turn.session,
+                vector=vector.astype("<f4").tobytes(),
+            )
+        )
+    return EntityView.build(entries, rows.shape[1])
+
+
+def examples(conversations: list[Conversation], vectors: Vectors) -> list[Example]:
+    """Every question put to its own conversation, and every fourth to another one as well."""
+    views = [view_of(conversation, vectors) for conversation in conversations]
+    counts: dict[str, int] = defaultdict(int)
+    folds = []
+    for conversation in conversations:
+        folds.append(counts[conversation.group] % FOLDS)
+        counts[conversation.group] += 1
+    found = []
+    for number, conversation in enumerate(conversations):
+        rows = {memory: row for row, memory in enumerate(views[number].ids)}
+        same = [i for i, other in enumerate(conversations) if other.group == conversation.group]
+        other = same[(same.index(number) + 1) % len(same)]
+        for count, (text, ids) in enumerate(conversation.questions):
+            evidence = sorted({rows[memory] for memory in ids if memory in rows})
+            if not evidence:
+                continue
+            for place in (number, other) if count % 4 == 0 and other != number else (number,):
+                found.append(_example(text, views[place], vectors))
+                found[-1].group, found[-1].fold = conversation.group, folds[number]
+                found[-1].evidence = evidence if place == number else []
+                found[-1].foreign = place != number
+    return found
+
+
+def _example(text: str, view: EntityView, vectors: Vectors) -> Example:
+    query = analyze_query(text)
+    bare = " ".join(without_terms(query, view.name_terms).split())
+    matches = match(view, query, vectors.of_query(text, bare))
+    table, _ = tabulate(matches)
+    return Example(table, [], view.has_assistant, "", 0, evidence_of(matches))
+
+
+def fit(found: list[Example], used: list[int], scale: Array) -> Array:
+    """Weights [2, used]: for people, for chats with an assistant."""
+    width = len(used)
+    ridge = np.repeat(np.array([RIDGE, RIDGE_DEVIATION, RIDGE_DEVIATION], dtype=float), width)
+    sizes = Counter(e.group for e in found if not e.foreign)
+    even = sum(sizes.values()) / len(sizes)
+    data = [
+        _stacked(e, used, scale, (even / sizes[e.group]) ** BALANCE) for e in found if not e.foreign
+    ]
+    weights = np.zeros(3 * width)
+    loss = _loss(data, weights, ridge)
+    for _ in range(30):
+        step, slope = _newton_step(data, weights, ridge)
+        size = 1.0
+        while (
+            size > 1e-3
+            and (after := _loss(data, weights - size * step, ridge)) > loss - 1e-4 * size * slope
+        ):
+            size /= 2
+        if size <= 1e-3 or loss - after < 1e-5 * loss:
+            break
+        weights, loss = weights - size * step, after
+    common, people, assistant = weights.reshape(3, width) / scale[used]
+    return np.stack((common + people, common + assistant))
+
+
+Stacked = tuple[Array, list[int], list[int], float]
+
+
+def _stacked(example: Example, used: list[int], scale: Array, weight: float) -> Stacked:
+    """The signals in units of their spread, and the places of their weights among all."""
+    width = len(used)
+    table = example.table[used].astype(np.float64) / scale[used][:, None]
+    own = range(2 * width, 3 * width) if example.assistant else range(width, 2 * width)
+    return table, example.evidence, [*range(width), *own], weight
+
+
+def _loss(data: list[Stacked], weights: Array, ridge: Array) -> float:
+    total = 0.5 * float(ridge @ (weights * weights))
+    for table, evidence, places, weight in data:
+        both = weights[places].reshape(2, -1).sum(axis=0)
+        scores = both @ table
+        top = scores.max()
+        total += weight * float(top + np.log(np.exp(scores - top).sum()) - scores[evidence].mean())
+    return total
+
+
+def _newton_step(
+    data: list[Stacked], weights: Array, ridge: Array
+) -> tuple[NDArray[np.floating[Any]], float]:
+    gradient = ridge * weights
+    hessian = np.diag(ridge)
+    for table, evidence, places, weight in data:
+        scores = weights[places].reshape(2, -1).sum(axis=0) @ table
+        chance = np.exp(scores - scores.max())
+        chance /= chance.sum()
+        mean = table @ chance
+        gradient[places] += weight * np.tile(mean - table[:, evidence].mean(axis=1), 2)
+        spread = (table * chance) @ table.T - np.outer(mean, mean)
+        hessian[np.ix_(places, places)] += weight * np.tile(spread, (2, 2))
+    step = np.linalg.solve(hessian, gradient)
+    return step, float(gradient @ step)
+
+
+def recall(example: Example, used: list[int], weights: Array) -> float:
+    """Share of the evidence among the first ten rows."""
+    scores = weights[int(example.assistant)] @ example.table[used]
+    best = np.argsort(-scores, kind="stable")[:DEEP]
+    return len(set(best.tolist()) & set(example.evidence)) / len(example.evidence)
+
+
+def cross_validated(found: list[Example], used: list[int], scale: Array) -> dict[str, float]:
+    """recall@10 by data set, each conversation ranked by weights that never saw it."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for fold in range(FOLDS):
+        weights = fit([e for e in found if e.fold != fold], used, scale)
+        for example in found:
+            if example.fold == fold and not example.foreign:
+                values[example.group].append(recall(example, used, weights))
+    return {group: float(np.mean(each)) for group, each in values.items()}
+
+
+def calibrate(found: list[Example], assistant: bool) -> Array:
+    """(intercept, weights of `core.rank.evidence_of`): log odds that a question has an answer.
+
+    Questions put to the wrong conversation have none; both kinds count the same together.
+    """
+    mine = [e for e in found if e.assistant == assistant]
+    inputs = np.array([(1.0, *e.best) for e in mine]).T
+    truth = np.array([0.0 if e.foreign else 1.0 for e in mine])
+    mass = np.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1.0 - truth.mean()))
+    curve = np.zeros(3)
+    for _ in range(50):
+        chance = 1.0 / (1.0 + np.exp(-np.clip(curve @ inputs, -30, 30)))
+        gradient = inputs @ (mass * (truth - chance)) - curve * RIDGE_CURVE
+        spread = mass * chance * (1.0 - chance)
+        curve = curve + np.linalg.solve(
+            (inputs * spread) @ inputs.T + RIDGE_CURVE * np.eye(3), gradient
+        )
+    return curve
+
+
+def drop_one(found: list[Example], used: list[int], scale: Array) -> None:
+    """Print what cross-validated recall does without each signal."""
+    whole = cross_validated(found, used, scale)
+    for signal in used:
+        rest = [other for other in used if other != signal]
+        without = cross_validated(found, rest, scale)
+        change = {group: round(without[group] - whole[group], 4) for group in whole}
+        print(f"without {NAMES[signal]:18s} {sum(change.values()):+.4f} {change}", flush=True)
+
+
+def main() -> None:
+    """See the top of the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument(
+        "--vectors", type=Path, help="npz with `texts` and `vectors` instead of wordllama"
+    )
+    parser.add_argument("--without", default="", help="signals to leave out, separated by commas")
+    parser.add_argument("--drop-one", action="store_true", help="leave each signal out in turn")
+    options = parser.parse_args()
+    conversations = [c for path in options.data for c in read(path)]
+    found = examples(conversations, Vectors(options.vectors))
+    out = set(options.without.split(","))
+    used = [number for number, name in enumerate(NAMES) if name not in out]
+    own = [e for e in found if not e.foreign]
+    scale = np.mean([e.table.std(axis=1) for e in own], axis=0).astype(np.float64) + 1e-6
+    print(
+        "cross-validated recall@10:",
+        {k: round(v, 4) for k, v in cross_validated(found, used, scale).items()},
+    )
+    if options.drop_one:
+        drop_one(found, used, scale)
+    weights = fit(found, used, scale)
+    fitted: dict[str, list[float]] = defaultdict(list)
+    for example in own:
+        fitted[example.group].append(recall(example, used, weights))
+    print("on the data learned from:", {k: round(float(np.mean(v)), 4) for k, v in fitted.items()})
+    for assistant in (False, True):
+        signals = zip(used, weights[int(assistant)], strict=True)
+        curve = calibrate(found, assistant)
+        print(
+            "ASSISTANT" if assistant else "PEOPLE",
+            {NAMES[s]: round(float(w), 2) for s, w in signals},
+        )
+        print("    evidence", curve[1:].round(2).tolist(), "intercept", curve[0].round(2))
+
+
+if __name__ == "__main__":
+    main()
