@@ -104,6 +104,9 @@ class Writer:
         begun = False
         try:
             with translate(self._path):
+                if self._connection.in_transaction:
+                    # an earlier ROLLBACK failed, with the disk perhaps; BEGIN would fail forever
+                    self._connection.execute("ROLLBACK")
                 self._connection.execute("BEGIN IMMEDIATE")
                 begun = True
                 self._carry_out(group)

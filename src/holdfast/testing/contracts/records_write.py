@@ -76,7 +76,7 @@ class CommitContract(StoreFixtures):
             assert await events(store, "a") == ["ADD"]
             assert await events(store, "b") == []
 
-    async def test_commits_that_wait_together_do_not_share_errors(self, store: Store) -> None:
+    async def test_what_is_wrong_with_one_commit_is_no_error_of_another(self, store: Store) -> None:
         await commit(store, put("taken", "known"))
         waiting = [
             commit(store, put("taken" if n % 4 == 0 else f"m{n}", f"text {n}")) for n in range(16)
