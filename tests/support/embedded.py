@@ -20,12 +20,13 @@ from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.core.intake import clean_messages
+from holdfast.core.shapes import job_items
 from holdfast.engine import add as adding
 from holdfast.engine import search as searching
 from holdfast.engine.parts import Parts
 from holdfast.filters import Filter, scope_filter
 from holdfast.limits import VIEW_BYTES_MAX
-from holdfast.model import DEFAULT_PROJECT, Json, Project, Scope, Space
+from holdfast.model import DEFAULT_PROJECT, Project, Scope, Space
 from holdfast.ports import LLM, Embedder, QueryEmbedding
 
 DIMENSIONS = 16
@@ -120,7 +121,7 @@ async def add(
     said = clean_messages(messages)
     request = adding.AddRequest(scope=Scope(user_id=user), said=said, at=at, **more)
     added = await adding.add(parts, request)
-    items: Json = added.items if added.job is None else added.job.result
+    items = added.items if added.job is None else job_items(added.job)
     return [item["id"] for item in items]
 
 

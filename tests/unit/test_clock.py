@@ -6,6 +6,7 @@ import os
 import threading
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,7 @@ def test_threads_never_draw_the_same_id() -> None:
     assert len(set(made)) == 8_000
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_draws_other_ids() -> None:
     ids = Ids(ManualClock(NOW))
     ids.new()

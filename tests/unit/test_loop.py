@@ -100,6 +100,7 @@ def test_the_thread_is_gone_after_closing() -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_is_refused(loop: LoopThread) -> None:
     assert loop.run(value(1)) == 1
     pid = os.fork()
