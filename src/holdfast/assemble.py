@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from holdfast.backends.embedded_index import EmbeddedIndex
@@ -17,8 +18,8 @@ from holdfast.engine import worker
 from holdfast.engine.parts import Parts
 from holdfast.errors import StoreReadOnlyError, StoreUnavailableError
 from holdfast.model import Project
-from holdfast.ports import LLM, Embedder
-from holdfast.registry import make_embedder, make_llm
+from holdfast.ports import LLM, Embedder, Reranker
+from holdfast.registry import make_embedder, make_llm, make_reranker
 
 DATABASE = "holdfast.db"
 
@@ -37,10 +38,7 @@ class Assembly:
         for task in self.workers:
             task.cancel()
         await asyncio.gather(*self.workers, return_exceptions=True)
-        await _each(
-            self.parts.embedder.close,
-            *([self.parts.llm.close] if self.parts.llm is not None else []),
-        )
+        await _Models(self.parts.embedder, self.parts.llm, self.parts.reranker).close()
         self.close_now()
 
     def close_now(self) -> None:
@@ -58,7 +56,8 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
     """
     clock = clock or SystemClock()
     ids = Ids(clock)
-    embedder, llm = await asyncio.to_thread(_models, config)
+    models = await asyncio.to_thread(_models, config)
+    embedder = models.embedder
     records = SqliteRecords(
         _database(Path(config.path)),
         clock,
@@ -70,7 +69,7 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
     try:
         await records.open(embedder.space, key_mark(content_key))
     except BaseException:
-        await embedder.close()
+        await models.close()
         raise
     index = EmbeddedIndex(records, embedder.space.dimensions, config.view_bytes_max)
     parts = Parts(
@@ -79,7 +78,8 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
         jobs=records,
         index=index,
         embedder=embedder,
-        llm=llm,
+        llm=models.llm,
+        reranker=models.reranker,
         clock=clock,
         ids=ids,
         owner=process_tag(),
@@ -94,17 +94,32 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
     return Assembly(parts, records, index, _workers(parts, config.workers))
 
 
-def _models(config: Config) -> tuple[Embedder, LLM | None]:
+class _Models(NamedTuple):
+    """The models of a configuration."""
+
+    embedder: Embedder
+    llm: LLM | None
+    reranker: Reranker | None
+
+    async def close(self) -> None:
+        """Release what they hold; the first failure is raised when all were tried."""
+        held = [model for model in self if model is not None]
+        await _each(*(model.close for model in held))
+
+
+def _models(config: Config) -> _Models:
     """Models, wrapped where they are somebody else's: deadline, retries, concurrency."""
     embedder, llm = make_embedder(config.embedder), make_llm(config.llm)
-    if embedder.in_process and llm is None:
-        return embedder, None
-    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, Bounds
+    reranker = make_reranker(config.reranker, config.llm)
+    if embedder.in_process and llm is None and reranker is None:
+        return _Models(embedder, None, None)
+    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker, Bounds
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
-    return (
+    return _Models(
         embedder if embedder.in_process else BoundedEmbedder(embedder, bounds),
         None if llm is None else BoundedLLM(llm, bounds),
+        None if reranker is None else BoundedReranker(reranker, bounds),
     )
 
 

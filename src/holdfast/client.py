@@ -237,7 +237,8 @@ class AsyncMemory:
             top_k: how many at most, 1 to 1,000.
             filters: Mem0's filter grammar; at least one entity must be named positively.
             threshold: the lowest score returned, 0 to 1; default from the configuration (0.1).
-            rerank: needs a configured reranker; without one the answer says so in `degraded`.
+            rerank: score the best 50 (or `top_k`) anew by the configured reranker; without one, or
+                if it fails, the order stays and the answer says so in `degraded`.
             explain: add `score_details`, the share of each signal in the score.
             reference_date: the day "last week" in the query is told from; default now.
             as_of: search what was true then, instead of what is true now.
@@ -258,13 +259,14 @@ class AsyncMemory:
             reference=intake.moment(reference_date, "reference_date"),
             as_of=intake.moment(as_of, "as_of"),
             show_expired=_flag(show_expired, "show_expired"),
+            rerank=_flag(rerank, "rerank"),
         )
+        told = _flag(explain, "explain")
         found = await searching.search(parts, request)
-        results = [shapes.hit_shape(hit, explain=explain, threshold=least) for hit in found.hits]
+        results = [shapes.hit_shape(hit, explain=told, threshold=least) for hit in found.hits]
         answer: Answer = {"results": results}
-        degraded = [*found.degraded, *(["reranker"] if _flag(rerank, "rerank") else [])]
-        if degraded:
-            answer["degraded"] = degraded
+        if found.degraded:
+            answer["degraded"] = list(found.degraded)
         return answer
 
     async def update(

@@ -65,6 +65,15 @@ NEARBY_MEMORIES_MAX = 20
 FACTS_PER_CALL_MAX = 100
 """Facts accepted from one extraction call."""
 
+RERANK_CANDIDATES = 50
+"""Memories a reranker scores for one search, unless `top_k` asks for more."""
+
+RERANK_BATCH_MAX = 50
+"""Memories in one call of a reranker; searches with a larger `top_k` take several."""
+
+RERANK_CHARS_MAX = 2_000
+"""Characters of one memory shown to a reranker."""
+
 EMBED_BATCH_MAX = 256
 """Texts in one embedding call."""
 

@@ -255,7 +255,7 @@ class Records(Protocol):
         """Carry out the operations in order in one durable transaction; one result each.
 
         Either all are carried out and survive a crash from the return on, or none is and the call
-        raises what the operation did. Commits that wait at the same time do not share errors.
+        raises what the operation did. What is wrong with one commit is never another's error.
         """
 
     async def fetch(self, project: Project, ids: Sequence[str]) -> list[Memory]:
@@ -386,6 +386,8 @@ class Hit(Struct, frozen=True, kw_only=True):
     memory: Memory
     score: float
     parts: Mapping[str, float]
+    found_score: float | None = None
+    """The score before a reranker gave its own; None if none did."""
 
 
 class Index(Protocol):
@@ -451,3 +453,29 @@ class LLM(Protocol):
 
     async def close(self) -> None:
         """Release connections. Idempotent."""
+
+
+class Ranking(Struct, frozen=True, kw_only=True):
+    """What a reranker said, and what it cost."""
+
+    scores: tuple[float, ...]
+    """How well each text answers the query, in 0..1, in the order of the texts."""
+    usage: Usage | None = None
+    """None if it was computed here."""
+
+
+class Reranker(Protocol):
+    """Reads a query and texts together and says how well each text answers it."""
+
+    name: str
+    """provider:model, for the ledger and for people."""
+
+    async def rerank(self, query: str, texts: Sequence[str], *, timeout_s: float) -> Ranking:
+        """Score at most RERANK_BATCH_MAX texts of at most RERANK_CHARS_MAX characters each.
+
+        Raises ModelUnavailableError (with retry_after_s when told), ModelRefusedError,
+        BadAnswerError (with the usage, if it cost something).
+        """
+
+    async def close(self) -> None:
+        """Release connections and threads. Idempotent."""

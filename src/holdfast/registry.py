@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from holdfast.config import Part
-from holdfast.ports import LLM, Embedder
-
-LOCAL_EMBEDDER = "wordllama"
+from holdfast.config import LOCAL_EMBEDDER, Part
+from holdfast.ports import LLM, Embedder, Reranker
 
 
 def make_embedder(part: Part) -> Embedder:
@@ -26,3 +24,15 @@ def make_llm(part: Part | None) -> LLM | None:
     from holdfast.backends.models import build_llm
 
     return build_llm(part.provider, part.config)
+
+
+def make_reranker(part: Part | None, llm: Part | None) -> Reranker | None:
+    """The configured reranker, or None; one that asks a language model may ask `llm`.
+
+    Raises ConfigError, MissingExtraError.
+    """
+    if part is None:
+        return None
+    from holdfast.backends.rerankers import build_reranker
+
+    return build_reranker(part, llm)

@@ -213,7 +213,8 @@ class Memory:
             top_k: how many at most, 1 to 1,000.
             filters: Mem0's filter grammar; at least one entity must be named positively.
             threshold: the lowest score returned, 0 to 1; default from the configuration (0.1).
-            rerank: needs a configured reranker; without one the answer says so in `degraded`.
+            rerank: score the best 50 (or `top_k`) anew by the configured reranker; without one, or
+                if it fails, the order stays and the answer says so in `degraded`.
             explain: add `score_details`, the share of each signal in the score.
             reference_date: the day "last week" in the query is told from; default now.
             as_of: search what was true then, instead of what is true now.

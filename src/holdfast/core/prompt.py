@@ -126,7 +126,7 @@ nothing that was not said.
 Answer with the JSON object {"summary": "..."} alone."""
 
 
-def _object(properties: dict[str, Json]) -> dict[str, Json]:
+def closed_object(properties: dict[str, Json]) -> dict[str, Json]:
     """A closed object with every property required: what strict structured output demands."""
     return {
         "type": "object",
@@ -139,11 +139,11 @@ def _object(properties: dict[str, Json]) -> dict[str, Json]:
 _TEXT: Final[dict[str, Json]] = {"type": "string"}
 _TEXTS: Final[dict[str, Json]] = {"type": "array", "items": {"type": "string"}}
 
-FACTS_SCHEMA: Final[Mapping[str, Json]] = _object(
+FACTS_SCHEMA: Final[Mapping[str, Json]] = closed_object(
     {
         "facts": {
             "type": "array",
-            "items": _object(
+            "items": closed_object(
                 {
                     "turn": {"type": "integer"},
                     "quote": _TEXT,
@@ -159,5 +159,5 @@ FACTS_SCHEMA: Final[Mapping[str, Json]] = _object(
 )
 """The answer to an extraction prompt. No nulls and no unions: every provider's dialect has it."""
 
-SUMMARY_SCHEMA: Final[Mapping[str, Json]] = _object({"summary": _TEXT})
+SUMMARY_SCHEMA: Final[Mapping[str, Json]] = closed_object({"summary": _TEXT})
 """The answer to a procedural summary prompt."""

@@ -37,9 +37,16 @@ def memory_shape(memory: Memory) -> dict[str, Json]:
 
 
 def hit_shape(hit: Hit, *, explain: bool, threshold: float) -> dict[str, Json]:
-    """A search result; with `explain`, what each signal contributed to its score."""
+    """A search result; with `explain`, what each signal contributed to its score.
+
+    A reranked one tells its score as `rerank_score` too, which is where Mem0's callers look.
+    """
     shape = memory_shape(hit.memory)
     shape["score"] = hit.score
+    parts = dict(hit.parts)
+    if hit.found_score is not None:
+        shape["rerank_score"] = hit.score
+        parts |= {"found": hit.found_score, "reranker": hit.score}
     if explain:
         shape["score_details"] = {
             "semantic_score": hit.parts.get("semantic", 0.0),
@@ -49,7 +56,7 @@ def hit_shape(hit: Hit, *, explain: bool, threshold: float) -> dict[str, Json]:
             "max_possible_score": 1.0,
             "final_score": hit.score,
             "threshold": threshold,
-            "parts": dict(hit.parts),
+            "parts": parts,
         }
     return shape
 

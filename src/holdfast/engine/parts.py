@@ -8,7 +8,7 @@ from datetime import tzinfo
 
 from holdfast.clock import Clock, Ids
 from holdfast.model import Project
-from holdfast.ports import LLM, Embedder, Index, Jobs, Records
+from holdfast.ports import LLM, Embedder, Index, Jobs, Records, Reranker
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +32,6 @@ class Parts:
     threshold: float
     model_timeout_s: float
     job_attempts_max: int
+    reranker: Reranker | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is new work for the background workers."""

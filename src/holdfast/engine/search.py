@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from holdfast.core.text import analyze_query
 from holdfast.engine.embedding import query_embedding
 from holdfast.engine.parts import Parts
+from holdfast.engine.reranking import reranked
 from holdfast.filters import Filter, entity_choices
-from holdfast.model import Entity, Struct
+from holdfast.limits import RERANK_CANDIDATES
+from holdfast.model import ANY, Entity, Scope, Struct
 from holdfast.ports import Hit, Probe, View
 
 
@@ -24,6 +26,7 @@ class SearchRequest(Struct, frozen=True, kw_only=True):
     """The moment "last week" is told from; now if None."""
     as_of: float | None = None
     show_expired: bool = False
+    rerank: bool = False
 
 
 class SearchAnswer(Struct, frozen=True, kw_only=True):
@@ -35,12 +38,29 @@ class SearchAnswer(Struct, frozen=True, kw_only=True):
 
 async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     """Rank the memories of the entities the filter names."""
+    covers = entity_choices(request.filter)
+    probe = await _probe(parts, request, covers)
+    missing = [] if probe.embedding is not None else ["embedder"]
+    hits = await parts.index.search(parts.project, probe)
+    if request.rerank:
+        better = await reranked(parts, request.query, hits, _named(covers))
+        if better is None:
+            missing.append("reranker")
+        else:
+            hits = better
+    good = [hit for hit in hits if hit.score >= request.threshold]
+    return SearchAnswer(hits=tuple(good[: request.top_k]), degraded=tuple(missing))
+
+
+async def _probe(
+    parts: Parts, request: SearchRequest, covers: Sequence[tuple[Entity, ...]]
+) -> Probe:
     now = parts.clock.now()
     told_from = request.reference if request.reference is not None else request.as_of
     reference = datetime.fromtimestamp(now if told_from is None else told_from, UTC)
-    embedding = await query_embedding(parts, request.query)
-    probe = Probe(
-        entities=_smallest(parts, entity_choices(request.filter)),
+    more = RERANK_CANDIDATES if request.rerank and parts.reranker is not None else 0
+    return Probe(
+        entities=_smallest(parts, covers),
         filter=request.filter,
         view=View(
             now=now,
@@ -51,13 +71,8 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
         query=analyze_query(
             request.query, key=parts.content_key, reference=reference, zone=parts.zone
         ),
-        embedding=embedding,
-        limit=request.top_k,
-    )
-    hits = await parts.index.search(parts.project, probe)
-    return SearchAnswer(
-        hits=tuple(hit for hit in hits if hit.score >= request.threshold),
-        degraded=() if embedding is not None else ("embedder",),
+        embedding=await query_embedding(parts, request.query),
+        limit=max(request.top_k, more),
     )
 
 
@@ -70,3 +85,9 @@ def _smallest(parts: Parts, covers: Sequence[tuple[Entity, ...]]) -> tuple[Entit
         return sum(parts.records.state(parts.project, entity).memories for entity in cover)
 
     return min(covers, key=size)
+
+
+def _named(covers: Sequence[tuple[Entity, ...]]) -> Scope:
+    """The identities that every memory of these covers has: who the search is for."""
+    alone = [cover[0] for cover in covers if len(cover) == 1 and cover[0].id != ANY]
+    return Scope(**{f"{entity.kind}_id": entity.id for entity in alone})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from holdfast import limits
 from holdfast.errors import ModelUnavailableError
 from holdfast.model import Json, Space, Struct
-from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding
+from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding, Ranking, Reranker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """How far a model may be used."""
 
     timeout_s: float = limits.MODEL_TIMEOUT_S
-    """Seconds a call may take with all its retries and waits; `complete` names its own."""
+    """Seconds a call may take with retries and waits; `complete` and `rerank` name their own."""
     tries_max: int = 4
     backoff_s: float = 0.5
     """Longest pause before the second try; doubles with each further one."""
@@ -117,6 +117,29 @@ class BoundedLLM:
 
     async def close(self) -> None:
         """Close the inner model."""
+        await self._inner.close()
+
+
+class BoundedReranker:
+    """A reranker within bounds."""
+
+    def __init__(
+        self, inner: Reranker, bounds: Bounds | None = None, gate: Gate | None = None
+    ) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._gate = gate or Gate(bounds or Bounds())
+
+    async def rerank(self, query: str, texts: Sequence[str], *, timeout_s: float) -> Ranking:
+        """As the inner reranker, but `timeout_s` bounds all tries together."""
+
+        async def ask(left_s: float) -> Ranking:
+            return await self._inner.rerank(query, texts, timeout_s=left_s)
+
+        return await self._gate.run(self.name, timeout_s, ask)
+
+    async def close(self) -> None:
+        """Close the inner reranker."""
         await self._inner.close()
 
 

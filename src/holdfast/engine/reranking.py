@@ -1,0 +1,61 @@
+"""A reranker's order of what was found, its cost in the ledger, and what happens without it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from holdfast.engine.parts import Parts
+from holdfast.errors import BadAnswerError, ModelError
+from holdfast.limits import RERANK_BATCH_MAX, RERANK_CHARS_MAX
+from holdfast.model import Scope
+from holdfast.ports import Hit, PutUsage, Ranking, Reranker
+
+
+async def reranked(parts: Parts, query: str, hits: Sequence[Hit], payer: Scope) -> list[Hit] | None:
+    """The hits with the reranker's scores, best first; equal ones stay in the order given.
+
+    None if there is no reranker, or it failed. What it cost is in the ledger either way, under
+    the identities of `payer`.
+    """
+    reranker = parts.reranker
+    if reranker is None:
+        return None
+    starts = range(0, len(hits), RERANK_BATCH_MAX)
+    batches = [hits[start : start + RERANK_BATCH_MAX] for start in starts]
+    answers = await asyncio.gather(*(_ask(parts, reranker, query, batch) for batch in batches))
+    await _record(parts, answers, payer)
+    scores: list[float] = []
+    for answer in answers:
+        if isinstance(answer, ModelError):
+            return None
+        scores += answer.scores
+    rescored = [
+        replace(hit, score=score, found_score=hit.score)
+        for hit, score in zip(hits, scores, strict=True)
+    ]
+    return sorted(rescored, key=lambda hit: -hit.score)
+
+
+async def _ask(
+    parts: Parts, reranker: Reranker, query: str, hits: Sequence[Hit]
+) -> Ranking | ModelError:
+    texts = [hit.memory.text[:RERANK_CHARS_MAX] for hit in hits]
+    try:
+        return await reranker.rerank(query, texts, timeout_s=parts.model_timeout_s)
+    except ModelError as error:
+        return error
+
+
+async def _record(parts: Parts, answers: Sequence[Ranking | ModelError], payer: Scope) -> None:
+    """A ledger row of each call that cost something."""
+    now = parts.clock.now()
+    rows = [
+        PutUsage(usage=answer.usage, operation="search", scope=payer, at=now)
+        for answer in answers
+        if isinstance(answer, Ranking | BadAnswerError) and answer.usage is not None
+    ]
+    if rows:
+        await parts.records.commit(parts.project, rows)
