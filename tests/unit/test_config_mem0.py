@@ -110,7 +110,6 @@ def test_the_environment_yields_to_mem0s_words_too() -> None:
         ({"history_db_path": 5}, "history_db_path (argument): expected the path of a file"),
         (store(path="/q") | {"path": "/p"}, "_store.config.path (argument): contradicts path"),
         (store(collection_name="c") | {"project": "p"}, "contradicts project"),
-        (store(on_disk=False) | {"path": "/p"}, "on_disk (argument): contradicts path"),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_explained(source: dict[str, Any], expected: str) -> None:
@@ -164,7 +163,7 @@ TEMPORARY = """
 import os, warnings
 from holdfast.config import load_config
 warnings.simplefilter("ignore")
-source = {"vector_store": {"provider": "qdrant", "config": {"on_disk": False, "path": "q"}}}
+source = {"vector_store": {"provider": "qdrant", "config": {"on_disk": False}}}
 folder = load_config(source).config.path
 other = load_config(source).config.path
 assert os.path.isdir(folder) and folder != other, (folder, other)
@@ -198,6 +197,12 @@ def test_a_temporary_store_says_so_and_yields_to_a_path() -> None:
     assert resolved.origins["path"] == "argument"
     overruled = load_config(store(on_disk=False), environ={}, overrides={"path": "/p"})
     assert overruled.config.path == "/p"
+
+
+def test_not_on_disk_is_kept_in_a_folder_that_is_named() -> None:
+    """As Mem0 2.x does: `on_disk` is about vectors there."""
+    assert load(store(on_disk=False, path="/q")).config.path == "/q"
+    assert load(store(on_disk=False) | {"path": "/p"}).config.path == "/p"
 
 
 class MemoryConfig:

@@ -38,7 +38,7 @@ class Translated(Struct, frozen=True, kw_only=True):
     dimensions: int | None = None
     """What `embedding_model_dims` says the embedder gives."""
     temporary: bool = False
-    """Whether nothing is to be kept beyond this process (`on_disk` is false)."""
+    """Whether nothing is to be kept beyond this process (`on_disk` is false, and no path given)."""
 
 
 def unset_dump(source: Any) -> dict[str, Any]:
@@ -67,12 +67,9 @@ def translate(values: Mapping[str, Any], origin: str) -> Translated:
     _refuse_graph(values.get("graph_store"), origin)
     _take_prompts(values, own, origin)
     store = _store_config(values.get("vector_store"), origin)
-    temporary = store.get("on_disk") is False
-    if temporary and "path" in own:
-        what = "contradicts path: nothing would be kept in it"
-        raise fault("vector_store.config.on_disk", origin, what, "Leave out one of them.")
-    if not temporary:
-        _same(own, "path", store.get("path"), "vector_store.config.path", origin)
+    _same(own, "path", store.get("path"), "vector_store.config.path", origin)
+    # Mem0 2.x keeps what is in a folder that was named, whatever `on_disk` says of vectors.
+    temporary = store.get("on_disk") is False and "path" not in own
     _take_history(values.get("history_db_path"), own, origin, needed=not temporary)
     collection = store.get("collection_name")
     if collection not in (None, _COLLECTION):
