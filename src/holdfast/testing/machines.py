@@ -198,7 +198,7 @@ async def _pages(store: Store, project: Project, listing: Listing) -> list[Json]
     """Every page from the first on."""
     pages: list[Json] = []
     ask: Listing | None = listing
-    while ask is not None:
+    while ask is not None and len(pages) <= len(draw.MEMORIES):
         page = await store.page(project, ask)
         pages.append((page.memories, page.total))
         ask = None if page.cursor is None else _after(listing, page.cursor)

@@ -145,7 +145,8 @@ class PutContract(StoreFixtures):
         second = put("b", "TEA", identity=b"same", metadata={"k": 2}, vec=vector(0, 1))
         assert await commit(store, first) == ["a"]
         assert await commit(store, second) == ["a"]
-        assert await commit(store, second, first) == ["a", "a"]
+        assert await store.fetch(RED, ["a", "b"]) == [first.memory]
+        assert await commit(store, first, second) == ["a", "a"]
         assert await store.fetch(RED, ["a", "b"]) == [first.memory]
         assert await events(store, "a") == ["ADD"]
         assert (await replica(store)).entry("a")["vector"] == vector(1)
