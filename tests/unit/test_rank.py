@@ -1,0 +1,297 @@
+"""Ranking: each signal, the scores, and that nothing breaks it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.core.rank import SIGNALS, rank
+from holdfast.core.text import analyze, analyze_query
+from holdfast.core.view import BM25_K1, EntityView, Entry
+from holdfast.core.weights import ASSISTANT, PEOPLE, Weights
+from holdfast.ports import QueryEmbedding
+
+TALK = [
+    ("Ann", "Good morning, how was the weekend?"),
+    ("Bo", "We went to the lake and rented a wooden boat."),
+    ("Ann", "Lovely! Did you take the dog along?"),
+    ("Bo", "Yes, he swam for an hour."),
+    ("Ann", "My sister bought a piano last Tuesday."),
+    ("Bo", "Which colour is it?"),
+    ("Ann", "Black, and it weighs 300 kilos."),
+    ("Bo", "I am learning Italian in the evenings."),
+]
+
+
+def view_of(talk: list[tuple[str, str]], vectors: Any = None, **changes: Any) -> EntityView:
+    made = []
+    for seq, (actor, said) in enumerate(talk):
+        role = actor if actor in ("user", "assistant") else None
+        found = analyze(said, actor=actor, role=role)
+        made.append(
+            Entry(
+                id=f"m{seq}",
+                seq=seq,
+                terms=found.terms,
+                flags=found.flags,
+                words=found.words,
+                speaker=found.speaker,
+                role=role,
+                vector=None if vectors is None else np.asarray(vectors[seq], "<f4").tobytes(),
+                **{"event_time": 60.0 * seq, "session": "s", **changes},
+            )
+        )
+    return EntityView.build(made, 2)
+
+
+def only(*signals: str) -> Weights:
+    """These signals at weight one, the others silent."""
+    return msgspec.structs.replace(PEOPLE, signals=dict.fromkeys(signals, 1.0))
+
+
+def best(view: EntityView, question: str, weights: Weights | None = None) -> int:
+    return int(rank(view, analyze_query(question), None, weights=weights).rows[0])
+
+
+@pytest.mark.parametrize(
+    ("question", "row"),
+    [
+        ("Who rented a boat?", 1),
+        ("What did the sister buy? A piano?", 4),
+        ("Which language is Bo learning?", 7),
+    ],
+)
+def test_the_answer_comes_first(question: str, row: int) -> None:
+    assert best(view_of(TALK), question) == row
+
+
+def test_keywords_weigh_by_rarity() -> None:
+    talk = [("Ann", "the garden garden"), ("Ann", "the orchid"), ("Bo", "garden"), ("Bo", "garden")]
+    assert best(view_of(talk), "garden orchid", only("keyword")) == 1
+
+
+def test_context_counts_what_neighbours_say() -> None:
+    view = view_of(TALK)
+    parts = rank(view, analyze_query("dog"), None, limit=8, weights=only("context"))
+    value = dict(zip(parts.rows.tolist(), parts.parts["context"].tolist(), strict=True))
+    assert value[3] > value[4] > 0.0
+    assert value[2] == 0.0, "the row itself has the word"
+    assert value[6] == value[0] == 0.0
+
+
+def test_context_does_not_cross_sessions() -> None:
+    def added(second: str) -> float:
+        first = view_of([("Ann", "a dog")])
+        other = analyze("a walk", actor="Bo", role=None)
+        row = Entry(
+            id="b",
+            seq=1,
+            terms=other.terms,
+            flags=other.flags,
+            words=other.words,
+            speaker=other.speaker,
+            event_time=60.0,
+            session=second,
+        )
+        found = rank(first.extended([row]), analyze_query("dog"), None, weights=only("context"))
+        return float(found.parts["context"][found.rows.tolist().index(1)])
+
+    assert added("s") > 0.0
+    assert added("t") == 0.0
+
+
+def test_a_session_counts_each_word_once_wherever_it_is() -> None:
+    def share(talk: list[tuple[str, str]]) -> float:
+        found = rank(
+            view_of(talk), analyze_query("boat piano"), None, weights=only("session"), limit=1
+        )
+        return float(found.parts["session"][0])
+
+    apart = share([("Ann", "the boat"), ("Ann", "the piano"), ("Ann", "tea")])
+    one = share([("Ann", "the boat"), ("Ann", "tea"), ("Ann", "tea")])
+    # rows of average length that have a word once: 1 / (1 + k1) of all the information
+    assert apart == pytest.approx(1.0 / (1.0 + BM25_K1), rel=0.01)
+    assert apart > 1.5 * one
+
+
+@pytest.mark.parametrize(
+    ("signal", "question", "rows"),
+    [
+        ("time", "When did she buy it?", {4, 1, 3, 0, 7}),
+        ("number", "How many kilos?", {6}),
+        ("speaker", "What does Bo like?", {1, 3, 5, 7}),
+    ],
+)
+def test_signals_by_what_is_asked(signal: str, question: str, rows: set[int]) -> None:
+    ranking = rank(view_of(TALK), analyze_query(question), None, limit=8, weights=only(signal))
+    lit = {
+        row for row, v in zip(ranking.rows.tolist(), ranking.parts[signal], strict=True) if v > 0
+    }
+    assert lit <= rows
+    assert lit
+    quiet = rank(view_of(TALK), analyze_query("colour"), None, weights=only(signal))
+    assert signal not in quiet.parts
+
+
+def test_dates_named_meet_the_date_of_the_row() -> None:
+    talk = [("Ann", "one thing"), ("Ann", "other thing")]
+    made = view_of(talk, event_time=datetime(2023, 7, 12, 18, tzinfo=UTC).timestamp())
+    for question in ("on 12 July 2023", "in July 2023", "in 2023", "on July 12", "in July"):
+        found = rank(made, analyze_query(question), None, weights=only("date"))
+        assert found.parts["date"].tolist() == [1.0, 1.0], question
+    for question in ("on 13 July 2023", "in June", "in 2022", "on July 13"):
+        found = rank(made, analyze_query(question), None, weights=only("date"))
+        assert found.parts["date"].tolist() == [0.0, 0.0], question
+
+
+def test_questions_and_replies() -> None:
+    ranking = rank(
+        view_of(TALK), analyze_query("colour"), None, limit=8, weights=only("question", "reply")
+    )
+    question = dict(zip(ranking.rows.tolist(), ranking.parts["question"].tolist(), strict=True))
+    reply = dict(zip(ranking.rows.tolist(), ranking.parts["reply"].tolist(), strict=True))
+    assert {row for row, value in question.items() if value} == {0, 2, 5}
+    assert {row for row, value in reply.items() if value} == {6}
+
+
+def test_the_user_is_believed_in_chats_with_an_assistant() -> None:
+    talk = [("user", "My cat is Tom."), ("assistant", "Your cat is Tom, noted: Tom, the cat Tom.")]
+    view = view_of(talk)
+    assert view.has_assistant
+    assert best(view, "What is the name of my cat?") == 0
+    assert ASSISTANT.signals["user"] > PEOPLE.signals["user"]
+
+
+def test_vectors_alone_rank_where_no_word_does() -> None:
+    view = view_of(TALK[:3], [[1, 0], [0, 1], [1, 0]])
+    embedding = QueryEmbedding(vector=np.array([0, 1], np.float32))
+    ranking = rank(view, analyze_query("who are they?"), embedding, limit=1)
+    assert ranking.rows.tolist() == [1]
+    assert "semantic" in ranking.parts
+
+
+def test_pieces_weigh_by_the_rarity_of_their_word() -> None:
+    talk = [("Ann", "tea common"), ("Ann", "coffee common"), ("Ann", "common"), ("Ann", "common")]
+    view = view_of(talk, [[1, 0], [0, 1], [1, 0], [1, 0]])
+    question = "common coffee"
+    pieces = np.array([[1, 0], [0, 1]], np.float32)
+    spans = ((0, 6), (6, 13))
+    weighted = QueryEmbedding(vector=np.array([0.9, 0.44], np.float32), pieces=pieces, spans=spans)
+    plain = QueryEmbedding(vector=weighted.vector)
+    query = analyze_query(question)
+    assert rank(view, query, weighted, limit=1, weights=only("semantic")).rows[0] == 1
+    assert rank(view, query, plain, limit=1, weights=only("semantic")).rows[0] != 1
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_an_unusable_vector_leaves_the_keywords(value: float) -> None:
+    view = view_of(TALK, [[1, 0]] * len(TALK))
+    embedding = QueryEmbedding(vector=np.full(2, value, np.float32))
+    ranking = rank(view, analyze_query("boat"), embedding)
+    assert ranking.rows[0] == 1
+    assert "semantic" not in ranking.parts
+    assert np.isfinite(ranking.scores).all()
+
+
+def test_only_eligible_rows_are_returned_and_the_others_are_context() -> None:
+    view = view_of(TALK)
+    eligible = np.zeros(len(view), dtype=np.bool_)
+    eligible[[3, 7]] = True
+    ranking = rank(view, analyze_query("Did the dog come along?"), None, eligible=eligible)
+    assert ranking.rows.tolist() == [3, 7]
+    assert ranking.parts["context"][0] > 0.0
+    nothing = rank(view, analyze_query("dog"), None, eligible=np.zeros(len(view), np.bool_))
+    assert nothing.rows.tolist() == []
+
+
+def test_facts_are_found_beside_turns() -> None:
+    turns = view_of(TALK)
+    fact = analyze("Ann's sister owns a black piano", actor="Ann", role=None)
+    with_fact = turns.extended(
+        [
+            Entry(
+                id="f",
+                seq=99,
+                terms=fact.terms,
+                flags=fact.flags,
+                words=fact.words,
+                speaker=fact.speaker,
+                event_time=1e6,
+                kind="fact",
+            )
+        ]
+    )
+    found = rank(with_fact, analyze_query("What piano does the sister own?"), None, limit=2)
+    assert set(found.rows.tolist()) == {4, 8}
+
+
+def test_scores_are_high_for_answers_and_low_for_strangers() -> None:
+    view = view_of(TALK * 3)
+    good = rank(view, analyze_query("Who rented a wooden boat at the lake?"), None)
+    stranger = rank(
+        view, analyze_query("What is the capital of Mongolia and its parliament?"), None
+    )
+    assert good.scores[0] > 0.5
+    assert stranger.scores[0] < 0.2
+
+
+def test_limits_and_empty_views() -> None:
+    empty = EntityView.build([], 2)
+    assert rank(empty, analyze_query("boat"), None).rows.tolist() == []
+    view = view_of(TALK)
+    assert len(rank(view, analyze_query("boat"), None, limit=0).rows) == 0
+    assert len(rank(view, analyze_query("boat"), None, limit=100).rows) == len(TALK)
+    assert rank(view, analyze_query(""), None, limit=3).rows.tolist() != []
+
+
+def test_a_cut_ranking_is_the_head_of_the_whole() -> None:
+    view = view_of(TALK * 20)
+    query = analyze_query("boat piano dog on Tuesday")
+    whole = rank(view, query, None, limit=len(view))
+    for limit in (1, 3, 10, 39):
+        head = rank(view, query, None, limit=limit)
+        assert head.rows.tolist() == whole.rows[:limit].tolist()
+        assert head.scores.tolist() == whole.scores[:limit].tolist()
+
+
+QUESTIONS = st.lists(
+    st.sampled_from(["boat", "dog", "Ann", "when", "July", "how many", "猫", "?", "12", "\x00"]),
+    max_size=6,
+).map(" ".join)
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["Ann", "user", "assistant", "ليلى"]),
+        st.sampled_from(["the boat", "dog?", "", "12 dogs in July", "猫が好き", "\ud800"]),
+    ),
+    max_size=8,
+)
+
+
+@given(LINES, QUESTIONS, st.booleans(), st.integers(-1, 12))
+def test_scores_are_finite_and_fall(
+    talk: list[tuple[str, str]], question: str, embedded: bool, limit: int
+) -> None:
+    view = view_of(talk, [[1.0, 0.0]] * len(talk))
+    embedding = QueryEmbedding(vector=np.array([0.6, 0.8], np.float32)) if embedded else None
+    ranking = rank(view, analyze_query(question), embedding, limit=limit)
+    assert len(ranking.rows) == len(ranking.scores) == min(len(talk), max(0, limit))
+    assert len(set(ranking.rows.tolist())) == len(ranking.rows)
+    assert np.isfinite(ranking.scores).all()
+    assert ((ranking.scores >= 0.0) & (ranking.scores <= 1.0)).all()
+    assert (np.diff(ranking.scores) <= 0.0).all()
+    for part in ranking.parts.values():
+        assert len(part) == len(ranking.rows)
+        assert np.isfinite(part).all()
+
+
+def test_weights_name_signals_that_exist() -> None:
+    known = {name for name, _ in SIGNALS}
+    assert len(known) == len(SIGNALS)
+    assert set(PEOPLE.signals) <= known
+    assert set(ASSISTANT.signals) <= known
