@@ -1,13 +1,12 @@
 """Learn the weights of `holdfast.core.weights` from conversations with annotated evidence.
 
-    python bench/tune_ranking.py DATA.json [DATA.json ...] [--write src/holdfast/core/weights.py]
+    python bench/tune_ranking.py DATA.json [DATA.json ...]
 
 Data: LoCoMo's own form or the neutral form (`tests/data/multilingual`). Every turn is one memory of
 one view per conversation. The model is a softmax over all rows of a view, linear in the signals:
 weights common to both profiles plus a deviation for each, both shrunk towards zero (ridge), found
 by Newton's method. Reported recall is cross-validated: a conversation is ranked by weights learned
-without it. Scores are then calibrated by logistic regression against questions put to the wrong
-conversation.
+without it. `calibrate_ranking.py` learns the calibration of the scores afterwards.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.backends.local_embedder import LocalEmbedder
-from holdfast.core.rank import SIGNALS, evidence_of, match, tabulate
+from holdfast.core.rank import SIGNALS, Matches, match, tabulate
 from holdfast.core.text import analyze, analyze_query, without_terms
 from holdfast.core.view import EntityView, Entry
 from holdfast.ports import QueryEmbedding
@@ -40,7 +39,6 @@ RIDGE_DEVIATION = 2.0
 """The same for each profile's deviation from them."""
 BALANCE = 0.3
 """0: every question counts the same; 1: every data set does."""
-RIDGE_CURVE = 0.3
 DEEP = 10
 
 
@@ -64,8 +62,6 @@ class Example:
     assistant: bool
     group: str
     fold: int
-    best: tuple[float, float]
-    foreign: bool = False
 
 
 @dataclass
@@ -170,47 +166,36 @@ def view_of(conversation: Conversation, vectors: Vectors) -> EntityView:
 
 
 def examples(conversations: list[Conversation], vectors: Vectors) -> list[Example]:
-    """Every question put to its own conversation, and every fourth to another one as well."""
-    views = [view_of(conversation, vectors) for conversation in conversations]
+    """Every question put to its conversation."""
     counts: dict[str, int] = defaultdict(int)
-    folds = []
-    for conversation in conversations:
-        folds.append(counts[conversation.group] % FOLDS)
-        counts[conversation.group] += 1
     found = []
-    for number, conversation in enumerate(conversations):
-        rows = {memory: row for row, memory in enumerate(views[number].ids)}
-        same = [i for i, other in enumerate(conversations) if other.group == conversation.group]
-        other = same[(same.index(number) + 1) % len(same)]
-        for count, (text, ids) in enumerate(conversation.questions):
+    for conversation in conversations:
+        view = view_of(conversation, vectors)
+        rows = {memory: row for row, memory in enumerate(view.ids)}
+        fold = counts[conversation.group] % FOLDS
+        counts[conversation.group] += 1
+        for text, ids in conversation.questions:
             evidence = sorted({rows[memory] for memory in ids if memory in rows})
-            if not evidence:
-                continue
-            for place in (number, other) if count % 4 == 0 and other != number else (number,):
-                found.append(_example(text, views[place], vectors))
-                found[-1].group, found[-1].fold = conversation.group, folds[number]
-                found[-1].evidence = evidence if place == number else []
-                found[-1].foreign = place != number
+            if evidence:
+                table, _ = tabulate(ask(text, view, vectors))
+                found.append(Example(table, evidence, view.has_assistant, conversation.group, fold))
     return found
 
 
-def _example(text: str, view: EntityView, vectors: Vectors) -> Example:
+def ask(text: str, view: EntityView, vectors: Vectors) -> Matches:
+    """A question meets a view."""
     query = analyze_query(text)
     bare = " ".join(without_terms(query, view.name_terms).split())
-    matches = match(view, query, vectors.of_query(text, bare))
-    table, _ = tabulate(matches)
-    return Example(table, [], view.has_assistant, "", 0, evidence_of(matches))
+    return match(view, query, vectors.of_query(text, bare))
 
 
 def fit(found: list[Example], used: list[int], scale: Array) -> Array:
     """Weights [2, used]: for people, for chats with an assistant."""
     width = len(used)
     ridge = np.repeat(np.array([RIDGE, RIDGE_DEVIATION, RIDGE_DEVIATION], dtype=float), width)
-    sizes = Counter(e.group for e in found if not e.foreign)
+    sizes = Counter(e.group for e in found)
     even = sum(sizes.values()) / len(sizes)
-    data = [
-        _stacked(e, used, scale, (even / sizes[e.group]) ** BALANCE) for e in found if not e.foreign
-    ]
+    data = [_stacked(e, used, scale, (even / sizes[e.group]) ** BALANCE) for e in found]
     weights = np.zeros(3 * width)
     loss = _loss(data, weights, ridge)
     for _ in range(30):
@@ -279,29 +264,9 @@ def cross_validated(found: list[Example], used: list[int], scale: Array) -> dict
     for fold in range(FOLDS):
         weights = fit([e for e in found if e.fold != fold], used, scale)
         for example in found:
-            if example.fold == fold and not example.foreign:
+            if example.fold == fold:
                 values[example.group].append(recall(example, used, weights))
     return {group: float(np.mean(each)) for group, each in values.items()}
-
-
-def calibrate(found: list[Example], assistant: bool) -> Array:
-    """(intercept, weights of `core.rank.evidence_of`): log odds that a question has an answer.
-
-    Questions put to the wrong conversation have none; both kinds count the same together.
-    """
-    mine = [e for e in found if e.assistant == assistant]
-    inputs = np.array([(1.0, *e.best) for e in mine]).T
-    truth = np.array([0.0 if e.foreign else 1.0 for e in mine])
-    mass = np.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1.0 - truth.mean()))
-    curve = np.zeros(3)
-    for _ in range(50):
-        chance = 1.0 / (1.0 + np.exp(-np.clip(curve @ inputs, -30, 30)))
-        gradient = inputs @ (mass * (truth - chance)) - curve * RIDGE_CURVE
-        spread = mass * chance * (1.0 - chance)
-        curve = curve + np.linalg.solve(
-            (inputs * spread) @ inputs.T + RIDGE_CURVE * np.eye(3), gradient
-        )
-    return curve
 
 
 def drop_one(found: list[Example], used: list[int], scale: Array) -> None:
@@ -328,8 +293,7 @@ def main() -> None:
     found = examples(conversations, Vectors(options.vectors))
     out = set(options.without.split(","))
     used = [number for number, name in enumerate(NAMES) if name not in out]
-    own = [e for e in found if not e.foreign]
-    scale = np.mean([e.table.std(axis=1) for e in own], axis=0).astype(np.float64) + 1e-6
+    scale = np.mean([e.table.std(axis=1) for e in found], axis=0).astype(np.float64) + 1e-6
     print(
         "cross-validated recall@10:",
         {k: round(v, 4) for k, v in cross_validated(found, used, scale).items()},
@@ -338,17 +302,15 @@ def main() -> None:
         drop_one(found, used, scale)
     weights = fit(found, used, scale)
     fitted: dict[str, list[float]] = defaultdict(list)
-    for example in own:
+    for example in found:
         fitted[example.group].append(recall(example, used, weights))
     print("on the data learned from:", {k: round(float(np.mean(v)), 4) for k, v in fitted.items()})
     for assistant in (False, True):
         signals = zip(used, weights[int(assistant)], strict=True)
-        curve = calibrate(found, assistant)
         print(
             "ASSISTANT" if assistant else "PEOPLE",
             {NAMES[s]: round(float(w), 2) for s, w in signals},
         )
-        print("    evidence", curve[1:].round(2).tolist(), "intercept", curve[0].round(2))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,29 @@ async def test_search_finds_and_explains(memory: AsyncMemory) -> None:
     assert details["bm25_score"] > 0
 
 
+async def test_scores_mean_something_in_a_store_of_few(memory: AsyncMemory) -> None:
+    texts = [
+        "I moved to Lisbon in May and I am allergic to peanuts.",
+        "My sister Joana visits on 12 June.",
+        "The car needs new tyres before winter.",
+        "I work as a nurse in a children's hospital.",
+        "We adopted a greyhound called Pickle.",
+    ]
+    await memory.add(texts, user_id="alice")
+
+    async def scores(question: str) -> dict[str, float]:
+        found = await memory.search(question, filters=ALICE, threshold=0.0)
+        return {hit["memory"]: hit["score"] for hit in found["results"]}
+
+    told = await scores("What am I allergic to?")
+    assert told[texts[0]] > 0.5
+    assert told[texts[4]] < 0.3
+    loosely = await scores("Any allergies?")
+    assert max(loosely, key=loosely.__getitem__) == texts[0]
+    assert loosely[texts[0]] > 0.1
+    assert max((await scores("Who wrote Faust?")).values()) < 0.35
+
+
 async def test_search_needs_an_entity(memory: AsyncMemory) -> None:
     for filters in (None, {}, {"topic": "x"}, {"NOT": [{"user_id": "alice"}]}):
         with pytest.raises(ValueError, match="user_id"):
@@ -147,7 +170,9 @@ async def test_update_keeps_identity_and_writes_history(memory: AsyncMemory) -> 
     )
     found = await memory.search("Bergen", filters=ALICE)
     assert found["results"][0]["id"] == memory_id
-    assert (await memory.search("Oslo", filters=ALICE, threshold=0.3))["results"] == []
+    old = await memory.search("Oslo", filters=ALICE, threshold=0.0, explain=True)
+    assert old["results"][0]["score_details"]["bm25_score"] == 0.0
+    assert old["results"][0]["score"] < found["results"][0]["score"]
 
 
 async def test_identity_cannot_be_set_through_metadata(memory: AsyncMemory) -> None:

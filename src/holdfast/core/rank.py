@@ -63,7 +63,7 @@ def rank(
     `embedding`: None ranks by keywords alone. `eligible` [n]: rows that may be returned; the others
     still count as context. `weights`: by default chosen by whether an assistant speaks in the view.
     A score is the calibrated chance that the row answers the question, whatever the view holds:
-    about 0.5 and more for good hits, below 0.1 where nothing fits.
+    about 0.5 and more for good hits, 0.2 and less where nothing fits.
     """
     if weights is None:
         weights = ASSISTANT if view.has_assistant else PEOPLE
@@ -71,16 +71,15 @@ def rank(
         return Ranking(np.empty(0, np.intp), np.empty(0, np.float32), {})
     matches = match(view, query, embedding)
     table, spoke = tabulate(matches)
-    factors = _FACTORS.get(id(weights))
-    if factors is None:
-        factors = _factors(weights)
-    total = factors @ table
+    total = weigh(table, weights)
     rows = _best(total, eligible, limit)
-    drop = weights.slope * (total[rows] - total.max())
-    logit = np.clip(drop + confidence(matches, weights), -30.0, 30.0)
+    logit = np.dot(weights.calibration, calibration_inputs(matches, total, rows))
+    # a row is never taken to be likelier than one that ranks above it
+    scores = np.minimum.accumulate(1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0))))
+    factors = _factors(weights)
     parts = table[:, rows] * factors[:, None]
     named = {SIGNALS[i][0]: parts[i] for i in spoke if factors[i]}
-    return Ranking(rows, (1.0 / (1.0 + np.exp(-logit))).astype(np.float32), named)
+    return Ranking(rows, scores.astype(np.float32), named)
 
 
 def tabulate(matches: Matches) -> tuple[Floats, list[int]]:
@@ -95,27 +94,38 @@ def tabulate(matches: Matches) -> tuple[Floats, list[int]]:
     return table, spoke
 
 
-def confidence(matches: Matches, weights: Weights) -> float:
-    """Log odds that the best row answers the question: is anything of it in the view at all?"""
-    evidence = evidence_of(matches)
-    return weights.intercept + sum(
-        weight * value for weight, value in zip(weights.evidence, evidence, strict=True)
-    )
+def calibration_inputs(matches: Matches, total: Floats, rows: NDArray[np.intp]) -> Floats:
+    """[6, rows]: what the chance of a row is told by, in the order of `Weights.calibration`.
 
-
-def evidence_of(matches: Matches) -> tuple[float, float]:
-    """How much of the question's information the best row has, alone and with its neighbours: 0..1.
-
-    A question of stop words only says nothing here; it is given the benefit of the doubt.
+    One; the share of the question's information that the row has, and that its neighbours add;
+    how far its meaning stands out; what its sum falls short of the best; the logarithm of the
+    view's size, for among many rows some match by accident. A question of stop words only says
+    nothing by its words and is given the benefit of the doubt.
     """
-    if not matches.rarity:
-        return (NEUTRAL_COVERAGE, NEUTRAL_COVERAGE)
-    scale = max(matches.mass * (1.0 - matches.no_words), 1e-6)
-    best = float((matches.coverage + matches.context).max())
-    return (min(1.0, float(matches.coverage.max()) / scale), min(1.0, best / scale))
+    table = np.ones((6, len(rows)), dtype=np.float32)
+    if matches.rarity:
+        scale = np.float32(1.0 / max(matches.mass * (1.0 - matches.no_words), 1e-6))
+        np.minimum(matches.coverage[rows] * scale, 1.0, out=table[1])
+        np.minimum(matches.context[rows] * scale, 1.0, out=table[2])
+    else:
+        table[1:3] = NEUTRAL_COVERAGE
+    table[3] = 0.0 if matches.similarity is None else matches.similarity[rows]
+    table[4] = total[rows] - total[rows[:1]]
+    table[5] = math.log(len(matches.view))
+    return table
+
+
+def weigh(table: Floats, weights: Weights) -> Floats:
+    """[n]: the weighted sum of the signals, by which rows are ordered."""
+    return np.asarray(_factors(weights) @ table)
 
 
 def _factors(weights: Weights) -> Floats:
+    known = _FACTORS.get(id(weights))
+    return _numbers(weights) if known is None else known
+
+
+def _numbers(weights: Weights) -> Floats:
     return np.array([weights.signals.get(name, 0.0) for name, _ in SIGNALS], dtype=np.float32)
 
 
@@ -381,4 +391,4 @@ SIGNALS: Final[tuple[tuple[str, Signal], ...]] = (
 )
 """Every signal, by the name it has in the weights and in `explain`."""
 
-_FACTORS: Final = {id(profile): _factors(profile) for profile in (PEOPLE, ASSISTANT)}
+_FACTORS: Final = {id(profile): _numbers(profile) for profile in (PEOPLE, ASSISTANT)}

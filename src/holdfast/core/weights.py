@@ -1,6 +1,6 @@
 """The learned part of ranking: one weight per signal and profile, and the calibration.
 
-Made by `bench/tune_ranking.py`; change them there.
+Made by `bench/tune_ranking.py` and `bench/calibrate_ranking.py`; change them there.
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ import msgspec
 class Weights(msgspec.Struct, frozen=True):
     """Weights of one profile.
 
-    `signals`: weight by name; their weighted sum orders the rows. The best row has the log odds
-    `intercept + evidence . core.rank.evidence_of(...)`; another row loses `slope` times what its
-    sum falls short of the best.
+    `signals`: weight by name; their weighted sum orders the rows. `calibration`: weights of
+    `core.rank.calibration_inputs`; the weighted sum is the log odds that a row is an answer.
     """
 
     signals: dict[str, float]
-    slope: float
-    evidence: tuple[float, float]
-    intercept: float
+    calibration: tuple[float, float, float, float, float, float]
 
 
 PEOPLE: Final = Weights(
@@ -41,9 +38,7 @@ PEOPLE: Final = Weights(
         "names": 0.73,
         "user": 0.96,
     },
-    slope=0.35,
-    evidence=(4.16, 6.81),
-    intercept=-3.35,
+    calibration=(-0.43, 4.81, 7.22, 1.65, 0.75, -0.4),
 )
 """Conversations between people: no row has the role of an assistant."""
 
@@ -62,8 +57,6 @@ ASSISTANT: Final = Weights(
         "number": 1.37,
         "user": 2.87,
     },
-    slope=0.35,
-    evidence=(2.02, 2.61),
-    intercept=-2.13,
+    calibration=(-0.17, 2.93, 2.35, 2.76, 0.56, -0.47),
 )
 """Chats with an assistant: their long answers repeat what was asked, what the user said counts."""
