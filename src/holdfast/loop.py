@@ -27,18 +27,21 @@ class LoopThread:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
+        self._gate = threading.Lock()
+        """Held while a call, or the end, is put: no call is put behind the end."""
+        self._closing = False
         self._thread = threading.Thread(target=self._serve, name="holdfast-loop", daemon=True)
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result, or its error; Ctrl-C in the caller cancels it."""
-        fault = self._fault()
-        if fault is not None:
-            coroutine.close()
-            raise fault
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = self._submitted(coroutine)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            if self._closing:
+                raise ClosedError("This Memory was closed meanwhile.") from None
+            raise
         except BaseException:
             if not future.done():
                 future.cancel()
@@ -47,10 +50,22 @@ class LoopThread:
 
     def close(self) -> None:
         """Cancel what still runs, stop the loop, end the thread. Idempotent."""
-        if self._loop.is_closed() or os.getpid() != self._process:
+        if os.getpid() != self._process:
             return
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._gate:
+            if not self._closing:
+                self._closing = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_JOIN_S)
+
+    def _submitted(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        fault = self._misuse()
+        if fault is None:
+            with self._gate:
+                if not self._closing:
+                    return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        coroutine.close()
+        raise fault or ClosedError("This Memory is closed.")
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -60,7 +75,7 @@ class LoopThread:
             _cancel_all(self._loop)
             self._loop.close()
 
-    def _fault(self) -> Exception | None:
+    def _misuse(self) -> Exception | None:
         if os.getpid() != self._process:
             return UnsupportedError(
                 "This Memory was made before a fork.", hint="Make one in the child process."
@@ -69,7 +84,7 @@ class LoopThread:
             return UnsupportedError(
                 "A blocking Memory was called from its own event loop.", hint="Use AsyncMemory."
             )
-        return ClosedError("This Memory is closed.") if self._loop.is_closed() else None
+        return None
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

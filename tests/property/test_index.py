@@ -329,7 +329,6 @@ class _Restless:
         return Delta(generation=read, complete=True, entries=(), memories=())
 
 
-@pytest.mark.xfail(reason="a search that meets a refresh just ended waits for it for ever")
 async def test_a_search_between_the_end_of_a_refresh_and_its_clearing_away() -> None:
     records = _Restless()
     index = EmbeddedIndex(cast("Records", records), DIMENSIONS, 1 << 20)

@@ -188,7 +188,6 @@ def test_a_program_that_forgets_to_close_ends(tmp_path: Path, busy: str) -> None
     assert done.stderr == ""
 
 
-@pytest.mark.xfail(reason="a call that meets the end of the loop waits for ever", strict=False)
 def test_closing_while_others_call_leaves_nobody_waiting() -> None:
     """Every call ends: with its result, or because the loop is closed."""
     for _ in range(30):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,6 +80,12 @@ class EmbeddedIndex:
                 hits += _ranked(warm, probe, predicate)
         return hits if len(probe.entities) == 1 else _merged(hits, probe.limit)
 
+    async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:
+        found: set[int] = set()
+        for entity in entities:
+            found.update((await self._current(project, entity)).view.name_terms)
+        return found
+
     async def close(self) -> None:
         self.close_now()
 
@@ -98,7 +104,7 @@ class EmbeddedIndex:
             return warm
         while True:
             task = self._loading.get(key)
-            if task is None:
+            if task is None or task.done():  # done, but its callback has not run yet
                 task = asyncio.create_task(self._refresh(key, warm))
                 self._loading[key] = task
                 task.add_done_callback(lambda _: self._loading.pop(key, None))
