@@ -13,7 +13,7 @@ from holdfast.clock import ManualClock
 from holdfast.testing.machines import RecordsMachine
 from holdfast.testing.replica import Store
 
-EXAMPLES, STEPS = 40, 25
+EXAMPLES, STEPS = 25, 25
 # a counterexample is told as it was found: to shrink one can take longer than a test may
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 

@@ -110,7 +110,7 @@ async def test_every_sentence_has_been_seen_to_fail() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["KeepsTheIdentity", "EndsTurnsInUse", "ForgetsRemovals", "SparesGenerations", "OutOfTurn"],
+    ["KeepsTheIdentity", "EndsTurnsInUse", "ForgetsRemovals", "SparesGenerations", "OldestFirst"],
 )
 def test_the_machine_catches_planted_faults(name: str) -> None:
     class Planted(RecordsMachine):
