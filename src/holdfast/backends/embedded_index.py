@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ _ROW_BYTES = 600
 
 Key = tuple[Project, Entity]
 Bools = NDArray[np.bool_]
+Told = Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ class Warm:
     memories: tuple[Memory, ...]
     """The memory of each row of the view."""
     generation: int
-    told: dict[str, frozenset[str]]
+    told: Told
     """Unlisted turns, and the facts that were taken from each; ids."""
+    text_bytes: int
+    """Estimate of what the memories take."""
 
     @cached_property
     def simple(self) -> bool:
@@ -54,8 +58,7 @@ class Warm:
     @cached_property
     def nbytes(self) -> int:
         """Bytes held, texts included."""
-        texts = sum(_ROW_BYTES + 2 * len(memory.text) for memory in self.memories)
-        return self.view.nbytes + texts
+        return self.view.nbytes + self.text_bytes
 
 
 class EmbeddedIndex:
@@ -116,8 +119,6 @@ class EmbeddedIndex:
     async def _refresh(self, key: Key, old: Warm | None) -> Warm:
         project, entity = key
         delta = await self._records.delta(project, entity, None if old is None else old.generation)
-        if not delta.complete and not _appends(old, delta):
-            delta = await self._records.delta(project, entity, None)
         size = len(delta.entries) + (0 if old is None or delta.complete else len(old.memories))
         if size > INLINE_ROWS_MAX:
             warm = await asyncio.to_thread(_updated, old, delta, self._dimensions)
@@ -136,35 +137,55 @@ class EmbeddedIndex:
             self._bytes -= dropped.nbytes
 
 
-def _appends(old: Warm | None, delta: Delta) -> bool:
-    """Whether the changes are only new rows behind the old ones."""
-    if old is None or delta.removed:
-        return False
-    known = set(old.view.ids) if delta.entries else set()
-    return all(entry.id not in known and old.view.accepts(entry) for entry in delta.entries)
-
-
 def _updated(old: Warm | None, delta: Delta, dimensions: int) -> Warm:
     if old is None or delta.complete:
         view = EntityView.build(delta.entries, dimensions)
         memories = _aligned(view.ids, delta.memories)
-    else:
+        return Warm(view, memories, delta.generation, _told({}, delta), _text_bytes(memories))
+    if _appends(old, delta):
         view = old.view.extended(delta.entries)
         added = _aligned(view.ids[len(old.memories) :], delta.memories)
-        memories = old.memories + added
-    return Warm(view, memories, delta.generation, _told(old, delta))
+        text_bytes = old.text_bytes + _text_bytes(added)
+        return Warm(
+            view, old.memories + added, delta.generation, _told(old.told, delta), text_bytes
+        )
+    view = old.view.changed(delta.removed, delta.entries)
+    memories = _aligned(view.ids, chain(old.memories, delta.memories))
+    told = _told(_without(old.told, delta), delta)
+    return Warm(view, memories, delta.generation, told, _text_bytes(memories))
 
 
-def _told(old: Warm | None, delta: Delta) -> dict[str, frozenset[str]]:
-    told = {} if old is None or delta.complete else dict(old.told)
+def _appends(old: Warm, delta: Delta) -> bool:
+    """Whether the changes are only new rows behind the old ones."""
+    if delta.removed or not all(old.view.accepts(entry) for entry in delta.entries):
+        return False
+    return {entry.id for entry in delta.entries}.isdisjoint(old.view.ids)
+
+
+def _without(told: Told, delta: Delta) -> Told:
+    """Without the pairs that name a memory which is gone or told anew."""
+    gone = {*delta.removed, *(entry.id for entry in delta.entries)}
+    kept = ((turn, facts - gone) for turn, facts in told.items() if turn not in gone)
+    return {turn: facts for turn, facts in kept if facts}
+
+
+def _told(told: Told, delta: Delta) -> Told:
+    if not delta.told:
+        return told
+    told = dict(told)
     for turn_id, fact_id in delta.told:
         told[turn_id] = told.get(turn_id, frozenset()) | {fact_id}
     return told
 
 
 def _aligned(ids: Sequence[str], memories: Iterable[Memory]) -> tuple[Memory, ...]:
+    """The memory of each id; of several with one id the last."""
     by_id = {memory.id: memory for memory in memories}
-    return tuple(by_id[id_] for id_ in ids)
+    return tuple([by_id[id_] for id_ in ids])
+
+
+def _text_bytes(memories: Iterable[Memory]) -> int:
+    return sum([_ROW_BYTES + 2 * len(memory.text) for memory in memories])
 
 
 Predicate = Callable[[Memory], bool]

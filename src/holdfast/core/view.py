@@ -2,83 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core import text
+from holdfast.core.columns import ASSISTANT, TURN, USER, Columns, Entry, in_order
 from holdfast.core.postings import NO_POSTINGS, Postings
+
+__all__ = ["BM25_B", "BM25_K1", "SESSION_GAP_S", "Columns", "EntityView", "Entry", "Traits"]
 
 SESSION_GAP_S: Final = 3 * 3600.0
 """A pause this long begins a new session where none is given."""
 
-KINDS: Final = ("turn", "fact", "summary")
-ROLES: Final = (None, "user", "assistant")
-_TURN: Final = 0
-_OTHER_ROLE: Final = len(ROLES)
-USER: Final = ROLES.index("user")
-ASSISTANT: Final = ROLES.index("assistant")
-
 BM25_K1: Final = 0.9
 BM25_B: Final = 0.75
 """Robertson and Zaragoza 2009; the constants were measured on chats (long messages need this b)."""
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What records give the index for one memory.
-
-    `terms`, `flags`, `words`, `speaker`: see `core.text.analyze`. `vector`: float32 little-endian,
-    L2-normalised, or None while it is missing. Times are epoch seconds.
-    """
-
-    id: str
-    seq: int
-    terms: bytes
-    flags: int
-    words: int
-    speaker: int
-    event_time: float
-    role: str | None = None
-    kind: str = "turn"
-    session: str | None = None
-    valid_from: float | None = None
-    valid_to: float | None = None
-    expires_at: float | None = None
-    vector: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The entries of a view turned into arrays of one length, sorted by (event_time, seq)."""
-
-    ids: tuple[str, ...]
-    sessions: tuple[str | None, ...]
-    seq: NDArray[np.int64]
-    event_time: NDArray[np.float64]
-    valid_from: NDArray[np.float64]
-    """-inf where open."""
-    valid_to: NDArray[np.float64]
-    """+inf where open."""
-    expires_at: NDArray[np.float64]
-    """+inf where open."""
-    vectors: NDArray[np.float32]
-    """[n, dimensions], C order; zeros where missing."""
-    flags: NDArray[np.int64]
-    words: NDArray[np.int32]
-    speaker: NDArray[np.int64]
-    role: NDArray[np.int8]
-    """Place in ROLES; len(ROLES) for any other."""
-    kind: NDArray[np.int8]
-    """Place in KINDS."""
-    lengths: NDArray[np.int32]
-    """Index terms of each row."""
-    names: tuple[tuple[int, bytes], ...]
-    """Each speaker once, by first appearance: hash and the terms of the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +71,9 @@ class EntityView:
     @classmethod
     def build(cls, entries: Sequence[Entry], dimensions: int) -> EntityView:
         """The view of these entries, in any order. ValueError if a vector has other dimensions."""
-        ordered = _in_order(entries)
-        columns = _columns(ordered, dimensions)
-        return _derive(columns, _postings(ordered, columns.lengths))
+        ordered = in_order(entries)
+        columns = Columns.of(ordered, dimensions)
+        return _derive(columns, _postings(ordered, columns.lengths), _segment_firsts(columns))
 
     def extended(self, entries: Sequence[Entry]) -> EntityView:
         """The view with these entries as well: the same as building anew, and much faster.
@@ -140,13 +82,41 @@ class EntityView:
         """
         if not entries:
             return self
-        ordered = _in_order(entries)
+        ordered = in_order(entries)
         if not self.accepts(ordered[0]):
             raise ValueError("entries must sort after the rows of the view; build it anew")
-        added = _columns(ordered, self.dimensions)
-        columns = _joined(self.columns, added)
+        added = Columns.of(ordered, self.dimensions)
+        columns = self.columns.extended(added)
         postings = self.postings.extended(_postings(ordered, added.lengths), len(self))
-        return _derive(columns, postings)
+        first = np.zeros(len(columns.ids), dtype=np.bool_)
+        first[self.segment_starts] = True
+        overlap = max(0, len(self) - 1)
+        first[len(self) :] = _segment_firsts(columns, overlap)[len(self) - overlap :]
+        return _derive(columns, postings, first)
+
+    def changed(self, removed: Collection[str], entries: Sequence[Entry]) -> EntityView:
+        """The view without the rows of these ids and of those of `entries`, then with `entries`.
+
+        The same as building anew, and much faster; the new rows may belong anywhere.
+        ValueError if a vector has other dimensions.
+        """
+        gone = {*removed, *(entry.id for entry in entries)}
+        rows = len(self)
+        kept = np.fromiter((id_ not in gone for id_ in self.ids), np.bool_, rows)
+        keep = np.flatnonzero(kept)
+        ordered = in_order(entries)
+        added = Columns.of(ordered, self.dimensions)
+        place = _places(self.columns, keep, added)
+        at = place + np.arange(len(place))
+        columns = self.columns.merged(
+            added, np.insert(keep, place, np.arange(rows, rows + len(place)))
+        )
+        is_old = np.ones(len(columns.ids), dtype=np.bool_)
+        is_old[at] = False
+        new_row = np.full(rows, -1, dtype=np.int32)
+        new_row[keep] = np.flatnonzero(is_old)
+        postings = self.postings.renumbered(new_row).merged(_postings(ordered, added.lengths), at)
+        return _derive(columns, postings, _segment_firsts(columns))
 
     def accepts(self, entry: Entry) -> bool:
         """Whether the entry sorts after every row, so that `extended` takes it."""
@@ -172,19 +142,13 @@ class EntityView:
     def nbytes(self) -> int:
         """Bytes of the arrays, and an estimate for the ids."""
         arrays = (
-            *(getattr(self.columns, name) for name in Columns.__slots__),
+            *(getattr(self.columns, name) for name in Columns.__slots__ if name != "vectors"),
+            self.columns.room.whole,
             *(getattr(self.postings, name) for name in Postings.__slots__),
             *(getattr(self.traits, name) for name in Traits.__slots__),
             *(getattr(self, name) for name in EntityView.__slots__),
         )
         return 120 * len(self) + sum(a.nbytes for a in arrays if isinstance(a, np.ndarray))
-
-
-def _in_order(entries: Sequence[Entry]) -> Sequence[Entry]:
-    keys = [(entry.event_time, entry.seq) for entry in entries]
-    if all(a <= b for a, b in pairwise(keys)):
-        return entries
-    return [entries[i] for i in sorted(range(len(entries)), key=keys.__getitem__)]
 
 
 def _postings(entries: Sequence[Entry], lengths: NDArray[np.int32]) -> Postings:
@@ -194,73 +158,23 @@ def _postings(entries: Sequence[Entry], lengths: NDArray[np.int32]) -> Postings:
     return Postings.build(terms, lengths)
 
 
-def _columns(entries: Sequence[Entry], dimensions: int) -> Columns:
-    role_codes = {role: code for code, role in enumerate(ROLES)}
-    kind_codes = {kind: code for code, kind in enumerate(KINDS)}
-    return Columns(
-        ids=tuple([entry.id for entry in entries]),
-        sessions=tuple([entry.session for entry in entries]),
-        seq=np.array([entry.seq for entry in entries], dtype=np.int64),
-        event_time=np.array([entry.event_time for entry in entries], dtype=np.float64),
-        valid_from=_times([entry.valid_from for entry in entries], -np.inf),
-        valid_to=_times([entry.valid_to for entry in entries], np.inf),
-        expires_at=_times([entry.expires_at for entry in entries], np.inf),
-        vectors=_vectors([entry.vector for entry in entries], dimensions),
-        flags=np.array([entry.flags for entry in entries], dtype=np.int64),
-        words=np.array([entry.words for entry in entries], dtype=np.int32),
-        speaker=np.array([entry.speaker for entry in entries], dtype=np.int64),
-        role=np.array([role_codes.get(e.role, _OTHER_ROLE) for e in entries], dtype=np.int8),
-        kind=np.array([kind_codes.get(e.kind, _TURN) for e in entries], dtype=np.int8),
-        lengths=np.array([len(entry.terms) >> 3 for entry in entries], dtype=np.int32),
-        names=tuple(_names(entries).items()),
-    )
+def _places(columns: Columns, keep: NDArray[np.intp], added: Columns) -> NDArray[np.intp]:
+    """Before which of the kept rows each added one belongs."""
+    times, seq = columns.event_time[keep], columns.seq[keep]
+    place = np.searchsorted(times, added.event_time)
+    until = np.searchsorted(times, added.event_time, side="right")
+    for number in np.flatnonzero(until > place).tolist():
+        same = seq[place[number] : until[number]]
+        place[number] += np.searchsorted(same, added.seq[number])
+    return place
 
 
-def _times(values: list[float | None], missing: float) -> NDArray[np.float64]:
-    if not any(value is not None for value in values):
-        return np.full(len(values), missing)
-    return np.array([missing if value is None else value for value in values], dtype=np.float64)
-
-
-def _vectors(vectors: list[bytes | None], dimensions: int) -> NDArray[np.float32]:
-    width = 4 * dimensions
-    zero = bytes(width)
-    parts = [vector or zero for vector in vectors]
-    if any(len(part) != width for part in parts):
-        raise ValueError(f"a vector does not have {dimensions} dimensions")
-    return np.frombuffer(b"".join(parts), dtype="<f4").reshape(len(parts), dimensions)
-
-
-def _names(entries: Sequence[Entry]) -> dict[int, bytes]:
-    """The terms of each speaker's name, from the first row of the speaker."""
-    names: dict[int, bytes] = {}
-    for entry in entries:
-        if entry.speaker and entry.speaker not in names:
-            names[entry.speaker] = entry.terms[: 8 * (entry.flags >> text.NAME_SHIFT & 3)]
-    return names
-
-
-def _joined(old: Columns, new: Columns) -> Columns:
-    """Two sets of columns one after the other."""
-    joined: dict[str, Any] = {}
-    for name in Columns.__slots__:
-        first, second = getattr(old, name), getattr(new, name)
-        if isinstance(first, np.ndarray):
-            joined[name] = np.concatenate((first, second))
-        else:
-            joined[name] = first + second
-    known = {speaker for speaker, _ in old.names}
-    joined["names"] = old.names + tuple(pair for pair in new.names if pair[0] not in known)
-    return Columns(**joined)
-
-
-def _derive(columns: Columns, postings: Postings) -> EntityView:
-    """Everything that follows from the columns."""
-    first = _segment_firsts(columns)
+def _derive(columns: Columns, postings: Postings, first: NDArray[np.bool_]) -> EntityView:
+    """Everything that follows from the columns. `first` [n]: a segment begins at the row."""
     segment = np.cumsum(first, dtype=np.int32) - 1
-    before_previous, previous, following = _neighbours(columns.kind == _TURN, segment)
+    before_previous, previous, following = _neighbours(columns.kind == TURN, segment)
     month, day = _calendar(columns.event_time)
-    codes = np.unique(columns.flags >> text.LANGUAGE_SHIFT & 0xFF) if len(columns.ids) else ()
+    codes = np.flatnonzero(np.bincount(columns.flags >> text.LANGUAGE_SHIFT & 0xFF))
     return EntityView(
         columns=columns,
         postings=postings,
@@ -279,13 +193,15 @@ def _derive(columns: Columns, postings: Postings) -> EntityView:
     )
 
 
-def _segment_firsts(columns: Columns) -> NDArray[np.bool_]:
-    """Where a session begins: another session id, or, without ids, a long pause."""
+def _segment_firsts(columns: Columns, start: int = 0) -> NDArray[np.bool_]:
+    """Of the rows from `start` on, where a session begins: another session id, or, without ids, a
+    long pause. True for row `start`."""
     codes: dict[str | None, int] = {None: -1}
-    session = np.array([codes.setdefault(name, len(codes)) for name in columns.sessions], np.int32)
+    sessions = columns.sessions[start:]
+    session = np.array([codes.setdefault(name, len(codes)) for name in sessions], np.int32)
     first = np.ones(len(session), dtype=np.bool_)
     if len(session) > 1:
-        pause = np.diff(columns.event_time) > SESSION_GAP_S
+        pause = np.diff(columns.event_time[start:]) > SESSION_GAP_S
         first[1:] = (session[1:] != session[:-1]) | (pause & (session[1:] == -1))
     return first
 
