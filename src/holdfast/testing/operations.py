@@ -48,7 +48,7 @@ JOBS = ("j0", "j1", "j2", "j3")
 KEYS = ("k0", "k1")
 OWNERS = ("me", "you")
 USERS, AGENTS, RUNS = ("alice", "bob"), ("x",), ("r",)
-TEXTS = ("tea", "TEA", "Oslo", "日本語 🎉", "")
+TEXTS = ("tea", "TEA", "日本語 🎉", "")
 DAYS = ("2023-11-13", "2023-11-14", "2999-12-31")
 VECTORS = (b"\x00\x00\x80?" + bytes(12), bytes(4) + b"\x00\x00\x80?" + bytes(8))
 
@@ -57,7 +57,7 @@ ENTITIES = (
     *(Entity("agent", id_) for id_ in (*AGENTS, ANY)),
     *(Entity("run", id_) for id_ in (*RUNS, ANY)),
 )
-KINDS: tuple[Kind, ...] = ("fact", "fact", "turn", "summary")
+KINDS: tuple[Kind, ...] = ("fact", "fact", "fact", "turn", "turn", "summary")
 
 times = st.sampled_from([NOW + seconds for seconds in (-86_400.0, -1.0, 0.0, 0.5, 7.0, 86_400.0)])
 memory_ids = st.sampled_from(MEMORIES)
@@ -78,9 +78,13 @@ turn_ids = st.lists(st.sampled_from(TURNS), max_size=2).map(tuple)
 def scopes(draw: st.DrawFn) -> Scope:
     """A scope that names somebody."""
     user, agent = draw(
-        st.sampled_from([("alice", None), ("bob", None), ("alice", "x"), (None, "x")])
+        st.sampled_from(
+            [("alice", None), ("alice", None), ("bob", None), ("alice", "x"), (None, "x")]
+        )
     )
-    return Scope(user_id=user, agent_id=agent, run_id=draw(st.sampled_from((None, None, "r"))))
+    return Scope(
+        user_id=user, agent_id=agent, run_id=draw(st.sampled_from((None, None, None, "r")))
+    )
 
 
 def _present(here: Sequence[str]) -> st.SearchStrategy[str]:
