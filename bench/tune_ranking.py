@@ -185,7 +185,7 @@ def examples(conversations: list[Conversation], vectors: Vectors) -> list[Exampl
 def ask(text: str, view: EntityView, vectors: Vectors) -> Matches:
     """A question meets a view."""
     query = analyze_query(text)
-    bare = " ".join(without_terms(query, view.name_terms).split())
+    bare = without_terms(query, view.name_terms)
     return match(view, query, vectors.of_query(text, bare))
 
 

@@ -8,7 +8,7 @@ every back end. Texts and ids are Unicode without NUL and without lone surrogate
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.filters import Filter
@@ -128,6 +128,8 @@ class SetVectors(Struct, frozen=True, kw_only=True):
 class PutJob(Struct, frozen=True, kw_only=True):
     """Queue a job, or store one already done. Result: None.
 
+    Items of its result that name a memory put before in the same commit get the id under which it
+    is stored; for a duplicate their event is NONE. The same holds for FinishJob.
     Raises ReplayedError, with the id of the earlier job, if the idempotency key is known;
     ConflictError if the id is; ValidationError if the job is of another project than the commit.
     """
@@ -402,6 +404,12 @@ class Index(Protocol):
         before the call, through any process.
         """
 
+    async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:
+        """Terms of the names of those who speak in these entities' memories.
+
+        An index that does not know them answers with an empty set.
+        """
+
     async def close(self) -> None:
         """Release memory and connections. Idempotent."""
 
@@ -412,6 +420,9 @@ class Embedder(Protocol):
     space: Space
     in_process: bool
     """True if it computes here: no network, no failure, a fraction of a millisecond a text."""
+    static: bool
+    """True if a word has one vector in any text, and `embed_query` gives pieces. Others see a
+    question as a whole, and are asked it without the names of those who speak."""
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         """L2-normalised float32 [len(texts), dimensions]; a text without content gives zeros.

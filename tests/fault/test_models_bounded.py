@@ -182,6 +182,7 @@ class CountingEmbedder:
 
     space = Space(provider="double", model="count", dimensions=1)
     in_process = False
+    static = False
 
     def __init__(self, *errors: HoldfastError | None) -> None:
         self.errors = list(errors)

@@ -36,6 +36,7 @@ class HashEmbedder:
     """Each word is a fixed random direction, a text their normalised sum: fast, and repeatable."""
 
     in_process = True
+    static = False
 
     def __init__(self, model: str = "words", dimensions: int = DIMENSIONS) -> None:
         self.space = Space(provider="tests", model=model, dimensions=dimensions)

@@ -44,6 +44,7 @@ class LocalEmbedder:
     """
 
     in_process = True
+    static = True
 
     def __init__(self) -> None:
         folder = _model_folder()

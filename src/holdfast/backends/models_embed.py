@@ -141,6 +141,7 @@ class PydanticEmbedder:
     """One remote embedding model. Its repr and errors name it and hold no credential."""
 
     in_process = False
+    static = False
 
     def __init__(
         self,
@@ -241,6 +242,7 @@ class SentenceEmbedder:
     """A sentence-transformers model in this process, on a thread of its own."""
 
     in_process = True
+    static = False
 
     def __init__(self, space: Space, encoder: Encoder) -> None:
         self.space = space

@@ -96,6 +96,7 @@ _TOKEN: Final = re.compile(
     rf"|(?P<word>[^\W\d_{_UNSPACED}](?:[^\W_{_UNSPACED}]|[{_MARKS}])*)"
 )
 _QUESTION_END: Final = re.compile(r"[?？؟;][\s\"'”’)\]*_😊😄🙂🤔]*\Z")
+_POSSESSIVE: Final = re.compile(r"['’]s\b")
 _GROUPED: Final = re.compile(r",(?=\d{3}(?:\D|$))")
 _NAME: Final = re.compile(r"\b[A-ZÀ-ÖØ-ÞА-ЯЁ][\w'’-]*(?:\s+[A-ZÀ-ÖØ-ÞА-ЯЁ][\w'’-]*){0,3}")
 _CAPITALISED: Final = re.compile(r"(?<=[^\W\d_A-ZÀ-ÞА-Я][ ,'’\"“(])[A-ZÀ-ÖØ-ÞА-ЯЁ][^\W\d_]")
@@ -312,8 +313,9 @@ def without_terms(query: Query, terms: Container[int]) -> str:
     for term in sorted(query.terms, key=lambda term: term.start):
         if any(value in terms for value, _ in term.alternatives):
             kept.append(query.text[position : term.start])
-            position = term.end
+            belongs = _POSSESSIVE.match(query.text, term.end)
+            position = max(position, belongs.end() if belongs else term.end)
         else:
             rest = True
     kept.append(query.text[position:])
-    return "".join(kept) if rest else query.text
+    return " ".join("".join(kept).split()) if rest else query.text

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from holdfast.core.text import analyze_query
+from holdfast.core.text import Query, analyze_query, without_terms
 from holdfast.engine.embedding import query_embedding
 from holdfast.engine.parts import Parts
 from holdfast.engine.reranking import reranked
 from holdfast.filters import Filter, entity_choices
 from holdfast.limits import RERANK_CANDIDATES
 from holdfast.model import ANY, Entity, Scope, Struct
-from holdfast.ports import Hit, Probe, View
+from holdfast.ports import Hit, Probe, QueryEmbedding, View
 
 
 class SearchRequest(Struct, frozen=True, kw_only=True):
@@ -59,8 +59,12 @@ async def _probe(
     told_from = request.reference if request.reference is not None else request.as_of
     reference = datetime.fromtimestamp(now if told_from is None else told_from, UTC)
     more = RERANK_CANDIDATES if request.rerank and parts.reranker is not None else 0
+    entities = _smallest(parts, covers)
+    query = analyze_query(
+        request.query, key=parts.content_key, reference=reference, zone=parts.zone
+    )
     return Probe(
-        entities=_smallest(parts, covers),
+        entities=entities,
         filter=request.filter,
         view=View(
             now=now,
@@ -68,12 +72,20 @@ async def _probe(
             show_expired=request.show_expired,
             listed_only=False,
         ),
-        query=analyze_query(
-            request.query, key=parts.content_key, reference=reference, zone=parts.zone
-        ),
-        embedding=await query_embedding(parts, request.query),
+        query=query,
+        embedding=await _embedding(parts, query, entities),
         limit=max(request.top_k, more),
     )
+
+
+async def _embedding(
+    parts: Parts, query: Query, entities: Sequence[Entity]
+) -> QueryEmbedding | None:
+    """The question's vector: without the speakers' names, if the embedder sees it as a whole."""
+    if parts.embedder.static:
+        return await query_embedding(parts, query.text)
+    names = await parts.index.names(parts.project, entities)
+    return await query_embedding(parts, without_terms(query, names))
 
 
 def _smallest(parts: Parts, covers: Sequence[tuple[Entity, ...]]) -> tuple[Entity, ...]:

@@ -152,6 +152,7 @@ class BoundedEmbedder:
         self, inner: Embedder, bounds: Bounds | None = None, gate: Gate | None = None
     ) -> None:
         self.space: Space = inner.space
+        self.static: bool = inner.static
         self._inner = inner
         self._bounds = bounds or Bounds()
         self._gate = gate or Gate(self._bounds)
