@@ -34,16 +34,6 @@ class Embedded(IndexContract):
     def over(self) -> Over:
         return embedded
 
-    @pytest.mark.xfail(strict=True, reason="the view's listed_only is not heeded")
-    async def test_unlisted_turns_are_hidden_if_asked(self, store: Store, index: Index) -> None:
-        await super().test_unlisted_turns_are_hidden_if_asked(store, index)
-
-    @pytest.mark.xfail(strict=True, reason="only four times the limit is looked at")
-    async def test_turns_that_are_left_out_make_room_for_others(
-        self, store: Store, index: Index
-    ) -> None:
-        await super().test_turns_that_are_left_out_make_room_for_others(store, index)
-
 
 class TestOverMemory(Embedded):
     @pytest.fixture

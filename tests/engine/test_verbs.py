@@ -282,6 +282,14 @@ async def test_idempotency_key_replays_the_first_answer(memory: AsyncMemory) -> 
     assert await memory.count(ALICE) == 2
 
 
+async def test_a_keyed_add_of_a_known_turn_names_the_stored_memory(memory: AsyncMemory) -> None:
+    turn = {"role": "user", "content": "tea", "timestamp": "2026-01-01T00:00:00Z"}
+    [first] = (await memory.add(turn, user_id="alice"))["results"]
+    for _ in range(2):
+        [again] = (await memory.add(turn, user_id="alice", idempotency_key="k"))["results"]
+        assert (again["id"], again["event"], again["memory"]) == (first["id"], "NONE", "tea")
+
+
 async def test_entities_and_stats_count(memory: AsyncMemory) -> None:
     await memory.add("one", user_id="alice", run_id="r")
     await memory.add("two", user_id="bob")

@@ -56,6 +56,11 @@ class Warm:
         return bool(np.isinf(columns.valid_to).all() and np.isinf(columns.expires_at).all())
 
     @cached_property
+    def listed(self) -> Bools:
+        """The rows that listings show."""
+        return np.array([memory.listed for memory in self.memories], dtype=np.bool_)
+
+    @cached_property
     def nbytes(self) -> int:
         """Bytes held, texts included."""
         return self.view.nbytes + self.text_bytes
@@ -100,12 +105,13 @@ class EmbeddedIndex:
     async def _current(self, project: Project, entity: Entity) -> Warm:
         """The entity's working set, as new as its last committed write."""
         key = (project, entity)
-        generation = self._records.state(project, entity).generation
         warm = self._warm.get(key)
-        if warm is not None and warm.generation == generation:
-            self._warm.move_to_end(key)
-            return warm
         while True:
+            generation = self._records.state(project, entity).generation
+            if warm is not None and warm.generation == generation:
+                if key in self._warm:
+                    self._warm.move_to_end(key)
+                return warm
             task = self._loading.get(key)
             if task is None or task.done():  # done, but its callback has not run yet
                 task = asyncio.create_task(self._refresh(key, warm))
@@ -113,7 +119,8 @@ class EmbeddedIndex:
                 task.add_done_callback(lambda _: self._loading.pop(key, None))
             # shielded: another caller may wait for the same working set
             warm = await asyncio.shield(task)
-            if warm.generation >= generation:
+            # generation 0 is after a reset: what was loaded before it, or since, is not trusted
+            if warm.generation >= generation > 0:
                 return warm
 
     async def _refresh(self, key: Key, old: Warm | None) -> Warm:
@@ -207,15 +214,17 @@ def _ranked(warm: Warm, probe: Probe, predicate: Predicate | None) -> list[Hit]:
     if predicate is None and not warm.told:
         return _top(warm, probe, eligible, probe.limit)
     many = probe.limit * _OVERFETCH
-    found = _top(warm, probe, eligible, many)
-    passing = found if predicate is None else [hit for hit in found if predicate(hit.memory)]
-    passing = _once(warm, passing)
-    if len(passing) >= probe.limit or len(found) < many:
-        return passing[: probe.limit]
-    if predicate is not None:
-        mask = np.fromiter(map(predicate, warm.memories), dtype=bool, count=len(warm.memories))
-        eligible = mask if eligible is None else mask & eligible
-    return _once(warm, _top(warm, probe, eligible, many))[: probe.limit]
+    while True:
+        found = _top(warm, probe, eligible, many)
+        passing = found if predicate is None else [hit for hit in found if predicate(hit.memory)]
+        passing = _once(warm, passing)
+        if len(passing) >= probe.limit or len(found) < many:
+            return passing[: probe.limit]
+        if predicate is None:
+            many *= _OVERFETCH
+        else:
+            mask = np.fromiter(map(predicate, warm.memories), dtype=bool, count=len(warm.memories))
+            eligible, predicate = mask if eligible is None else mask & eligible, None
 
 
 def _once(warm: Warm, hits: list[Hit]) -> list[Hit]:
@@ -251,8 +260,9 @@ def _top(warm: Warm, probe: Probe, eligible: Bools | None, limit: int) -> list[H
 
 def _eligible(warm: Warm, view: View) -> Bools | None:
     """The rows a view shows, as `core.visibility.visible` defines it; None for all."""
+    listed = warm.listed if view.listed_only else None
     if view.as_of is None and warm.simple:
-        return None
+        return listed
     columns = warm.view.columns
     if view.as_of is None:
         mask = np.isinf(columns.valid_to)
@@ -262,7 +272,7 @@ def _eligible(warm: Warm, view: View) -> Bools | None:
         mask &= columns.valid_to > moment
     if not view.show_expired:
         mask &= columns.expires_at > (view.now if view.as_of is None else view.as_of)
-    return np.asarray(mask, dtype=np.bool_)
+    return mask if listed is None else mask & listed
 
 
 def _merged(hits: list[Hit], limit: int) -> list[Hit]:

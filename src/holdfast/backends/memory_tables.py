@@ -9,6 +9,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from holdfast.clock import Ids
+from holdfast.core.outcome import settled
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
 from holdfast.filters import matches
 from holdfast.model import (
@@ -140,6 +141,7 @@ class Transaction:
         self.ids = ids
         self.at = 0.0
         self.touched: dict[Entity, None] = {}
+        self.stored: dict[str, str] = {}
         tables.generation += 1
 
     def run(self, ops: Sequence[Op]) -> list[Json]:
@@ -154,7 +156,8 @@ class Transaction:
             case PutTurns():
                 return self.put_turns(op)
             case PutMemory():
-                return self.put_memory(op)
+                self.stored[op.memory.id] = self.put_memory(op)
+                return self.stored[op.memory.id]
             case EditMemory():
                 return self.edit(op)
             case RemoveMemories():
@@ -162,9 +165,9 @@ class Transaction:
             case SetVectors():
                 return self.set_vectors(op)
             case PutJob():
-                return self.put_job(op.job)
+                return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():
-                return self.finish(op)
+                return self.finish(change(op, result=settled(op.result, self.stored)))
             case PutUsage():
                 return self.put_usage(op)
             case Reset():

@@ -52,9 +52,5 @@ def fingerprint(parts: object, key: bytes) -> str:
 
 
 def _digest(key: bytes, *parts: str) -> bytes:
-    digest = hashlib.blake2b(digest_size=HASH_BYTES, key=key)
-    for part in parts:
-        data = part.encode()
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.digest()
+    data = msgspec.json.encode(parts)  # unambiguous: the parts cannot run into one another
+    return hashlib.blake2b(data, digest_size=HASH_BYTES, key=key).digest()

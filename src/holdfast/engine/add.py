@@ -8,8 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from msgspec.structs import replace
+
 from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_identity
 from holdfast.core.intake import Said
+from holdfast.core.outcome import settled
 from holdfast.engine import jobs
 from holdfast.engine.embedding import local_vectors, terms_of
 from holdfast.engine.parts import Parts
@@ -18,6 +21,7 @@ from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Tu
 from holdfast.ports import Op, PutJob, PutMemory, PutTurns
 
 _POLL_S = 0.02
+_INLINE_TURNS = 50
 
 
 class AddRequest(Struct, frozen=True, kw_only=True):
@@ -64,16 +68,19 @@ async def add(parts: Parts, request: AddRequest) -> Added:
     turns = _turns(parts, request, now)
     puts = await _put_turns(parts, request, turns, now, listed=not extracting)
     job = _job(parts, request, puts, now, mark, extracting=extracting)
-    ops: list[Op] = [] if job is None else [PutJob(job=job)]
-    ops += [PutTurns(scope=request.scope, turns=turns), *puts]
+    ops: list[Op] = [PutTurns(scope=request.scope, turns=turns), *puts]
+    if job is not None:
+        ops.append(PutJob(job=job))
     try:
-        stored = (await parts.records.commit(parts.project, ops))[-len(puts) :]
+        stored = (await parts.records.commit(parts.project, ops))[1 : 1 + len(puts)]
     except ReplayedError as error:
         earlier = cast("Job", await parts.jobs.job(parts.project, error.job_id))
         return await _replay(parts, request, earlier, mark)
     items = _verbatim(puts, stored)
     if job is None:
         return Added(items=items)
+    ids = {put.memory.id: id_ for put, id_ in zip(puts, stored, strict=True)}
+    job = replace(job, result=settled(job.result, ids))
     return Added(items=items, job=await _see_through(parts, job, wait=request.wait))
 
 
@@ -129,6 +136,20 @@ async def _put_turns(
 ) -> list[PutMemory]:
     """A memory of each turn, searchable from the commit on."""
     vectors = await local_vectors(parts, [turn.text for turn in turns])
+    if len(turns) > _INLINE_TURNS:  # analysing many would keep the event loop from other callers
+        return await asyncio.to_thread(_puts, parts, request, turns, vectors, now, listed=listed)
+    return _puts(parts, request, turns, vectors, now, listed=listed)
+
+
+def _puts(
+    parts: Parts,
+    request: AddRequest,
+    turns: Sequence[Turn],
+    vectors: Sequence[bytes | None],
+    now: float,
+    *,
+    listed: bool,
+) -> list[PutMemory]:
     seen: Counter[tuple[str, str, float]] = Counter()
     puts = []
     for turn, vector in zip(turns, vectors, strict=True):

@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from holdfast.backends.sqlite import queue, removal
 from holdfast.backends.sqlite.changes import Changes, forget_all
 from holdfast.backends.sqlite.rows import (
@@ -21,6 +23,7 @@ from holdfast.backends.sqlite.rows import (
 )
 from holdfast.backends.sqlite.spaces import Binding, confirm
 from holdfast.clock import Ids
+from holdfast.core.outcome import settled
 from holdfast.errors import ConflictError
 from holdfast.model import Json, Memory, Project
 from holdfast.ports import (
@@ -57,6 +60,8 @@ class Transaction:
         self.ids = ids
         self.changes = Changes(connection, project)
         self.at = 0.0
+        self.stored: dict[str, str] = {}
+        """Ids under which memories were to be put, and are stored."""
 
     def run(self, ops: Sequence[Op]) -> list[Json]:
         """Every operation in order, then the generations they bump."""
@@ -122,6 +127,7 @@ def _put_memory(tx: Transaction, op: PutMemory) -> str:
     for old_id in op.supersedes:
         if old_id != stored_id:
             _supersede(tx, old_id, memory, stored_id)
+    tx.stored[memory.id] = str(stored_id)
     return str(stored_id)
 
 
@@ -283,14 +289,24 @@ def _reset(tx: Transaction, _op: Reset) -> None:
     tx.changes = Changes(tx.connection, tx.project)
 
 
+def _put_job(tx: Transaction, op: PutJob) -> None:
+    job = replace(op.job, result=settled(op.job.result, tx.stored))
+    queue.put(tx.connection, tx.project, job)
+
+
+def _finish_job(tx: Transaction, op: FinishJob) -> None:
+    end = replace(op, result=settled(op.result, tx.stored))
+    queue.finish(tx.connection, tx.project, end)
+
+
 _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     PutTurns: _put_turns,
     PutMemory: _put_memory,
     EditMemory: _edit_memory,
     RemoveMemories: _remove,
     SetVectors: _set_vectors,
-    PutJob: lambda tx, op: queue.put(tx.connection, tx.project, op.job),
-    FinishJob: lambda tx, op: queue.finish(tx.connection, tx.project, op),
+    PutJob: _put_job,
+    FinishJob: _finish_job,
     PutUsage: _put_usage,
     Reset: _reset,
 }

@@ -160,11 +160,9 @@ def state(connection: sqlite3.Connection, project: Project, entity: Entity) -> E
             "SELECT generation, memories FROM entities WHERE project = ? AND kind = ? AND id = ?",
             (project, entity.kind, entity.id),
         ).fetchone()
-    return (
-        EntityState(generation=0, memories=0)
-        if row is None
-        else EntityState(generation=row[0], memories=row[1])
-    )
+    if row is None:
+        return EntityState(generation=0, memories=0)
+    return EntityState(generation=row[0], memories=row[1])
 
 
 def delta(

@@ -1,0 +1,28 @@
+"""What a job tells of its items, once it is known under which ids they were really stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from holdfast.model import Json
+
+
+def settled(result: Json, stored: Mapping[str, str]) -> Json:
+    """The result with the ids of `stored` (wanted id to stored id): a duplicate is no addition.
+
+    Looks at a list of items, or the list under "results"; anything else stays as it is.
+    """
+    if isinstance(result, list | tuple):
+        return [_item(item, stored) for item in result]
+    if isinstance(result, Mapping) and isinstance(result.get("results"), list | tuple):
+        return {**result, "results": settled(result["results"], stored)}
+    return result
+
+
+def _item(item: Json, stored: Mapping[str, str]) -> Json:
+    if not isinstance(item, Mapping):
+        return item
+    found = stored.get(item.get("id", ""))
+    if found is None or found == item["id"]:
+        return item
+    return {**item, "id": found, "event": "NONE"}
