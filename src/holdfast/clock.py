@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -91,8 +92,12 @@ def seeded_ids(clock: Clock, seed: int) -> Ids:
 
 def iso(seconds: float | None) -> str | None:
     """Epoch seconds as ISO 8601 with `+00:00`, microseconds kept; None stays None."""
-    if seconds is None:
-        return None
+    return None if seconds is None else _iso(seconds)
+
+
+@lru_cache(maxsize=32_768)
+def _iso(seconds: float) -> str:
+    """Remembered, for answers tell the same times again and again: 0.1 us instead of 2 us."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 

@@ -57,11 +57,13 @@ def rank(
     eligible: Bools | None = None,
     limit: int = 10,
     weights: Weights | None = None,
+    explain: bool = True,
 ) -> Ranking:
     """The best `limit` rows of `view` for a question.
 
     `embedding`: None ranks by keywords alone. `eligible` [n]: rows that may be returned; the others
     still count as context. `weights`: by default chosen by whether an assistant speaks in the view.
+    Without `explain` no parts are told.
     A score is the calibrated chance that the row answers the question, whatever the view holds:
     about 0.5 and more for good hits, 0.2 and less where nothing fits.
     """
@@ -74,12 +76,18 @@ def rank(
     total = weigh(table, weights)
     rows = _best(total, eligible, limit)
     logit = np.dot(weights.calibration, calibration_inputs(matches, total, rows))
+    odds_against = np.exp(np.minimum(np.maximum(-logit, -30.0), 30.0))
     # a row is never taken to be likelier than one that ranks above it
-    scores = np.minimum.accumulate(1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0))))
+    scores = np.minimum.accumulate(1.0 / (1.0 + odds_against))
+    parts = _parts(table[:, rows], spoke, weights) if explain else {}
+    return Ranking(rows, scores.astype(np.float32), parts)
+
+
+def _parts(table: Floats, spoke: list[int], weights: Weights) -> dict[str, Floats]:
+    """For each signal that spoke its share of the sums."""
     factors = _factors(weights)
-    parts = table[:, rows] * factors[:, None]
-    named = {SIGNALS[i][0]: parts[i] for i in spoke if factors[i]}
-    return Ranking(rows, scores.astype(np.float32), named)
+    parts = table * factors[:, None]
+    return {SIGNALS[i][0]: parts[i] for i in spoke if factors[i]}
 
 
 def tabulate(matches: Matches) -> tuple[Floats, list[int]]:
@@ -102,11 +110,14 @@ def calibration_inputs(matches: Matches, total: Floats, rows: NDArray[np.intp]) 
     view's size, for among many rows some match by accident. A question of stop words only says
     nothing by its words and is given the benefit of the doubt.
     """
-    table = np.ones((6, len(rows)), dtype=np.float32)
+    table = np.empty((6, len(rows)), dtype=np.float32)
+    table[0] = 1.0
     if matches.rarity:
         scale = np.float32(1.0 / max(matches.mass * (1.0 - matches.no_words), 1e-6))
-        np.minimum(matches.coverage[rows] * scale, 1.0, out=table[1])
-        np.minimum(matches.context[rows] * scale, 1.0, out=table[2])
+        table[1] = matches.coverage[rows]
+        table[2] = matches.context[rows]
+        table[1:3] *= scale
+        np.minimum(table[1:3], 1.0, out=table[1:3])
     else:
         table[1:3] = NEUTRAL_COVERAGE
     table[3] = 0.0 if matches.similarity is None else matches.similarity[rows]
@@ -136,10 +147,13 @@ def _best(total: Floats, eligible: Bools | None, limit: int) -> NDArray[np.intp]
         return candidates[_best(total[candidates], None, limit)]
     limit = max(0, limit)
     if limit and len(total) > 4 * limit:
-        cut = np.partition(total, len(total) - limit)[len(total) - limit]
-        top = np.flatnonzero(total >= cut)
-        return top[np.argsort(-total[top], kind="stable")][:limit]
-    return np.argsort(-total, kind="stable")[:limit]
+        ordered = total.copy()
+        ordered.partition(len(total) - limit)
+        top = (total >= ordered[len(total) - limit]).nonzero()[0]
+        best: NDArray[np.intp] = top[(-total[top]).argsort(kind="stable")]
+    else:
+        best = (-total).argsort(kind="stable")
+    return best[:limit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +256,7 @@ def _similarity(
         return None
     cosine = view.columns.vectors @ vector
     rows = len(cosine)
-    mean = (float(cosine.sum()) + 5.0 * USUAL_SIMILARITY) / (rows + 5.0)
+    mean = (float(np.add.reduce(cosine)) + 5.0 * USUAL_SIMILARITY) / (rows + 5.0)
     square = float(cosine @ cosine) - rows * mean * mean
     spread = ((max(square, 0.0) + 20.0 * USUAL_SPREAD**2) / (rows + 20.0)) ** 0.5
     return (cosine - np.float32(mean)) * np.float32(1.0 / (6.0 * spread))

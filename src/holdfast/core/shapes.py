@@ -8,8 +8,6 @@ from holdfast.clock import iso
 from holdfast.model import EntitySummary, HistoryEvent, Job, Json, Memory
 from holdfast.ports import Hit
 
-_PROMOTED = ("user_id", "agent_id", "app_id", "run_id", "actor_id", "role", "superseded_by")
-
 
 def memory_shape(memory: Memory) -> dict[str, Json]:
     """One memory; identities and validity only where they are set."""
@@ -23,16 +21,24 @@ def memory_shape(memory: Memory) -> dict[str, Json]:
         "event_at": iso(memory.event_at),
         "kind": memory.kind,
     }
-    for name in _PROMOTED:
-        if (value := getattr(memory, name)) is not None:
-            shape[name] = value
+    named = (
+        ("user_id", memory.user_id),
+        ("agent_id", memory.agent_id),
+        ("app_id", memory.app_id),
+        ("run_id", memory.run_id),
+        ("actor_id", memory.actor_id),
+        ("role", memory.role),
+        ("superseded_by", memory.superseded_by),
+    )
+    shape.update([pair for pair in named if pair[1] is not None])
     if memory.categories:
         shape["categories"] = list(memory.categories)
     if memory.expires_on is not None:
         shape["expiration_date"] = memory.expires_on
-    for name in ("valid_from", "valid_to"):
-        if (moment := getattr(memory, name)) is not None:
-            shape[name] = iso(moment)
+    if memory.valid_from is not None:
+        shape["valid_from"] = iso(memory.valid_from)
+    if memory.valid_to is not None:
+        shape["valid_to"] = iso(memory.valid_to)
     return shape
 
 
@@ -43,11 +49,12 @@ def hit_shape(hit: Hit, *, explain: bool, threshold: float) -> dict[str, Json]:
     """
     shape = memory_shape(hit.memory)
     shape["score"] = hit.score
-    parts = dict(hit.parts)
     if hit.found_score is not None:
         shape["rerank_score"] = hit.score
-        parts |= {"found": hit.found_score, "reranker": hit.score}
     if explain:
+        parts = dict(hit.parts)
+        if hit.found_score is not None:
+            parts |= {"found": hit.found_score, "reranker": hit.score}
         shape["score_details"] = {
             "semantic_score": hit.parts.get("semantic", 0.0),
             "bm25_score": hit.parts.get("keyword", 0.0),
