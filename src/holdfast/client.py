@@ -260,10 +260,12 @@ class AsyncMemory:
             as_of=intake.moment(as_of, "as_of"),
             show_expired=_flag(show_expired, "show_expired"),
             rerank=_flag(rerank, "rerank"),
+            explain=_flag(explain, "explain"),
         )
-        told = _flag(explain, "explain")
         found = await searching.search(parts, request)
-        results = [shapes.hit_shape(hit, explain=told, threshold=least) for hit in found.hits]
+        results = [
+            shapes.hit_shape(hit, explain=request.explain, threshold=least) for hit in found.hits
+        ]
         answer: Answer = {"results": results}
         if found.degraded:
             answer["degraded"] = list(found.degraded)

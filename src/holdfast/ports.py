@@ -380,6 +380,8 @@ class Probe(Struct, frozen=True, kw_only=True):
     embedding: QueryEmbedding | None
     """None while the embedder is away: keywords and times answer alone."""
     limit: int
+    explain: bool = True
+    """Whether hits tell their parts."""
 
 
 class Hit(Struct, frozen=True, kw_only=True):
@@ -387,7 +389,7 @@ class Hit(Struct, frozen=True, kw_only=True):
 
     memory: Memory
     score: float
-    parts: Mapping[str, float]
+    parts: Mapping[str, float] = {}
     found_score: float | None = None
     """The score before a reranker gave its own; None if none did."""
 

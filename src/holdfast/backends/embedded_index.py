@@ -246,15 +246,23 @@ def _once(warm: Warm, hits: list[Hit]) -> list[Hit]:
 
 
 def _top(warm: Warm, probe: Probe, eligible: Bools | None, limit: int) -> list[Hit]:
-    ranking = rank(warm.view, probe.query, probe.embedding, eligible=eligible, limit=limit)
+    ranking = rank(
+        warm.view,
+        probe.query,
+        probe.embedding,
+        eligible=eligible,
+        limit=limit,
+        explain=probe.explain,
+    )
+    found = [warm.memories[row] for row in ranking.rows.tolist()]
+    scores = ranking.scores.tolist()
+    if not ranking.parts:
+        return [Hit(memory=m, score=score) for m, score in zip(found, scores, strict=True)]
     names = list(ranking.parts)
-    columns = [part.tolist() for part in ranking.parts.values()]
-    shares = zip(*columns, strict=True) if columns else ((),) * len(ranking.rows)
+    shares = zip(*[part.tolist() for part in ranking.parts.values()], strict=True)
     return [
-        Hit(memory=warm.memories[row], score=score, parts=dict(zip(names, values, strict=True)))
-        for row, score, values in zip(
-            ranking.rows.tolist(), ranking.scores.tolist(), shares, strict=True
-        )
+        Hit(memory=memory, score=score, parts=dict(zip(names, values, strict=True)))
+        for memory, score, values in zip(found, scores, shares, strict=True)
     ]
 
 

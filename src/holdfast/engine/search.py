@@ -27,6 +27,8 @@ class SearchRequest(Struct, frozen=True, kw_only=True):
     as_of: float | None = None
     show_expired: bool = False
     rerank: bool = False
+    explain: bool = False
+    """Hits tell the parts of their scores."""
 
 
 class SearchAnswer(Struct, frozen=True, kw_only=True):
@@ -75,6 +77,7 @@ async def _probe(
         query=query,
         embedding=await _embedding(parts, query, entities),
         limit=max(request.top_k, more),
+        explain=request.explain,
     )
 
 
