@@ -21,8 +21,11 @@ class HoldfastError(Exception):
 
     code = "HOLDFAST_ERROR"
     retryable = False
+    usual_hint = ""
+    """The hint of an error that is raised without one."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        hint = hint or self.usual_hint
         super().__init__(f"{message} {hint}".strip())
         self.message = message
         self.hint = hint
@@ -39,6 +42,7 @@ class FilterError(ValidationError):
     """A filter does not parse, is too deep, or names no entity positively."""
 
     code = "FILTER"
+    usual_hint = 'Write it like {"user_id": "alice", "priority": {"gte": 2}}.'
 
 
 class ConfigError(HoldfastError, ValueError):

@@ -56,6 +56,9 @@ JOB_BACKOFF_MAX_S = 300.0
 MODEL_TIMEOUT_S = 60.0
 """Seconds one model call may take."""
 
+WAIT_S_MAX = 86_400
+"""Longest time one call waits for a job, in seconds."""
+
 EXTRACTION_CHARS_MAX = 24_000
 """Characters of turns given to one extraction call; longer adds take several calls."""
 

@@ -33,6 +33,9 @@ def text_from(words: list[str] | None, what: str) -> str:
     return text.rstrip("\r\n")
 
 
+_AN_OBJECT = 'Write it like {"source": "mail"}.'
+
+
 def json_object(written: str, option: str) -> dict[str, Any]:
     """A JSON object given to an option.
 
@@ -42,7 +45,9 @@ def json_object(written: str, option: str) -> dict[str, Any]:
     try:
         value = json.loads(written)
     except ValueError as fault:
-        raise ValidationError(f"{option} is not JSON: {fault}.") from fault
+        raise ValidationError(f"{option} is not JSON: {fault}.", hint=_AN_OBJECT) from fault
+    except RecursionError:
+        raise ValidationError(f"{option} is nested too deeply.", hint=_AN_OBJECT) from None
     if not isinstance(value, dict):
-        raise ValidationError(f"{option} must be a JSON object, such as {{...}}.")
+        raise ValidationError(f"{option} must be a JSON object.", hint=_AN_OBJECT)
     return value

@@ -22,17 +22,19 @@ def decode(data: bytes, kind: type[T] = Any) -> T:  # type: ignore[assignment]
     """Decodes one JSON text; half a surrogate pair becomes U+FFFD.
 
     Raises:
-        ValidationError: it is not JSON.
+        ValidationError: it is not JSON, or nested too deeply.
     """
     data = data.removeprefix(_MARK)
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        mended = _SURROGATES.sub(lambda found: found[1] or rb"\ufffd", data)
-    try:
-        return msgspec.json.decode(mended, type=kind)
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            mended = _SURROGATES.sub(lambda found: found[1] or rb"\ufffd", data)
+            return msgspec.json.decode(mended, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise ValidationError(f"this is not JSON: {fault}.") from fault
+    except RecursionError:
+        raise ValidationError("this JSON is nested too deeply.", hint="Flatten it.") from None
 
 
 def is_list(data: bytes) -> bool:

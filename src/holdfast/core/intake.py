@@ -7,7 +7,7 @@ argument and never repeats the text it was given.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -42,25 +42,34 @@ class Said(Struct, frozen=True, kw_only=True):
 def clean_text(value: object, name: str, chars_max: int = limits.TEXT_CHARS_MAX) -> str:
     """Text with content that every store can hold; white space around it is kept."""
     if not isinstance(value, str):
-        raise ValidationError(f"{name} must be text, not {type(value).__name__}.")
+        raise ValidationError(
+            f"{name} must be text, not {type(value).__name__}.", hint="Give it as a str."
+        )
     if not value.strip():
         raise ValidationError(f"{name} is empty.", hint="Give it some text.")
     if len(value) > chars_max:
-        raise TooLargeError(
-            f"{name} has {len(value):,} characters; the limit is {chars_max:,}.",
-            hint="Split it into several.",
-        )
+        raise _too_long(name, len(value), chars_max)
     _storable(value, name)
     return value
+
+
+def _too_long(name: str, size: int, most: int) -> TooLargeError:
+    return TooLargeError(
+        f"{name} has {size:,} characters; the limit is {most:,}.", hint="Split it into several."
+    )
 
 
 def clean_id(value: object, name: str) -> str:
     """An identifier: coerced to text, trimmed, not empty, bounded."""
     if isinstance(value, bool) or not isinstance(value, str | int | UUID):
-        raise ValidationError(f"{name} must be text, not {type(value).__name__}.")
+        raise ValidationError(
+            f"{name} must be text, not {type(value).__name__}.", hint="Give it as a str."
+        )
+    if isinstance(value, int):
+        _number(value, name)  # and so short enough to be written out
     text = str(value).strip()
     if not text:
-        raise ValidationError(f"{name} is empty.", hint="Leave it out or name somebody.")
+        raise ValidationError(f"{name} is empty.", hint="Leave it out or give it a name.")
     if len(text) > limits.ID_CHARS_MAX:
         raise TooLargeError(
             f"{name} has {len(text):,} characters; the limit is {limits.ID_CHARS_MAX}.",
@@ -68,7 +77,9 @@ def clean_id(value: object, name: str) -> str:
         )
     _storable(text, name)
     if text == "*":
-        raise ValidationError(f"{name} must not be '*': that means everybody in filters.")
+        raise ValidationError(
+            f"{name} must not be '*'.", hint="In filters it stands for everybody."
+        )
     return text
 
 
@@ -124,8 +135,11 @@ def _as_list(messages: object) -> Sequence[Any]:
         return messages
     raise ValidationError(
         f"messages must be text, a message or a list of messages, not {type(messages).__name__}.",
-        hint="A message is {'role': 'user', 'content': '...'}.",
+        hint=_A_MESSAGE,
     )
+
+
+_A_MESSAGE = "A message is {'role': 'user', 'content': '...'}."
 
 
 def _message(item: object, name: str) -> Said | None:
@@ -133,16 +147,15 @@ def _message(item: object, name: str) -> Said | None:
         item = {"role": "user", "content": item}
     if not isinstance(item, Mapping):
         raise ValidationError(
-            f"{name} must be a message like {{'role': 'user', 'content': '...'}}, "
-            f"not {type(item).__name__}."
+            f"{name} must be a message, not {type(item).__name__}.", hint=_A_MESSAGE
         )
     role = item.get("role", "user")
-    if role in SKIPPED_ROLES:
-        return None
-    if not isinstance(role, str) or role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES | SKIPPED_ROLES:
         raise ValidationError(
             f"{name}.role is not a known role.", hint=f"Use one of {', '.join(sorted(ROLES))}."
         )
+    if role in SKIPPED_ROLES:
+        return None
     content = item.get("content")
     if content is None and item.get("tool_calls"):
         return None  # the model called a tool and said nothing
@@ -161,11 +174,15 @@ def _joined(content: object, name: str) -> object:
         content = [content]
     if not isinstance(content, list | tuple):
         return content
-    texts = []
+    texts: list[str] = []
+    size = 0
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind in ("text", "input_text", "output_text"):
             texts.append(clean_text(part.get("text"), f"{name}.content"))
+            size += len(texts[-1])
+            if size > limits.TEXT_CHARS_MAX:
+                raise _too_long(f"{name}.content", size, limits.TEXT_CHARS_MAX)
         else:
             raise ValidationError(
                 f"{name}.content has a part that is not text.",
@@ -186,7 +203,8 @@ def moment(value: object, name: str) -> float | None:
     elif isinstance(value, str):
         seconds = _from_iso(value.strip())
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
+        # before the conversion: an int may be greater than any float
+        seconds = float(value) if _YEARS[0] <= value <= _YEARS[1] else math.nan
     if not _YEARS[0] <= seconds <= _YEARS[1]:
         raise ValidationError(
             f"{name} is not a time.",
@@ -223,47 +241,79 @@ def clean_metadata(value: object, name: str = "metadata") -> tuple[dict[str, Jso
     if value is None:
         return None, False
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValidationError(f"{name} must be a mapping with text keys.")
+        raise ValidationError(f"{name} must be a mapping with text keys.", hint=_A_MAPPING)
     kept = {key: item for key, item in value.items() if key not in RESERVED_METADATA}
-    plain = _plain(kept, name, 0)
+    plain = _Plain(name)(kept, name, 0)
     size = len(msgspec.json.encode(plain))
     if size > limits.METADATA_BYTES_MAX:
         raise TooLargeError(
             f"{name} has {size:,} bytes as JSON; the limit is {limits.METADATA_BYTES_MAX:,}.",
-            hint="Keep large values elsewhere and store a reference.",
+            hint=_REFER,
         )
     return plain, len(kept) < len(value)
 
 
-def _plain(value: Any, name: str, depth: int) -> Any:
-    """A JSON value, or ValidationError naming the place."""
-    if depth > limits.METADATA_DEPTH_MAX:
-        raise TooLargeError(f"{name} is nested deeper than {limits.METADATA_DEPTH_MAX}.")
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        _storable(value, name)
-        return value
-    if isinstance(value, int | float):
-        return _number(value, name)
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise ValidationError(f"{name} has a key that is not text.")
-        for key in value:
-            _storable(key, f"a key of {name}")
-        return {
-            key: _plain(item, f"{name}[{key[:40]!r}]", depth + 1) for key, item in value.items()
-        }
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item, f"{name}[]", depth + 1) for item in value]
-    raise ValidationError(f"{name} holds a {type(value).__name__}, which is not JSON.")
+_A_MAPPING = "Metadata is a JSON object, such as {'source': 'mail', 'priority': 2}."
+
+
+class _Plain:
+    """Turns what a caller gave into JSON values, within bounds even where it contains itself."""
+
+    def __init__(self, whole: str) -> None:
+        self._whole = whole
+        self._values = 0
+
+    def __call__(self, value: Any, name: str, depth: int) -> Any:
+        """A JSON value; ValidationError naming the place if it is none."""
+        self._bound(depth)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            _storable(value, name)
+            return value
+        if isinstance(value, int | float):
+            return _number(value, name)
+        if isinstance(value, datetime | date):
+            return value.isoformat()
+        if isinstance(value, Mapping):
+            return {
+                _key(key, name): self(item, f"{name}[{str(key)[:40]!r}]", depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self(item, f"{name}[]", depth + 1) for item in value]
+        raise ValidationError(
+            f"{name} holds a {type(value).__name__}, which is not JSON.", hint="Store it as text."
+        )
+
+    def _bound(self, depth: int) -> None:
+        """Every value takes at least a byte of JSON."""
+        self._values += 1
+        if depth > limits.METADATA_DEPTH_MAX:
+            raise TooLargeError(
+                f"{self._whole} is nested deeper than {limits.METADATA_DEPTH_MAX}.",
+                hint="Store deeper values as text, and nothing that contains itself.",
+            )
+        if self._values > limits.METADATA_BYTES_MAX:
+            raise TooLargeError(
+                f"{self._whole} holds more than {limits.METADATA_BYTES_MAX:,} values.",
+                hint=_REFER,
+            )
+
+
+_REFER = "Keep large values elsewhere and store a reference."
+
+
+def _key(key: object, name: str) -> str:
+    if not isinstance(key, str):
+        raise ValidationError(f"{name} has a key that is not text.", hint=_A_MAPPING)
+    _storable(key, f"a key of {name}")
+    return key
 
 
 def _number(value: Any, name: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValidationError(f"{name} is not a finite number.")
+        raise ValidationError(f"{name} is not a finite number.", hint="Leave it out, or use null.")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValidationError(f"{name} is an integer beyond 64 bits.", hint="Store it as text.")
     return value
@@ -273,27 +323,62 @@ def clean_categories(value: object) -> tuple[str, ...]:
     """Category names, in order, without repetition."""
     if value is None:
         return ()
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ValidationError("categories must be a list of names.")
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise ValidationError("categories must be a list of names.", hint="E.g. ['food', 'work'].")
     names = dict.fromkeys(clean_id(item, "categories[]") for item in value)
     if len(names) > limits.CATEGORIES_MAX:
-        raise TooLargeError(f"categories has more than {limits.CATEGORIES_MAX} names.")
+        raise TooLargeError(
+            f"categories has more than {limits.CATEGORIES_MAX} names.", hint="Keep the best ones."
+        )
     return tuple(names)
 
 
 def clean_memory_id(value: object) -> str:
     """A memory id as it can occur in a store; whether it exists is another question."""
     if not isinstance(value, str):
-        raise ValidationError(f"memory_id must be text, not {type(value).__name__}.")
+        raise ValidationError(
+            f"memory_id must be text, not {type(value).__name__}.",
+            hint="It is the `id` that add, search and get_all tell.",
+        )
     return clean_id(value, "memory_id")
 
 
 def clean_count(value: object, name: str, most: int, least: int = 1) -> int:
     """A whole number within limits."""
+    hint = f"Give a number from {least} to {most:,}."
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValidationError(f"{name} must be a whole number.")
+        raise ValidationError(f"{name} must be a whole number.", hint=hint)
     if not least <= value <= most:
-        raise ValidationError(f"{name} must be from {least} to {most:,}.")
+        raise ValidationError(f"{name} is out of its bounds.", hint=hint)
+    return value
+
+
+def clean_seconds(value: object, name: str) -> float:
+    """How long to wait."""
+    most = limits.WAIT_S_MAX
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValidationError(
+            f"{name} is no time to wait.", hint=f"Give seconds from 0 to {most:,}."
+        )
+    return float(value)
+
+
+def clean_flag(value: object, name: str) -> bool:
+    """A yes or a no."""
+    if not isinstance(value, bool):
+        raise ValidationError(
+            f"{name} must be true or false, not {type(value).__name__}.", hint="Give a bool."
+        )
+    return value
+
+
+def clean_cursor(value: object) -> str | None:
+    """A listing's cursor, or none; whether it is one is found out when it is read."""
+    if value is not None and not isinstance(value, str):
+        raise ValidationError(
+            f"cursor must be text, not {type(value).__name__}.",
+            hint="Use the `cursor` of the page before, or leave it out.",
+        )
     return value
 
 
@@ -302,5 +387,7 @@ def clean_threshold(value: object) -> float:
     if value is None:
         return 0.0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValidationError("threshold must be a number from 0 to 1.")
+        raise ValidationError(
+            "threshold must be a number from 0 to 1.", hint="Leave it out for the configured one."
+        )
     return float(value)

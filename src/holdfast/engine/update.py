@@ -76,4 +76,6 @@ async def _with_text(parts: Parts, edit: EditMemory, old: Memory, text: str) -> 
 
 def unknown(memory_id: str) -> NotFoundError:
     """The error for an id this project does not have."""
-    return NotFoundError(f"Memory with id {memory_id} not found.")
+    return NotFoundError(
+        f"Memory with id {memory_id} not found.", hint="`get_all` and `search` tell ids."
+    )
