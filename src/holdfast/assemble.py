@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,17 @@ from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.config import Config
 from holdfast.core.identity import key_mark
+from holdfast.core.text import ANALYSIS, analyze
 from holdfast.engine import worker
 from holdfast.engine.parts import Parts
 from holdfast.errors import StoreReadOnlyError, StoreUnavailableError
-from holdfast.model import Project
-from holdfast.ports import LLM, Embedder, Reranker
+from holdfast.model import IndexTerms, Project
+from holdfast.ports import LLM, Embedder, Records, Reranker
 from holdfast.registry import make_embedder, make_llm, make_reranker
 
 DATABASE = "holdfast.db"
+
+_log = logging.getLogger("holdfast")
 
 
 @dataclass
@@ -68,7 +72,9 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
     content_key = (config.content_key or "").encode()
     try:
         await records.open(embedder.space, key_mark(content_key))
+        await _reindexed(records, content_key)
     except BaseException:
+        records.close_now()
         await models.close()
         raise
     index = EmbeddedIndex(records, embedder.space.dimensions, config.view_bytes_max)
@@ -105,6 +111,17 @@ class _Models(NamedTuple):
         """Release what they hold; the first failure is raised when all were tried."""
         held = [model for model in self if model is not None]
         await _each(*(model.close for model in held))
+
+
+async def _reindexed(records: Records, key: bytes) -> None:
+    """Bring the index terms of a store that an older Holdfast wrote up to date."""
+
+    def analysed(text: str, actor: str | None, role: str | None) -> IndexTerms:
+        return analyze(text, actor=actor, role=role, key=key)
+
+    count = await records.reindex(ANALYSIS, analysed)
+    if count:
+        _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
 def _models(config: Config) -> _Models:

@@ -8,7 +8,7 @@ every back end. Texts and ids are Unicode without NUL and without lone surrogate
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.filters import Filter
@@ -234,6 +234,10 @@ class Delta(Struct, frozen=True, kw_only=True):
     delta; pairs that name a memory of another entity mean nothing."""
 
 
+Analyse = Callable[[str, str | None, str | None], IndexTerms]
+"""The index terms of a text, its actor and role."""
+
+
 class Records(Protocol):
     """The system of record: durable, transactional, isolated by project."""
 
@@ -245,6 +249,12 @@ class Records(Protocol):
 
         Raises SpaceMismatchError, ConfigError (another key), SchemaTooNewError, CorruptError,
         StoreReadOnlyError, StoreUnavailableError; nothing was changed then.
+        """
+
+    async def reindex(self, version: int, analyse: Analyse) -> int:
+        """Make the index terms of all projects anew unless they are of this version.
+
+        Returns how many memories were analysed. Cut off in the middle, it starts again next time.
         """
 
     async def close(self) -> None:

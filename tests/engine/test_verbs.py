@@ -96,10 +96,10 @@ async def test_search_needs_an_entity(memory: AsyncMemory) -> None:
 
 async def test_callers_before_mem0_2_still_work(memory: AsyncMemory) -> None:
     await memory.add("I like tea", user_id="alice")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="Top-level ids"):
         found = await memory.search("what do I like to drink, tea?", user_id="alice", limit=3)
     assert found["results"][0]["memory"] == "I like tea"
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="Top-level ids"):
         assert (await memory.get_all(user_id="alice", limit=5))["total"] == 1
 
 

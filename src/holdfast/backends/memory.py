@@ -32,7 +32,7 @@ from holdfast.model import (
     Space,
     Turn,
 )
-from holdfast.ports import Delta, EntityState, Listing, Op
+from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
 
 _UNFINISHED = ("PENDING", "RUNNING")
 
@@ -74,6 +74,20 @@ class MemoryRecords:
             raise ConfigError("This store was made with another `content_key` (or with none).")
         tables.space, tables.key_mark = space, key_mark
         self._store.tables, self._state = tables, "open"
+
+    async def reindex(self, version: int, analyse: Analyse) -> int:
+        if self.tables.analysis == version:
+            return 0
+        tables = self.tables.copy()
+        tables.analysis, tables.generation = version, tables.generation + 1
+        for key, row in tables.rows.items():
+            memory = row.memory
+            found = analyse(memory.text, memory.actor_id, memory.role)
+            tables.rows[key] = change(row, terms=found)
+        # what was known of changes up to now does not tell that every row has changed
+        tables.reset_at |= dict.fromkeys((owner for owner, _ in tables.rows), tables.generation)
+        self._store.tables = tables
+        return len(tables.rows)
 
     async def close(self) -> None:
         self._state = "closed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
 import msgspec
@@ -81,6 +81,8 @@ class Tables:
 
     space: Space | None = None
     key_mark: int = 0
+    analysis: int = 0
+    """Version of the analysis that made the index terms."""
     generation: int = 0
     last_no: int = 0
     turns: dict[Key, Turn] = field(default_factory=dict)
@@ -96,7 +98,8 @@ class Tables:
 
     def copy(self) -> Tables:
         """Tables that can be changed without changing these."""
-        return Tables(**{k: dict(v) if isinstance(v, dict) else v for k, v in vars(self).items()})
+        fields = {k: dict(v) if isinstance(v, dict) else v for k, v in vars(self).items()}
+        return replace(self, **fields)
 
     def of(self, project: Project) -> list[Row]:
         """The memories of a project in order of insertion."""

@@ -22,6 +22,9 @@ from holdfast.core.asking import asked
 from holdfast.core.temporal import MONTHS, TimeSpan, find_spans
 from holdfast.model import IndexTerms
 
+ANALYSIS: Final = 1
+"""Version of what `analyze` gives: count it up with every change that old terms would not match."""
+
 WORD_CHARS_MAX: Final = 64
 """Longer words are cut: they are data, not words."""
 

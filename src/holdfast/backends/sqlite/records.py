@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-from holdfast.backends.sqlite import queries, queue
+from holdfast.backends.sqlite import queries, queue, terms
 from holdfast.backends.sqlite.connect import connect, translate
 from holdfast.backends.sqlite.migrate import prepare
 from holdfast.backends.sqlite.operations import Transaction
@@ -31,7 +32,7 @@ from holdfast.model import (
     Space,
     Turn,
 )
-from holdfast.ports import Delta, EntityState, Listing, Op
+from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
 
 
 class SqliteRecords:
@@ -76,6 +77,17 @@ class SqliteRecords:
                 raise
         self._readers = Readers(self._path, self._readers_max, timeout_s)
         self._writer = Writer(connection, self._path)
+
+    async def reindex(self, version: int, analyse: Analyse) -> int:
+        if await self._read.run(lambda c: terms.is_current(c, version)):
+            return 0
+        count, last, done = 0, 0, 1
+        while done:
+            work = partial(terms.renew_some, analyse=analyse, after=last)
+            done, last = cast("tuple[int, int]", await self._write.run(work))
+            count += done
+        await self._write.run(lambda c: terms.finish(c, version))
+        return count
 
     async def close(self) -> None:
         self.close_now()
