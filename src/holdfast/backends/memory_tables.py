@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 import msgspec
 
@@ -98,7 +98,9 @@ class Tables:
 
     def copy(self) -> Tables:
         """Tables that can be changed without changing these."""
-        fields = {k: dict(v) if isinstance(v, dict) else v for k, v in vars(self).items()}
+        fields: dict[str, Any] = {
+            k: dict(v) if isinstance(v, dict) else v for k, v in vars(self).items()
+        }
         return replace(self, **fields)
 
     def of(self, project: Project) -> list[Row]:
