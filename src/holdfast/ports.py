@@ -154,6 +154,8 @@ class FinishJob(Struct, frozen=True, kw_only=True):
     error_code: str | None = None
     run_after: float = 0.0
     """A job that is put back is not due before."""
+    untried: bool = False
+    """The try that ends here does not count: it was given up, and has not failed."""
 
 
 class PutUsage(Struct, frozen=True, kw_only=True):

@@ -212,9 +212,20 @@ async def test_without_waiting_the_turns_are_searchable_at_once(
         assert event["latency"] >= 300
 
 
-async def test_facts_without_support_are_rejected_and_told(
-    server: LLMServer, opened: Open
-) -> None:
+async def test_closing_hands_a_running_job_back(server: LLMServer, opened: Open) -> None:
+    server.say(chat(facts(FACT), delay_s=30))
+    async with opened(workers=1, model_timeout_s=60.0) as memory:
+        answer = await memory.add(NUTS, user_id="alice", wait=False)
+        while not server.requests:  # noqa: ASYNC110  (the server is on a thread)
+            await asyncio.sleep(0.01)
+    server.say(facts(FACT))
+    async with opened() as memory:
+        event = await memory.event(answer["event_id"])
+        assert (event["status"], event["attempts"]) == ("PENDING", 0)
+        assert (await memory.wait(answer["event_id"]))["status"] == "SUCCEEDED"
+
+
+async def test_facts_without_support_are_rejected_and_told(server: LLMServer, opened: Open) -> None:
     server.say(facts(FACT, {"turn": 1, "quote": "loves jazz", "text": "Alice loves jazz"}))
     async with opened() as memory:
         answer = await memory.add(NUTS, user_id="alice")

@@ -392,6 +392,7 @@ class Transaction:
             error_code=op.error_code,
             run_after=op.run_after,
             completed_at=None if op.state == "PENDING" else op.at,
+            attempts=leased.job.attempts - op.untried,
         )
         self.tables.jobs[self.project, op.job_id] = Leased(job=job)
 

@@ -14,7 +14,13 @@ from contextlib import asynccontextmanager, suppress
 from holdfast.engine import extract
 from holdfast.engine.embedding import vectors_of
 from holdfast.engine.parts import Parts
-from holdfast.errors import BadAnswerError, ConflictError, HoldfastError, ModelError
+from holdfast.errors import (
+    BadAnswerError,
+    ClosedError,
+    ConflictError,
+    HoldfastError,
+    ModelError,
+)
 from holdfast.limits import JOB_BACKOFF_MAX_S, JOB_BACKOFF_S, JOB_LEASE_S
 from holdfast.model import Job, JobState, Json
 from holdfast.ports import FinishJob, Op, SetVectors
@@ -62,6 +68,9 @@ async def run(parts: Parts, job: Job) -> Job:
         await _finish(parts, job, "SUCCEEDED", ops, result=result)
     except ModelError as error:
         await _fail(parts, job, error)
+    except asyncio.CancelledError:
+        await asyncio.shield(_hand_back(parts, job))
+        raise
     except ConflictError:
         _log.warning("job %s: the lease was lost to another worker", job.id)
     found = await parts.jobs.job(job.project, job.id)
@@ -89,6 +98,12 @@ async def _fail(parts: Parts, job: Job, error: ModelError) -> None:
         await _finish(parts, job, state, [], error=error, run_after=parts.clock.now() + pause)
 
 
+async def _hand_back(parts: Parts, job: Job) -> None:
+    """Leave the job to others at once: this worker stops."""
+    with suppress(ConflictError, ClosedError):  # somebody else has it, or the lease runs out
+        await _finish(parts, job, "PENDING", [], run_after=parts.clock.now(), untried=True)
+
+
 async def _finish(
     parts: Parts,
     job: Job,
@@ -98,6 +113,7 @@ async def _finish(
     result: Json = None,
     error: HoldfastError | None = None,
     run_after: float = 0.0,
+    untried: bool = False,
 ) -> None:
     end = FinishJob(
         job_id=job.id,
@@ -108,6 +124,7 @@ async def _finish(
         error=None if error is None else str(error),
         error_code=None if error is None else error.code,
         run_after=run_after,
+        untried=untried,
     )
     await parts.records.commit(job.project, [*ops, end])
 

@@ -81,7 +81,8 @@ def finish(connection: sqlite3.Connection, project: Project, op: FinishJob) -> N
     done = op.state in ("SUCCEEDED", "FAILED")
     changed = connection.execute(
         "UPDATE jobs SET state = ?, result = coalesce(?, result), error = ?, error_code = ?, "
-        "run_after = ?, completed_at = ?, lease_owner = NULL, lease_until = NULL "
+        "run_after = ?, completed_at = ?, lease_owner = NULL, lease_until = NULL, "
+        "attempts = attempts - ? "
         "WHERE project = ? AND id = ? AND state = 'RUNNING' AND lease_owner = ?",
         (
             op.state,
@@ -90,6 +91,7 @@ def finish(connection: sqlite3.Connection, project: Project, op: FinishJob) -> N
             op.error_code,
             op.run_after,
             op.at if done else None,
+            int(op.untried),
             project,
             op.job_id,
             op.owner,
