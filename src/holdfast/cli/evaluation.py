@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import tempfile
 import textwrap
 import time
@@ -256,11 +259,19 @@ def _say_end(screen: Console, told: Script, answers: Sequence[Answer], keep: Pat
         f" three memories, in {output.duration(middle)} each."
     )
     screen.print("\nNow your own:", style="bold")
-    screen.print('  holdfast add "I am allergic to peanuts" --user me')
-    again = '  holdfast search "What must I not eat?" --user me'
+    command = _command()
+    screen.print(f'  {command} add "I am allergic to peanuts" --user me', soft_wrap=True)
+    again = f'  {command} search "What must I not eat?" --user me'
     if keep is not None:
-        again = f'  holdfast search "Who is Biscuit?" --home {keep} --user {told.user_id}'
+        again = f'  {command} search "Who is Biscuit?" --home {keep} --user {told.user_id}'
     screen.print(again, soft_wrap=True)  # to be copied: not broken over two lines
+
+
+def _command() -> str:
+    """How this program can be called again from here."""
+    if shutil.which("holdfast"):
+        return "holdfast"
+    return os.path.relpath(sys.argv[0])
 
 
 def _demo_report(told: Script, answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
