@@ -77,6 +77,8 @@ def vote(masks: Iterable[int]) -> int:
     for mask in masks:
         if mask:
             counts[mask] = counts.get(mask, 0) + 1
+    if all(mask & 1 for mask in counts):
+        return 0  # whoever else has them all, English has too
     best, best_votes = 0, sum(count for mask, count in counts.items() if mask & 1)
     for code in range(1, len(LATIN_LANGUAGES)):
         votes = sum(count for mask, count in counts.items() if mask >> code & 1)

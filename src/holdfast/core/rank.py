@@ -75,7 +75,7 @@ def rank(
     table, spoke = tabulate(matches)
     total = weigh(table, weights)
     rows = _best(total, eligible, limit)
-    logit = np.dot(weights.calibration, calibration_inputs(matches, total, rows))
+    logit = np.dot(_calibration(weights), calibration_inputs(matches, total, rows))
     odds_against = np.exp(np.minimum(np.maximum(-logit, -30.0), 30.0))
     # a row is never taken to be likelier than one that ranks above it
     scores = np.minimum.accumulate(1.0 / (1.0 + odds_against))
@@ -136,6 +136,11 @@ def _factors(weights: Weights) -> Floats:
     return _numbers(weights) if known is None else known
 
 
+def _calibration(weights: Weights) -> NDArray[np.float64]:
+    known = _CALIBRATIONS.get(id(weights))
+    return np.array(weights.calibration) if known is None else known
+
+
 def _numbers(weights: Weights) -> Floats:
     return np.array([weights.signals.get(name, 0.0) for name, _ in SIGNALS], dtype=np.float32)
 
@@ -192,11 +197,12 @@ def match(view: EntityView, query: Query, embedding: QueryEmbedding | None) -> M
     scale = mass / max(information, 1e-9)
     impact = np.zeros((len(query.terms), rows + 1), dtype=np.float32)
     coverage = np.zeros(rows, dtype=np.float32)
-    for term, slices in enumerate(found):
-        share = np.float32(rarity[term] * scale)
+    holders, saturation = view.postings.rows, view.saturation
+    for rare, slices, row in zip(rarity, found, impact, strict=True):
+        share = np.float32(rare * scale)
         for start, end in slices:
-            where = view.postings.rows[start:end]
-            impact[term, where] = view.saturation[start:end] * share
+            where = holders[start:end]
+            row[where] = saturation[start:end] * share
             coverage[where] += share
     return Matches(
         view=view,
@@ -275,11 +281,12 @@ def _weighted_vector(query: Query, embedding: QueryEmbedding, rarity: list[float
 
 
 def _piece_weights(query: Query, spans: tuple[tuple[int, int], ...], rarity: list[float]) -> Floats:
+    # a piece is worth what the word is that its last character belongs to
     weight_at = [OTHER_PIECE_WEIGHT] * (len(query.text) + 1)
     for term, weight in zip(query.terms, rarity, strict=True):
         weight_at[term.start : term.end] = [weight] * (term.end - term.start)
-    last = len(query.text)
-    return np.array([weight_at[min(max(s, e - 1), last)] for s, e in spans], dtype=np.float32)
+    places = [end - 1 if end > start else start for start, end in spans]
+    return np.array([weight_at[place] for place in places], dtype=np.float32)
 
 
 def semantic(matches: Matches) -> Floats | None:
@@ -406,3 +413,6 @@ SIGNALS: Final[tuple[tuple[str, Signal], ...]] = (
 """Every signal, by the name it has in the weights and in `explain`."""
 
 _FACTORS: Final = {id(profile): _numbers(profile) for profile in (PEOPLE, ASSISTANT)}
+_CALIBRATIONS: Final = {
+    id(profile): np.array(profile.calibration) for profile in (PEOPLE, ASSISTANT)
+}

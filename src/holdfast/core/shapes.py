@@ -21,16 +21,7 @@ def memory_shape(memory: Memory) -> dict[str, Json]:
         "event_at": iso(memory.event_at),
         "kind": memory.kind,
     }
-    named = (
-        ("user_id", memory.user_id),
-        ("agent_id", memory.agent_id),
-        ("app_id", memory.app_id),
-        ("run_id", memory.run_id),
-        ("actor_id", memory.actor_id),
-        ("role", memory.role),
-        ("superseded_by", memory.superseded_by),
-    )
-    shape.update([pair for pair in named if pair[1] is not None])
+    _name(shape, memory)
     if memory.categories:
         shape["categories"] = list(memory.categories)
     if memory.expires_on is not None:
@@ -40,6 +31,24 @@ def memory_shape(memory: Memory) -> dict[str, Json]:
     if memory.valid_to is not None:
         shape["valid_to"] = iso(memory.valid_to)
     return shape
+
+
+def _name(shape: dict[str, Json], memory: Memory) -> None:
+    """Add who the memory belongs to; spelled out, for a loop over names takes twice the time."""
+    if memory.user_id is not None:
+        shape["user_id"] = memory.user_id
+    if memory.agent_id is not None:
+        shape["agent_id"] = memory.agent_id
+    if memory.app_id is not None:
+        shape["app_id"] = memory.app_id
+    if memory.run_id is not None:
+        shape["run_id"] = memory.run_id
+    if memory.actor_id is not None:
+        shape["actor_id"] = memory.actor_id
+    if memory.role is not None:
+        shape["role"] = memory.role
+    if memory.superseded_by is not None:
+        shape["superseded_by"] = memory.superseded_by
 
 
 def hit_shape(hit: Hit, *, explain: bool, threshold: float) -> dict[str, Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import cast
 
 import msgspec
@@ -34,6 +35,8 @@ _LOGICAL = ("AND", "OR", "NOT")
 
 _LISTED_VALUES_MAX = 4 * FILTER_LIST_MAX
 """Values in all lists of one filter together."""
+_REMEMBERED_CHARS = 256
+"""Longest id in a filter that is kept parsed."""
 
 
 class _Field(msgspec.Struct, frozen=True):
@@ -72,10 +75,20 @@ def parse_filter(raw: Mapping[str, Json] | None, *, require_entity: bool) -> Fil
     With `require_entity`, every memory that can match must belong to an entity the filter names: by
     id, by a list of ids, or by "*". Raises FilterError that says where and what is wrong.
     """
+    if type(raw) is dict and len(raw) == 1:
+        [(key, value)] = raw.items()
+        if key in ENTITY_FIELDS and type(value) is str and len(value) <= _REMEMBERED_CHARS:
+            return _of_one(key, value)
     tree = Everything() if raw is None else _Parser().group(raw, "filters", 0)
     if require_entity and not entity_choices(tree):
         raise FilterError(NO_ENTITY, hint=_entity_hint(raw or {}))
     return tree
+
+
+@lru_cache(maxsize=4_096)
+def _of_one(key: str, value: str) -> Filter:
+    """The commonest filter, {"user_id": "ann"}: it names an entity, or is refused."""
+    return _Parser().group({key: value}, "filters", 0)
 
 
 def _entity_hint(raw: Mapping[str, Json]) -> str:
