@@ -145,13 +145,13 @@ class AsyncMemory:
             metadata=_metadata(metadata),
             categories=intake.clean_categories(categories),
             expires_on=intake.last_day(expiration_date, "expiration_date"),
-            infer=_flag(infer, "infer"),
+            infer=intake.clean_flag(infer, "infer"),
             procedural=_procedural(parts, memory_type, agent_id),
             instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
             idempotency_key=None
             if idempotency_key is None
             else intake.clean_id(idempotency_key, "idempotency_key"),
-            wait=_flag(wait, "wait"),
+            wait=intake.clean_flag(wait, "wait"),
         )
         added = await adding.add(parts, request)
         if added.job is not None:
@@ -195,8 +195,8 @@ class AsyncMemory:
         request = reading.ListRequest(
             filter=_filter(filters, old, limit),
             size=intake.clean_count(_or(limit, top_k), "top_k", limits.PAGE_SIZE_MAX),
-            cursor=cursor,
-            show_expired=_flag(show_expired, "show_expired"),
+            cursor=intake.clean_cursor(cursor),
+            show_expired=intake.clean_flag(show_expired, "show_expired"),
             as_of=intake.moment(as_of, "as_of"),
         )
         page = await reading.get_all(parts, request)
@@ -258,9 +258,9 @@ class AsyncMemory:
             threshold=least,
             reference=intake.moment(reference_date, "reference_date"),
             as_of=intake.moment(as_of, "as_of"),
-            show_expired=_flag(show_expired, "show_expired"),
-            rerank=_flag(rerank, "rerank"),
-            explain=_flag(explain, "explain"),
+            show_expired=intake.clean_flag(show_expired, "show_expired"),
+            rerank=intake.clean_flag(rerank, "rerank"),
+            explain=intake.clean_flag(explain, "explain"),
         )
         found = await searching.search(parts, request)
         results = [
@@ -372,9 +372,11 @@ class AsyncMemory:
     async def wait(self, event_id: str, timeout_s: float | None = None) -> Answer:
         """Wait until the job behind an add is finished, parked for a later try, or time is up."""
         parts = await self._ready()
+        limit = parts.model_timeout_s * 2
+        if timeout_s is not None:
+            limit = intake.clean_seconds(timeout_s, "timeout_s")
         job = await self._job(parts, event_id)
         if job.state not in ("SUCCEEDED", "FAILED"):
-            limit = parts.model_timeout_s * 2 if timeout_s is None else timeout_s
             job = await adding.wait_for(parts, job.id, limit)
         return shapes.event_shape(job, await self._texts(parts, job))
 
@@ -405,7 +407,7 @@ class AsyncMemory:
     async def _job(self, parts: Parts, event_id: str) -> Job:
         job = await parts.jobs.job(parts.project, intake.clean_id(event_id, "event_id"))
         if job is None:
-            raise NotFoundError(f"Event {event_id} not found.")
+            raise NotFoundError(f"Event {event_id} not found.", hint="`events` lists those known.")
         return job
 
     async def _texts(self, parts: Parts, job: Job) -> dict[str, str]:
@@ -462,12 +464,6 @@ def _page(page: int, page_size: int) -> tuple[int, int]:
     return (intake.clean_count(page, "page", 2**31) - 1) * size, size
 
 
-def _flag(value: object, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise ValidationError(f"{name} must be true or false.")
-    return value
-
-
 def _metadata(value: object) -> dict[str, Json] | None:
     metadata, dropped = intake.clean_metadata(value)
     if dropped:
@@ -487,7 +483,9 @@ def _procedural(parts: Parts, memory_type: str | None, agent_id: str | None) -> 
             "memory_type is unknown.", hint="Leave it out, or use 'procedural_memory'."
         )
     if agent_id is None:
-        raise ValidationError("procedural_memory needs agent_id.")
+        raise ValidationError(
+            "procedural_memory needs agent_id.", hint="Say whose run it is, e.g. agent_id='bot'."
+        )
     if parts.llm is None:
         raise UnsupportedError("procedural_memory needs a language model.", hint="Configure `llm`.")
     return True

@@ -174,7 +174,7 @@ def test_one_deleted_memory_stays_deleted(told: Told, write: Write) -> None:
         ({"memory": "x", "user_id": "ada", "timestamp": "soon"}, "not a date"),
         ({"memory": "x", "user_id": "ada", "metadata": [1]}, "metadata"),
         ({"memory": "x", "user_id": "ada", "categories": [{}]}, "categories"),
-        ({"memory": "x", "user_id": "ada", "categories": 3}, "shape"),
+        ({"memory": "x", "user_id": "ada", "categories": 3}, "categories"),
         ({"memory": "x", "user_id": "ada", "expiration_date": "never"}, "expiration"),
         ({"memory": "x", "user_id": "ada", "role": "wizard"}, "role"),
         ({"memory": 7, "user_id": "ada"}, "content"),

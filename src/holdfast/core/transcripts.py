@@ -207,7 +207,7 @@ def _line(item: Json, number: int) -> Iterator[Parsed]:
         at=moment(_first(item, "event_at", "timestamp", "created_at")),
         scope=scope,
         metadata=item.get("metadata"),
-        categories=tuple(item.get("categories") or ()),
+        categories=_listed(item.get("categories")),
         expires_on=_first(item, "expiration_date", "expires_on"),
         tools=True,
     )
@@ -420,7 +420,18 @@ def _first(item: Mapping[str, Json], *keys: str) -> Json:
 
 
 def _name(value: Json) -> str | None:
-    return None if value is None or value == "" else str(value)
+    """A name or an id as it was written; none if it is missing or empty."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValidationError("a name or an id is neither text nor a number.", hint="Write it as text.")
+    return str(value)
+
+
+def _listed(value: Json) -> tuple[Json, ...]:
+    if not isinstance(value, list | None):
+        raise ValidationError("categories must be a list.", hint='E.g. ["food", "work"].')
+    return tuple(value or ())
 
 
 def _spread(times: list[float | None]) -> list[float | None]:
