@@ -1,6 +1,6 @@
 """Learn how the sums of `holdfast.core.rank` become scores: the chance that a row is an answer.
 
-    python bench/calibrate_ranking.py DATA.json [DATA.json ...]
+    python bench/calibrate_ranking.py DATA.json [DATA.json ...] [--model FOLDER --vectors FILE.npz]
 
 Run after `tune_ranking.py`, with its weights in place. The best rows of many questions are looked
 at: in the whole conversation, in stretches of it that hold the answer and some that do not, and in
@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tune_ranking import Array, Conversation, Turn, Vectors, ask, read, view_of
+from ranking_vectors import Vectors, add_model_options, profile_name, vectors_from
+from tune_ranking import Array, Conversation, Turn, ask, read, view_of
 
 from holdfast.core.rank import calibration_inputs, tabulate, weigh
 from holdfast.core.view import EntityView
-from holdfast.core.weights import ASSISTANT, PEOPLE
+from holdfast.core.weights import profile
 
 STRETCHES = (2, 4, 8, 16, 40, 100)
 """Rows of the stretches."""
@@ -79,7 +80,7 @@ def _stretches(turns: list[Turn], ids: list[str], chance: random.Random) -> Iter
 def _sample(place: str, text: str, view: EntityView, ids: set[str], vectors: Vectors) -> Sample:
     matches = ask(text, view, vectors)
     table, _ = tabulate(matches)
-    total = weigh(table, ASSISTANT if view.has_assistant else PEOPLE)
+    total = weigh(table, profile(view.has_assistant, matches.contextual))
     rows = np.argsort(-total, kind="stable")[:DEEP]
     truth = np.array([view.ids[row] in ids for row in rows.tolist()], dtype=np.float64)
     inputs = calibration_inputs(matches, total, rows).astype(np.float64)
@@ -123,13 +124,16 @@ def main() -> None:
     """See the top of the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", type=Path)
+    add_model_options(parser)
     options = parser.parse_args()
     conversations = [c for path in options.data for c in read(path)]
-    found = list(samples(conversations, Vectors(None)))
+    vectors = vectors_from(options.model, options.vectors)
+    found = list(samples(conversations, vectors))
+    vectors.save()
     for assistant in (False, True):
         mine = [sample for sample in found if sample[1] == assistant]
         curve = learn(mine)
-        print("ASSISTANT" if assistant else "PEOPLE", "calibration", curve.round(2).tolist())
+        print(profile_name(assistant, vectors), "calibration", curve.round(2).tolist())
         report(mine, curve)
 
 

@@ -1,12 +1,13 @@
 """Learn the weights of `holdfast.core.weights` from conversations with annotated evidence.
 
-    python bench/tune_ranking.py DATA.json [DATA.json ...]
+    python bench/tune_ranking.py DATA.json [DATA.json ...] [--model FOLDER --vectors FILE.npz]
 
 Data: LoCoMo's own form or the neutral form (`tests/data/multilingual`). Every turn is one memory of
 one view per conversation. The model is a softmax over all rows of a view, linear in the signals:
 weights common to both profiles plus a deviation for each, both shrunk towards zero (ridge), found
 by Newton's method. Reported recall is cross-validated: a conversation is ranked by weights learned
-without it. `calibrate_ranking.py` learns the calibration of the scores afterwards.
+without it. `calibrate_ranking.py` learns the calibration of the scores afterwards. With `--model`,
+a folder of a sentence-transformers model, the profiles of contextual embedders are learned.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +24,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ranking_vectors import Vectors, add_model_options, profile_name, vectors_from
 
-from holdfast.backends.local_embedder import LocalEmbedder
 from holdfast.core.rank import SIGNALS, Matches, match, tabulate
 from holdfast.core.text import analyze, analyze_query, without_terms
 from holdfast.core.view import EntityView, Entry
-from holdfast.ports import QueryEmbedding
 
 Array = NDArray[np.float64]
 NAMES = [name for name, _ in SIGNALS]
@@ -116,29 +116,6 @@ def _neutral(item: dict[str, Any], group: str) -> Conversation:
 def _epoch(date: str) -> float:
     moment = datetime.fromisoformat(date) if date else datetime(2000, 1, 1)  # noqa: DTZ001
     return moment.replace(tzinfo=UTC).timestamp()
-
-
-class Vectors:
-    """Embeddings: the local embedder, or a file of precomputed ones (arrays `texts`, `vectors`)."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._local = LocalEmbedder() if path is None else None
-        self._known: dict[str, NDArray[np.float32]] = {}
-        if path is not None:
-            stored = np.load(path)
-            self._known = dict(zip(stored["texts"].tolist(), stored["vectors"], strict=True))
-
-    def of(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One row per text."""
-        if self._local is not None:
-            return self._local.encode(texts)
-        return np.stack([self._known[text] for text in texts])
-
-    def of_query(self, text: str, bare: str) -> QueryEmbedding:
-        """`bare`: the question without the names of the speakers."""
-        if self._local is not None:
-            return self._local.encode_query(text)
-        return QueryEmbedding(vector=self._known.get(bare, self._known[text]))
 
 
 def view_of(conversation: Conversation, vectors: Vectors) -> EntityView:
@@ -283,14 +260,14 @@ def main() -> None:
     """See the top of the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", type=Path)
-    parser.add_argument(
-        "--vectors", type=Path, help="npz with `texts` and `vectors` instead of wordllama"
-    )
+    add_model_options(parser)
     parser.add_argument("--without", default="", help="signals to leave out, separated by commas")
     parser.add_argument("--drop-one", action="store_true", help="leave each signal out in turn")
     options = parser.parse_args()
     conversations = [c for path in options.data for c in read(path)]
-    found = examples(conversations, Vectors(options.vectors))
+    vectors = vectors_from(options.model, options.vectors)
+    found = examples(conversations, vectors)
+    vectors.save()
     out = set(options.without.split(","))
     used = [number for number, name in enumerate(NAMES) if name not in out]
     scale = np.mean([e.table.std(axis=1) for e in found], axis=0).astype(np.float64) + 1e-6
@@ -308,7 +285,7 @@ def main() -> None:
     for assistant in (False, True):
         signals = zip(used, weights[int(assistant)], strict=True)
         print(
-            "ASSISTANT" if assistant else "PEOPLE",
+            profile_name(assistant, vectors),
             {NAMES[s]: round(float(w), 2) for s, w in signals},
         )
 

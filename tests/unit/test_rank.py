@@ -11,10 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.rank import SIGNALS, rank
+from holdfast.core.rank import SIGNALS, STANDING_MAX, rank
 from holdfast.core.text import analyze, analyze_query
 from holdfast.core.view import BM25_K1, EntityView, Entry
-from holdfast.core.weights import ASSISTANT, PEOPLE, Weights
+from holdfast.core.weights import (
+    ASSISTANT,
+    ASSISTANT_CONTEXTUAL,
+    PEOPLE,
+    PEOPLE_CONTEXTUAL,
+    PROFILES,
+    Weights,
+)
 from holdfast.ports import QueryEmbedding
 
 TALK = [
@@ -295,3 +302,65 @@ def test_weights_name_signals_that_exist() -> None:
     assert len(known) == len(SIGNALS)
     assert set(PEOPLE.signals) <= known
     assert set(ASSISTANT.signals) <= known
+    assert all(set(weights.signals) <= known for weights in PROFILES)
+
+
+def test_weights_are_those_of_the_kind_of_embedder_and_of_talk() -> None:
+    people, vectors = view_of(TALK, np.eye(2)[[0, 1] * 4]), np.eye(2, dtype=np.float32)
+    chat = view_of([("user", "a boat"), ("assistant", "a lake")], np.eye(2))
+    query = analyze_query("boat")
+    whole = QueryEmbedding(vector=vectors[0])
+    static = QueryEmbedding(vector=vectors[0], pieces=vectors[:1], spans=((0, 4),))
+    away = QueryEmbedding(vector=np.zeros(2, dtype=np.float32))
+    for view, of_static, of_contextual in (
+        (people, PEOPLE, PEOPLE_CONTEXTUAL),
+        (chat, ASSISTANT, ASSISTANT_CONTEXTUAL),
+    ):
+        for embedding, weights in (
+            (whole, of_contextual),
+            (static, of_static),
+            (away, of_static),
+            (None, of_static),
+        ):
+            chosen = rank(view, query, embedding)
+            told = rank(view, query, embedding, weights=weights)
+            assert chosen.rows.tolist() == told.rows.tolist()
+            assert chosen.scores.tolist() == told.scores.tolist()
+            assert {k: v.tolist() for k, v in chosen.parts.items()} == {
+                k: v.tolist() for k, v in told.parts.items()
+            }
+
+
+def test_signals_beside_the_similarity_of_whole_texts() -> None:
+    talk = [("Ann", "red boat"), ("Bo", "boat"), ("Bo", "lake"), ("Ann", "nothing else")]
+    view = view_of(talk, [[1, 0], [0.6, 0.8], [0.8, 0.6], [0, 1]])
+    query = analyze_query("Did Bo see a red boat?")
+    both = np.eye(2, dtype=np.float32)
+    signals = ("standing", "matched", "rarest", "spoken")
+    whole = rank(view, query, QueryEmbedding(vector=both[0]), weights=only(*signals))
+    of = {
+        name: dict(zip(whole.rows.tolist(), part, strict=True))
+        for name, part in whole.parts.items()
+    }
+    assert sorted(range(4), key=lambda row: -of["standing"][row]) == [0, 2, 1, 3]
+    assert of["standing"][0] == 0.0
+    assert of["standing"][3] > -1.0
+    assert np.isclose(of["matched"][0], np.log(3))
+    assert of["matched"][3] == 0.0
+    assert of["rarest"][0] == 0.0
+    assert of["rarest"][1] == 0.0
+    assert of["spoken"][1] > of["spoken"][2] > 0.0
+    assert of["spoken"][0] == 0.0
+    static = QueryEmbedding(vector=both[0], pieces=both[:1], spans=((0, 3),))
+    assert not rank(view, query, static, weights=only(*signals)).parts
+
+
+def test_only_so_many_places_by_similarity_count() -> None:
+    vectors = [[np.cos(angle), np.sin(angle)] for angle in np.linspace(0.0, 1.5, STANDING_MAX + 50)]
+    view = view_of([("Ann", "so")] * len(vectors), vectors)
+    query, embedding = analyze_query("boat"), QueryEmbedding(vector=np.array([1, 0], np.float32))
+    found = rank(view, query, embedding, weights=only("standing"), limit=len(vectors))
+    part = found.parts["standing"]
+    assert part[0] == 0.0
+    assert (np.diff(part[:STANDING_MAX]) < 0.0).all()
+    assert (part[STANDING_MAX:] == -1.0).all()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from holdfast.core.asking import ASKS_NUMBER, ASKS_WHEN
 from holdfast.core.text import Query
 from holdfast.core.view import EntityView
-from holdfast.core.weights import ASSISTANT, PEOPLE, Weights
+from holdfast.core.weights import PROFILES, Weights, profile
 from holdfast.ports import QueryEmbedding
 
 Floats = NDArray[np.float32]
@@ -34,6 +34,8 @@ USUAL_SPREAD: Final = 0.1
 """Cosine of unrelated texts, and its spread: what a view of few rows is assumed to have."""
 SPEAKERS_NAMED_MAX: Final = 8
 NEUTRAL_COVERAGE: Final = 0.4
+STANDING_MAX: Final = 200
+"""Rows whose place by similarity counts."""
 STRADDLING: Final = 0.85
 """Share of the pairs of characters unknown to a view that are taken to straddle two words."""
 
@@ -62,16 +64,17 @@ def rank(
     """The best `limit` rows of `view` for a question.
 
     `embedding`: None ranks by keywords alone. `eligible` [n]: rows that may be returned; the others
-    still count as context. `weights`: by default chosen by whether an assistant speaks in the view.
+    still count as context. `weights`: by default chosen by whether an assistant speaks in the view,
+    and by whether the embedder saw the question as a whole.
     Without `explain` no parts are told.
     A score is the calibrated chance that the row answers the question, whatever the view holds:
     about 0.5 and more for good hits, 0.2 and less where nothing fits.
     """
-    if weights is None:
-        weights = ASSISTANT if view.has_assistant else PEOPLE
     if not len(view):
         return Ranking(np.empty(0, np.intp), np.empty(0, np.float32), {})
     matches = match(view, query, embedding)
+    if weights is None:
+        weights = profile(view.has_assistant, matches.contextual)
     table, spoke = tabulate(matches)
     total = weigh(table, weights)
     rows = _best(total, eligible, limit)
@@ -173,6 +176,7 @@ class Matches:
     `coverage` [n]: the words the row has. `context` [n]: what its neighbours add, by BM25.
     `similarity` [n]: cosine in standard deviations above the view's mean, over 6; None without a
     vector. Embedders differ in what cosine means; how far a row stands out compares.
+    `contextual`: the similarity is that of whole texts, not of weighted words.
     """
 
     view: EntityView
@@ -184,6 +188,7 @@ class Matches:
     coverage: Floats
     context: Floats
     similarity: Floats | None
+    contextual: bool
 
 
 def match(view: EntityView, query: Query, embedding: QueryEmbedding | None) -> Matches:
@@ -204,6 +209,7 @@ def match(view: EntityView, query: Query, embedding: QueryEmbedding | None) -> M
             where = holders[start:end]
             row[where] = saturation[start:end] * share
             coverage[where] += share
+    similarity = _similarity(view, query, embedding, rarity)
     return Matches(
         view=view,
         query=query,
@@ -213,7 +219,8 @@ def match(view: EntityView, query: Query, embedding: QueryEmbedding | None) -> M
         impact=impact,
         coverage=coverage,
         context=_context(view, impact),
-        similarity=_similarity(view, query, embedding, rarity),
+        similarity=similarity,
+        contextual=similarity is not None and embedding is not None and embedding.pieces is None,
     )
 
 
@@ -300,6 +307,45 @@ def semantic_session(matches: Matches) -> Floats | None:
         return None
     view = matches.view
     return _per_row(view, np.maximum.reduceat(matches.similarity, view.segment_starts))
+
+
+def standing(matches: Matches) -> Floats | None:
+    """Of whole texts: the logarithm of the place by similarity, from 0 for the first to -1.
+
+    The best few of a view stand much further apart for some questions than for others.
+    """
+    if matches.similarity is None or not matches.contextual:
+        return None
+    best = _best(matches.similarity, None, STANDING_MAX)
+    value = np.full(len(matches.view), -1.0, dtype=np.float32)
+    value[best] = _STANDINGS[: len(best)]
+    return value
+
+
+def matched(matches: Matches) -> Floats | None:
+    """Beside the similarity of whole texts: how many words of the question the row has, whatever
+    they are worth; their logarithm."""
+    if not matches.contextual:
+        return None
+    count = np.count_nonzero(matches.impact[:, :-1], axis=0)
+    return np.asarray(np.log1p(count.astype(np.float32)))
+
+
+def rarest(matches: Matches) -> Floats | None:
+    """Beside the similarity of whole texts: the row has the rarest word of the question.
+
+    Nothing if no row has it: then no single word tells.
+    """
+    if not matches.contextual or not matches.rarity:
+        return None
+    word = matches.rarity.index(max(matches.rarity))
+    return np.asarray((matches.impact[word, :-1] > 0.0) * np.float32(matches.mass))
+
+
+def spoken(matches: Matches) -> Floats | None:
+    """Beside the similarity of whole texts: words of the question, said by the one it names."""
+    named = speaker(matches) if matches.contextual else None
+    return None if named is None else named * matches.coverage
 
 
 def keyword(matches: Matches) -> Floats:
@@ -392,6 +438,8 @@ def _per_row(view: EntityView, per_session: Floats) -> Floats:
     return np.asarray(per_session[view.segment])
 
 
+_STANDINGS: Final = (-np.log1p(np.arange(STANDING_MAX)) / np.log1p(STANDING_MAX)).astype(np.float32)
+
 Signal = Callable[[Matches], Floats | None]
 
 SIGNALS: Final[tuple[tuple[str, Signal], ...]] = (
@@ -409,10 +457,12 @@ SIGNALS: Final[tuple[tuple[str, Signal], ...]] = (
     ("number", number),
     ("names", names),
     ("user", user),
+    ("standing", standing),
+    ("matched", matched),
+    ("rarest", rarest),
+    ("spoken", spoken),
 )
 """Every signal, by the name it has in the weights and in `explain`."""
 
-_FACTORS: Final = {id(profile): _numbers(profile) for profile in (PEOPLE, ASSISTANT)}
-_CALIBRATIONS: Final = {
-    id(profile): np.array(profile.calibration) for profile in (PEOPLE, ASSISTANT)
-}
+_FACTORS: Final = {id(each): _numbers(each) for each in PROFILES}
+_CALIBRATIONS: Final = {id(each): np.array(each.calibration) for each in PROFILES}

@@ -60,3 +60,60 @@ ASSISTANT: Final = Weights(
     calibration=(-0.17, 2.93, 2.35, 2.76, 0.56, -0.47),
 )
 """Chats with an assistant: their long answers repeat what was asked, what the user said counts."""
+
+PEOPLE_CONTEXTUAL: Final = Weights(
+    signals={
+        "semantic": 1.28,
+        "semantic_session": 2.14,
+        "keyword": 6.38,
+        "context": 14.76,
+        "session": 2.24,
+        "time": 1.95,
+        "date": 4.19,
+        "question": -0.93,
+        "reply": 2.86,
+        "speaker": 1.55,
+        "length": 2.07,
+        "number": 0.8,
+        "names": 0.77,
+        "user": 0.87,
+        "standing": 1.52,
+        "matched": 0.57,
+        "rarest": -0.4,
+        "spoken": -1.21,
+    },
+    calibration=(-0.67, 3.94, 7.05, 2.67, 0.69, -0.41),
+)
+"""Conversations between people, with an embedder that sees a text as a whole."""
+
+ASSISTANT_CONTEXTUAL: Final = Weights(
+    signals={
+        "semantic": 2.6,
+        "semantic_session": 2.33,
+        "keyword": 2.99,
+        "context": 0.79,
+        "session": 1.4,
+        "time": -1.09,
+        "date": 1.4,
+        "question": -0.08,
+        "reply": -0.21,
+        "speaker": 0.52,
+        "length": -5.89,
+        "number": 2.41,
+        "names": 0.17,
+        "user": 2.6,
+        "standing": 1.37,
+        "matched": 1.23,
+        "rarest": -0.31,
+        "spoken": -0.4,
+    },
+    calibration=(-0.32, 2.43, 3.32, 3.65, 0.69, -0.45),
+)
+"""Chats with an assistant, with an embedder that sees a text as a whole."""
+
+PROFILES: Final = (PEOPLE, ASSISTANT, PEOPLE_CONTEXTUAL, ASSISTANT_CONTEXTUAL)
+
+
+def profile(assistant: bool, contextual: bool) -> Weights:
+    """The weights for a view, by whether an assistant speaks in it, and for an embedder."""
+    return PROFILES[2 * contextual + assistant]
