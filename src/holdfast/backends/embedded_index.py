@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,9 +157,29 @@ def _updated(old: Warm | None, delta: Delta, dimensions: int) -> Warm:
             view, old.memories + added, delta.generation, _told(old.told, delta), text_bytes
         )
     view = old.view.changed(delta.removed, delta.entries)
-    memories = _aligned(view.ids, chain(old.memories, delta.memories))
+    memories, text_bytes = _changed(old, view, delta)
     told = _told(_without(old.told, delta), delta)
-    return Warm(view, memories, delta.generation, told, _text_bytes(memories))
+    return Warm(view, memories, delta.generation, told, text_bytes)
+
+
+def _changed(old: Warm, view: EntityView, delta: Delta) -> tuple[tuple[Memory, ...], int]:
+    """The memory of each row of a changed view, and their bytes; those that stay are not touched,
+    for at 100,000 of them that is most of the time."""
+    seq = view.columns.seq
+    fresh = np.isin(seq, [entry.seq for entry in delta.entries])
+    stays = np.isin(old.view.columns.seq, seq[~fresh])
+    kept = list(compress(old.memories, stays.tolist()))
+    positions = np.flatnonzero(fresh).tolist()
+    added = _aligned([view.ids[position] for position in positions], delta.memories)
+    memories: list[Memory] = []
+    taken = 0
+    for number, (position, memory) in enumerate(zip(positions, added, strict=True)):
+        memories += kept[taken : position - number]
+        memories.append(memory)
+        taken = position - number
+    memories += kept[taken:]
+    gone = _text_bytes(compress(old.memories, (~stays).tolist()))
+    return tuple(memories), old.text_bytes - gone + _text_bytes(added)
 
 
 def _appends(old: Warm, delta: Delta) -> bool:
@@ -186,7 +206,7 @@ def _told(told: Told, delta: Delta) -> Told:
 
 
 def _aligned(ids: Sequence[str], memories: Iterable[Memory]) -> tuple[Memory, ...]:
-    """The memory of each id; of several with one id the last."""
+    """The memory of each id."""
     by_id = {memory.id: memory for memory in memories}
     return tuple([by_id[id_] for id_ in ids])
 

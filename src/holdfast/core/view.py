@@ -108,15 +108,25 @@ class EntityView:
         added = Columns.of(ordered, self.dimensions)
         place = _places(self.columns, keep, added)
         at = place + np.arange(len(place))
-        columns = self.columns.merged(
-            added, np.insert(keep, place, np.arange(rows, rows + len(place)))
-        )
+        source = np.insert(keep, place, np.arange(rows, rows + len(place)))
+        columns = self.columns.merged(added, source)
         is_old = np.ones(len(columns.ids), dtype=np.bool_)
         is_old[at] = False
         new_row = np.full(rows, -1, dtype=np.int32)
         new_row[keep] = np.flatnonzero(is_old)
         postings = self.postings.renumbered(new_row).merged(_postings(ordered, added.lengths), at)
-        return _derive(columns, postings, _segment_firsts(columns))
+        return _derive(columns, postings, self._firsts(columns, source))
+
+    def _firsts(self, columns: Columns, source: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """`_segment_firsts` of changed columns: as before where a row follows the same row."""
+        before = np.zeros(len(self), dtype=np.bool_)
+        before[self.segment_starts] = True
+        first = np.ones(len(source), dtype=np.bool_)
+        same = (source[1:] == source[:-1] + 1) & (source[1:] < len(self))
+        first[1:][same] = before[source[1:][same]]
+        for row in (np.flatnonzero(~same) + 1).tolist():
+            first[row] = _begins(columns, row)
+        return first
 
     def accepts(self, entry: Entry) -> bool:
         """Whether the entry sorts after every row, so that `extended` takes it."""
@@ -204,6 +214,14 @@ def _segment_firsts(columns: Columns, start: int = 0) -> NDArray[np.bool_]:
         pause = np.diff(columns.event_time[start:]) > SESSION_GAP_S
         first[1:] = (session[1:] != session[:-1]) | (pause & (session[1:] == -1))
     return first
+
+
+def _begins(columns: Columns, row: int) -> bool:
+    """Whether a session begins at a row that is not the first."""
+    session = columns.sessions[row]
+    if session is not None or columns.sessions[row - 1] is not None:
+        return session != columns.sessions[row - 1]
+    return bool(columns.event_time[row] - columns.event_time[row - 1] > SESSION_GAP_S)
 
 
 def _neighbours(
