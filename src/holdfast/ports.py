@@ -402,8 +402,7 @@ class Hit(Struct, frozen=True, kw_only=True):
     memory: Memory
     score: float
     parts: Mapping[str, float] = {}
-    found_score: float | None = None
-    """The score before a reranker gave its own; None if none did."""
+    found_score: float | None = None  # the score before a reranker gave its own
 
 
 class Index(Protocol):
@@ -481,26 +480,19 @@ class LLM(Protocol):
 
 
 class Ranking(Struct, frozen=True, kw_only=True):
-    """What a reranker said, and what it cost."""
+    """How well each text answers a query, 0..1, in their order, and what it cost if it did."""
 
     scores: tuple[float, ...]
-    """How well each text answers the query, in 0..1, in the order of the texts."""
     usage: Usage | None = None
-    """None if it was computed here."""
 
 
 class Reranker(Protocol):
-    """Reads a query and texts together and says how well each text answers it."""
+    """Reads a query and texts together; `name` is provider:model, as an LLM's."""
 
     name: str
-    """provider:model, for the ledger and for people."""
 
     async def rerank(self, query: str, texts: Sequence[str], *, timeout_s: float) -> Ranking:
-        """Score at most RERANK_BATCH_MAX texts of at most RERANK_CHARS_MAX characters each.
-
-        Raises ModelUnavailableError (with retry_after_s when told), ModelRefusedError,
-        BadAnswerError (with the usage, if it cost something).
-        """
+        """Up to RERANK_BATCH_MAX texts of up to RERANK_CHARS_MAX characters; errors as an LLM's."""
 
     async def close(self) -> None:
         """Release connections and threads. Idempotent."""

@@ -334,11 +334,9 @@ class Encoder:
 
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> type[Encoder]:
-    library, torch = ModuleType("sentence_transformers"), ModuleType("torch")
+    library = ModuleType("sentence_transformers")
     vars(library)["CrossEncoder"] = Encoder
-    vars(torch)["nn"] = SimpleNamespace(Sigmoid=lambda: "sigmoid")
     monkeypatch.setitem(sys.modules, "sentence_transformers", library)
-    monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setattr(Encoder, "broken", None)
     return Encoder
 
@@ -352,9 +350,11 @@ async def test_a_cross_encoder_works_here_and_costs_nothing(
         found = await memory.search("Where is my boat?", filters=ALICE, rerank=True)
     assert memories(found) == sorted(TEXTS, key=len)
     assert found["results"][0]["score"] == pytest.approx(1 / len("I like tea."))
+    logits = SimpleNamespace(sigmoid=lambda: "between 0 and 1")
+    assert encoder.made.pop("activation_fn")(logits) == "between 0 and 1"
     assert encoder.made == {
         "model": "folder/model", "device": "cpu", "max_length": None, "batch_size": 4,
-        "activation_fn": "sigmoid", "show_progress_bar": False,
+        "show_progress_bar": False,
     }  # fmt: skip
     assert ledger(tmp_path) == []
 

@@ -174,7 +174,6 @@ def _cross_encoder(row: Provider, config: Config) -> CrossEncoderReranker:
     at_once = catalog.whole(row, config, "batch_size", _PAIRS_AT_ONCE_MAX) or _PAIRS_AT_ONCE
     try:
         from sentence_transformers import CrossEncoder
-        from torch import nn
     except ImportError as error:
         raise MissingExtraError(
             f"{row.name} needs an optional package that is not installed.",
@@ -182,15 +181,17 @@ def _cross_encoder(row: Provider, config: Config) -> CrossEncoderReranker:
         ) from error
     try:
         # Some models come with an activation of their own, some with none: one for all.
-        encoder = CrossEncoder(
-            model, device=device, max_length=tokens_max, activation_fn=nn.Sigmoid()
-        )
+        encoder = CrossEncoder(model, device=device, max_length=tokens_max, activation_fn=_sigmoid)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
             f"the model {model!r} cannot be loaded.",
             hint="Name a folder, or a model that was fetched before.",
         ) from error
     return CrossEncoderReranker(f"{row.name}:{model}", encoder, at_once)
+
+
+def _sigmoid(logits: Any) -> Any:
+    return logits.sigmoid()
 
 
 class CrossEncoderReranker:
