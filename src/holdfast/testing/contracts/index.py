@@ -48,9 +48,16 @@ EAST, NORTH = (1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0)
 EVERYTHING = View(now=NOW, show_expired=True, listed_only=False)
 
 
-def said(id_: str, text: str, direction: Sequence[float] = EAST, **fields: Any) -> PutMemory:
-    """A memory with the terms of its text."""
-    found = analyze(text, actor=None, role=fields.get("role"))
+def said(
+    id_: str,
+    text: str,
+    direction: Sequence[float] = EAST,
+    *,
+    speaker: str | None = None,
+    **fields: Any,
+) -> PutMemory:
+    """A memory with the terms of its text and of its speaker's name."""
+    found = analyze(text, actor=speaker, role=fields.get("role"))
     terms = IndexTerms(
         terms=found.terms, flags=found.flags, words=found.words, speaker=found.speaker
     )
@@ -262,6 +269,22 @@ class IndexContract(StoreFixtures):
         assert await found(index, project=BLUE) == ["b"]
         await commit(store, said("c", "tea"), project=BLUE)
         assert await found(index) == ["a"]
+
+    async def test_names_are_those_of_who_speaks(self, store: Store, index: Index) -> None:
+        await commit(
+            store,
+            said("a", "green tea", speaker="Caroline"),
+            said("b", "coffee", speaker="Melanie", user_id="bob"),
+        )
+        await commit(store, said("c", "water", speaker="Nathan"), project=BLUE)
+        names = await index.names(RED, [ALICE])
+        told = {
+            word
+            for word in ("green", "tea", "coffee", "Caroline", "Melanie", "Nathan")
+            for term in analyze_query(word).terms
+            if any(value in names for value, _ in term.alternatives)
+        }
+        assert told <= {"Caroline"}
 
     async def test_keywords_answer_alone(self, store: Store, index: Index) -> None:
         await commit(store, said("a", "the car"), said("b", "green tea"), said("c", "a horse"))
