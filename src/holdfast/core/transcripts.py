@@ -424,7 +424,9 @@ def _name(value: Json) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValidationError("a name or an id is neither text nor a number.", hint="Write it as text.")
+        raise ValidationError(
+            "a name or an id is neither text nor a number.", hint="Write it as text."
+        )
     return str(value)
 
 
