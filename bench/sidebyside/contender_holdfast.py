@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,20 @@ class Holdfast:
 
     def search(self, user: str, query: str) -> Any:
         return self._memory.search(query, filters={"user_id": user}, top_k=TOP_K)
+
+    def searches_on_loop(self, asked: list[Turn]) -> list[int]:
+        """Nanoseconds of each search through `AsyncMemory`, without the hop between threads."""
+
+        async def each() -> list[int]:
+            taken = []
+            for user, query in asked:
+                begin = time.perf_counter_ns()
+                await self._memory._async.search(query, filters={"user_id": user}, top_k=TOP_K)
+                taken.append(time.perf_counter_ns() - begin)
+            return taken
+
+        found: list[int] = self._memory._loop.run(each())
+        return found
 
     def texts(self, found: Any) -> list[str]:
         return [result["memory"] for result in found["results"]]

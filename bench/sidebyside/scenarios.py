@@ -263,15 +263,17 @@ def search(bench: Bench, kind: Literal["many", "one"], total: int) -> None:
         group.ask_all("open")
         _fill(bench, group, total, per_user)
         _first_visits(bench, group, queries[:users], per_user, stem)
-        tally, found = Tally(), _Found()
+        tally, on_loop, found = Tally(), Tally(), _Found()
         for number in range(rounds):
             begin = users + number * count
             plan = _search_plan(bench, queries[begin : begin + count], per_user, total)
             answers = group.ask(plan)
             tally.keep(answers)
             found.keep(answers)
+            on_loop.keep(group.ask(_loop_plan(plan)))
         memory = group.ask_all("memory")
     tally.record_percentiles(bench.results, stem, (50, 99))
+    on_loop.record_percentiles(bench.results, f"{stem}.loop", (50,))
     found.record(bench.results, f"{stem}.found")
     for name, answer in memory.items():
         bench.results.record(f"{stem}.rss", name, answer["rss"] / MB, 1)
@@ -322,6 +324,18 @@ def _search_plan(bench: Bench, queries: list[Query], per_user: int, total: int) 
         return "search", {"queries": queries[:count], "per_user": per_user}
 
     return plan
+
+
+def _loop_plan(plan: Plan) -> Plan:
+    """The same questions through `AsyncMemory`, beside the bare limit once more."""
+
+    def on_loop(name: str) -> tuple[str, dict[str, Any]] | None:
+        planned = plan(name)
+        if name != "holdfast" or planned is None:
+            return planned if name == "bare" else None
+        return "search_on_loop", planned[1]
+
+    return on_loop
 
 
 class _Found:

@@ -47,6 +47,7 @@ class Worker:
             "add_concurrently": self.add_concurrently,
             "load": self.load,
             "search": self.search,
+            "search_on_loop": self.search_on_loop,
             "delete_each": self.delete_each,
             "delete_all": self.delete_all,
             "memory": self.memory,
@@ -117,6 +118,12 @@ class Worker:
             ns.append(time.perf_counter_ns() - begin)
             found += sources[turn] in self._contender.texts(answer)
         return {"ns": ns, "found": found}
+
+    def search_on_loop(self, queries: list[tuple[int, str]], per_user: int) -> Answer:
+        """The same through the asynchronous face, for a contender that has one."""
+        asked = [(user_of(turn, per_user), query) for turn, query in queries]
+        contender: Any = self._contender
+        return {"ns": contender.searches_on_loop(asked)}
 
     def _fill_texts(self, sources: dict[int, str]) -> None:
         with self._turns_file.open(encoding="utf-8") as lines:
