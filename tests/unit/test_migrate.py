@@ -109,3 +109,16 @@ def test_opening_a_current_store_needs_no_migration_library(path: Path) -> None:
     )
     new = path.with_name("new.db")
     subprocess.run([sys.executable, "-c", script, str(path), str(new)], check=True)
+
+
+def test_a_new_file_that_another_process_is_just_making_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    leave = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+    leave.start()
+    with closing(connect(path, busy_timeout_s=0)) as connection:
+        migrate.prepare(connection, path)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    leave.join()
+    other.close()

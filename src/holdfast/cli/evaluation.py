@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from holdfast.demo.play import Answer, Script
     from holdfast.eval.run import Dataset
 
+_COMMAND_CHARS = 25
+"""Longer ways to this program are not spelt out in the demonstration's hints."""
 _MEMORY_CHARS = 170
 """Characters of a memory that the demonstration shows."""
 
@@ -269,9 +271,9 @@ def _say_end(screen: Console, told: Script, answers: Sequence[Answer], keep: Pat
 
 def _command() -> str:
     """How this program can be called again from here."""
-    if shutil.which("holdfast"):
-        return "holdfast"
-    return os.path.relpath(sys.argv[0])
+    here = os.path.relpath(sys.argv[0])
+    known = shutil.which("holdfast") is not None or len(here) > _COMMAND_CHARS
+    return "holdfast" if known else here
 
 
 def _demo_report(told: Script, answers: Sequence[Answer], seconds: float) -> dict[str, Any]:

@@ -7,11 +7,15 @@ A new file is created from `schema.sql` (generated from `backends.schema`, check
 from __future__ import annotations
 
 import sqlite3
+import time
 from importlib import resources
 from pathlib import Path
 
 from holdfast.backends.sqlite.connect import APPLICATION_ID
 from holdfast.errors import CorruptError, SchemaTooNewError
+
+_WAL_WAIT_S = 5.0
+_PAUSE_S = 0.01
 
 REVISIONS = ("0001", "0002")
 """Every released revision, oldest first; a test compares it with the migrations."""
@@ -26,7 +30,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     Holdfast wrote it; the file is then as it was.
     """
     _revision(connection, path)  # refuses others' files before the journal mode, kept in it, is set
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
         revision = _revision(connection, path)
@@ -39,6 +43,23 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Set the journal mode, which is kept in the file.
+
+    Where two processes make a new file at once, SQLite refuses one of them without waiting.
+    """
+    deadline = time.monotonic() + _WAL_WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
+            if not busy or time.monotonic() >= deadline:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
