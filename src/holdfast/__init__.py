@@ -16,6 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from holdfast.errors import (
+    AccessError,
+    AuthenticationError,
     BadAnswerError,
     ClosedError,
     ConfigError,
@@ -29,6 +31,8 @@ from holdfast.errors import (
     ModelRefusedError,
     ModelUnavailableError,
     NotFoundError,
+    OverloadedError,
+    RateLimitError,
     ReplayedError,
     SchemaTooNewError,
     SpaceMismatchError,
@@ -47,7 +51,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessError",
+    "AsyncAdmin",
     "AsyncMemory",
+    "AuthenticationError",
     "BadAnswerError",
     "ClosedError",
     "ConfigError",
@@ -62,6 +69,8 @@ __all__ = [
     "ModelRefusedError",
     "ModelUnavailableError",
     "NotFoundError",
+    "OverloadedError",
+    "RateLimitError",
     "ReplayedError",
     "SchemaTooNewError",
     "SpaceMismatchError",

@@ -63,6 +63,33 @@ class NotFoundError(HoldfastError, ValueError):
     code = "NOT_FOUND"
 
 
+class AuthenticationError(HoldfastError):
+    """The credential is missing, malformed, unknown, expired or revoked."""
+
+    code = "UNAUTHENTICATED"
+    usual_hint = "Send a valid API key or token."
+
+
+class AccessError(HoldfastError):
+    """The credential is good, but does not allow this."""
+
+    code = "FORBIDDEN"
+
+
+class RateLimitError(HoldfastError):
+    """Too many calls; `retry_after_s` says when the next one is welcome."""
+
+    code = "RATE_LIMITED"
+    retryable = True
+
+
+class OverloadedError(HoldfastError):
+    """The server has as much to do as it can; nothing was changed."""
+
+    code = "OVERLOADED"
+    retryable = True
+
+
 class ConflictError(HoldfastError):
     """The call contradicts an earlier one, e.g. an idempotency key with another body."""
 

@@ -80,6 +80,9 @@ RERANK_CHARS_MAX = 2_000
 EMBED_BATCH_MAX = 256
 """Texts in one embedding call."""
 
+BODY_BYTES_MAX = 32 * 1024 * 1024
+"""Bytes of one HTTP request's body."""
+
 WRITE_BATCH_MAX = 256
 """Writes committed together by the group commit."""
 

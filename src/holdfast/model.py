@@ -126,6 +126,19 @@ class HistoryEvent(Struct, frozen=True, kw_only=True):
     is_deleted: bool
     actor_id: str | None = None
     role: str | None = None
+    user_id: str | None = None
+    agent_id: str | None = None
+    app_id: str | None = None
+    run_id: str | None = None
+    listed: bool = True
+    """False for changes of raw turns that stand beside facts."""
+
+    @property
+    def scope(self) -> Scope:
+        """Whose memory it was; empty for changes of long ago whose memory is gone."""
+        return Scope(
+            user_id=self.user_id, agent_id=self.agent_id, app_id=self.app_id, run_id=self.run_id
+        )
 
 
 class Space(Struct, frozen=True, kw_only=True):

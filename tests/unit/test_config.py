@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from holdfast.config import Config, Part, Resolved, load_config
-from holdfast.config.checks import description_of, kind_of, variables
+from holdfast.config.checks import HINTS, description_of, kind_of, variables
 from holdfast.errors import ConfigError
 
 
@@ -286,10 +286,10 @@ def test_errors_hold_no_secrets() -> None:
 
 
 def test_every_setting_is_described_and_bounded() -> None:
-    for name in Config.__struct_fields__:
+    for name in HINTS:
         assert description_of(name).endswith(".")
         assert kind_of(name).startswith(
-            ("text", "a number from", "a whole number from", "a mapping")
+            ("text", "a number from", "a whole number from", "a mapping", "true or false")
         )
     assert msgspec.structs.asdict(load().config).keys() == set(Config.__struct_fields__)
 

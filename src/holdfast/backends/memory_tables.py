@@ -11,7 +11,7 @@ import msgspec
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
-from holdfast.filters import matches
+from holdfast.filters import Filter, matches, matches_scope, names_entities_only
 from holdfast.model import (
     ANY,
     Entity,
@@ -222,6 +222,11 @@ class Transaction:
             is_deleted=event == "DELETE",
             actor_id=memory.actor_id,
             role=memory.role,
+            user_id=memory.user_id,
+            agent_id=memory.agent_id,
+            app_id=memory.app_id,
+            run_id=memory.run_id,
+            listed=memory.listed,
         )
         history = self.tables.history
         history[self.project] = (*history.get(self.project, ()), entry)
@@ -330,7 +335,7 @@ class Transaction:
             self.touch(row.memory)
         self.forget_turns({turn_id for row in doomed for turn_id in row.turns})
         if op.erase_history:
-            self.blank({row.memory.id for row in doomed})
+            self.blank({row.memory.id for row in doomed} | self.deleted_before(op.filter))
         return [row.memory.id for row in asked]
 
     def with_turns(self, asked: list[Row]) -> list[Row]:
@@ -353,6 +358,14 @@ class Transaction:
             del self.tables.turns[self.project, turn_id]
         for row in self.tables.of(self.project):
             self.tables.rows[self.project, row.memory.id] = change(row, turns=row.turns - turn_ids)
+
+    def deleted_before(self, of: Filter) -> set[str]:
+        """Memories of these entities that were deleted earlier."""
+        if not names_entities_only(of):
+            return set()
+        history = self.tables.history.get(self.project, ())
+        deleted = (event for event in history if event.event == "DELETE")
+        return {event.memory_id for event in deleted if matches_scope(of, event.scope)}
 
     def blank(self, memory_ids: set[str]) -> None:
         """Take the texts out of these memories' history."""

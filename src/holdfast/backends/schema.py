@@ -162,8 +162,24 @@ history = Table(
     Column("role", Text),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float),
+    # whose memory it was, so that a deleted one is still told to nobody else
+    Column("user_id", Text),
+    Column("agent_id", Text),
+    Column("app_id", Text),
+    Column("run_id", Text),
+    # 0: a raw turn beside facts, which no webhook is told of
+    Column("listed", Integer, nullable=False, server_default=text("1")),
 )
 Index("history_by_memory", history.c.project, history.c.memory_id)
+# Whoever is forgotten is forgotten in what was deleted before as well; only deletions cost here.
+for _kind in ("user", "agent", "app", "run"):
+    Index(
+        f"history_deleted_by_{_kind}",
+        history.c.project,
+        history.c[f"{_kind}_id"],
+        sqlite_where=text(f"event = 'DELETE' AND {_kind}_id IS NOT NULL"),
+        postgresql_where=text(f"event = 'DELETE' AND {_kind}_id IS NOT NULL"),
+    )
 
 # Index work, written in the record's own transaction: which memory of which entity changed.
 outbox = Table(
@@ -232,3 +248,155 @@ usage = Table(
     Column("job_id", Text),
 )
 Index("usage_by_time", usage.c.project, usage.c.at)
+
+# The directory: who may use the deployment, and what was set up for them.
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("settings", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    PrimaryKeyConstraint("id"),
+    sqlite_with_rowid=False,
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    # of the secret half; the key itself is stored nowhere
+    Column("digest", Text, nullable=False),
+    Column("permissions", Text, nullable=False),
+    # JSON lists; NULL: no restriction
+    Column("users", Text),
+    Column("agents", Text),
+    Column("apps", Text),
+    Column("runs", Text),
+    Column("account", Text),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+    PrimaryKeyConstraint("id"),
+    sqlite_with_rowid=False,
+)
+Index("api_keys_by_project", api_keys.c.project)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("password", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("onboarded", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("email"),
+    sqlite_with_rowid=False,
+)
+
+# Refresh tokens of accounts, good for one use.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    PrimaryKeyConstraint("id"),
+    sqlite_with_rowid=False,
+)
+Index("sessions_by_account", sessions.c.account)
+
+members = Table(
+    "members",
+    metadata,
+    Column("project", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    PrimaryKeyConstraint("project", "email"),
+    sqlite_with_rowid=False,
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("is_active", Integer, nullable=False),
+    # number of the last change in `history` that deliveries were made of
+    Column("fed", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    PrimaryKeyConstraint("id"),
+    sqlite_with_rowid=False,
+)
+Index("webhooks_by_project", webhooks.c.project)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("webhook", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("run_after", Float, nullable=False),
+    Column("answer", Integer),
+    Column("error", Text),
+    Column("created_at", Float, nullable=False),
+    Column("completed_at", Float),
+    PrimaryKeyConstraint("id"),
+    sqlite_with_rowid=False,
+)
+Index("deliveries_by_project", deliveries.c.project, deliveries.c.id)
+Index(
+    "deliveries_due",
+    deliveries.c.run_after,
+    sqlite_where=text("state = 'PENDING'"),
+    postgresql_where=text("state = 'PENDING'"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("project", Text, nullable=False),
+    Column("memory_id", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("feedback", Text),
+    Column("reason", Text),
+    Column("at", Float, nullable=False),
+    PrimaryKeyConstraint("project", "memory_id"),
+    sqlite_with_rowid=False,
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("result", Text),
+    Column("error", Text),
+    Column("created_at", Float, nullable=False),
+    Column("completed_at", Float),
+    PrimaryKeyConstraint("id"),
+    sqlite_with_rowid=False,
+)
+Index("exports_by_project", exports.c.project, exports.c.id)

@@ -7,6 +7,15 @@ variables, one file (YAML or TOML), defaults. Holdfast's own and Mem0's configur
 from __future__ import annotations
 
 from holdfast.config.load import load_config
+from holdfast.config.server import ServerConfig
 from holdfast.config.settings import LOCAL_EMBEDDER, Config, Part, Resolved, redacted
 
-__all__ = ["LOCAL_EMBEDDER", "Config", "Part", "Resolved", "load_config", "redacted"]
+__all__ = [
+    "LOCAL_EMBEDDER",
+    "Config",
+    "Part",
+    "Resolved",
+    "ServerConfig",
+    "load_config",
+    "redacted",
+]

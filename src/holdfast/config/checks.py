@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -12,14 +13,23 @@ import msgspec
 
 from holdfast import limits
 from holdfast.config.faults import fault, nearest
+from holdfast.config.server import ServerConfig
 from holdfast.config.settings import Config
 from holdfast.errors import ConfigError
 
-HINTS: Final[Mapping[str, Any]] = get_type_hints(Config, include_extras=True)
-"""The annotated type of each setting."""
+SERVER: Final = "server"
+"""The section of settings that only the server reads."""
+
+_OWN: Final = get_type_hints(Config, include_extras=True)
+HINTS: Final[Mapping[str, Any]] = {name: hint for name, hint in _OWN.items() if name != SERVER} | {
+    f"{SERVER}.{name}": hint
+    for name, hint in get_type_hints(ServerConfig, include_extras=True).items()
+}
+"""The annotated type of each setting, by its dotted name."""
 
 PARTS: Final = ("embedder", "llm", "reranker")
 OPTIONAL: Final = ("llm", "reranker", "custom_instructions", "content_key")
+ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
 _PART_KEYS: Final = ("provider", "config")
 
@@ -28,12 +38,13 @@ def variables() -> dict[str, str]:
     """Environment variables that set something: name to the dotted name of the setting."""
     found = {}
     for name in HINTS:
-        prefix = f"HOLDFAST_{name.upper()}"
+        prefix = f"HOLDFAST_{name.replace('.', '_').upper()}"
         if name in PARTS:
             found[f"{prefix}_PROVIDER"] = f"{name}.provider"
             found[f"{prefix}_MODEL"] = f"{name}.config.model"
         else:
             found[prefix] = name
+    found["HOLDFAST_ADMIN_KEY"] = f"{SERVER}.admin_key"
     return found
 
 
@@ -42,6 +53,8 @@ def kind_of(name: str) -> str:
     if name in PARTS:
         return "a mapping of provider and config"
     base, meta = HINTS[name].__origin__, HINTS[name].__metadata__[0]
+    if base is bool:
+        return "true or false"
     if base not in (int, float):
         return "text"
     number = "a whole number" if base is int else "a number"
@@ -141,12 +154,34 @@ def _check_content_key(value: str, name: str, origin: str) -> str:
     return value
 
 
+_RATE: Final = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+
+
+def _check_rate(value: str, name: str, origin: str) -> str:
+    if value and not _RATE.fullmatch(value):
+        raise fault(name, origin, "is no rate", 'Write it like "600/minute", or leave it empty.')
+    return value
+
+
+def _check_admin_key(value: str, name: str, origin: str) -> str:
+    if value and len(value) < ADMIN_KEY_CHARS_MIN:
+        what = f"has fewer than {ADMIN_KEY_CHARS_MIN} characters"
+        raise fault(name, origin, what, "Use a long random one; `holdfast key new` makes one.")
+    return value
+
+
 _CHECKS: Final[Mapping[str, Callable[[str, str, str], str | None]]] = {
     "path": _check_filled,
     "project": _check_project,
     "timezone": _check_timezone,
     "custom_instructions": _check_instructions,
     "content_key": _check_content_key,
+    **{
+        f"{SERVER}.{name}": _check_rate
+        for name in ServerConfig.__struct_fields__
+        if "_limit_" in name
+    },
+    f"{SERVER}.admin_key": _check_admin_key,
 }
 
 

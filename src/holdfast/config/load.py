@@ -14,6 +14,7 @@ from holdfast.config.checks import (
     HINTS,
     OPTIONAL,
     PARTS,
+    SERVER,
     absolute_folder,
     checked,
     checked_part,
@@ -21,6 +22,7 @@ from holdfast.config.checks import (
 )
 from holdfast.config.faults import fault, unknown, warn
 from holdfast.config.mem0 import MEM0_KEYS, translate
+from holdfast.config.server import ServerConfig
 from holdfast.config.settings import (
     LOCAL_EMBEDDER,
     Config,
@@ -97,9 +99,11 @@ class _Draft:
             self._temporary = True
             self._origins["path"] = origin
         for name, value in translated.values.items():
-            if name not in HINTS:
-                raise unknown("", name, origin, (*HINTS, *MEM0_KEYS))
-            if name in PARTS:
+            if name == SERVER:
+                self._put_server(value, origin)
+            elif name not in HINTS:
+                raise unknown("", name, origin, (*Config.__struct_fields__, *MEM0_KEYS))
+            elif name in PARTS:
                 self._put_part(name, value, origin)
             elif name == "path":
                 self._temporary = False
@@ -110,6 +114,17 @@ class _Draft:
     def _set(self, name: str, value: Any, origin: str) -> None:
         self._values[name] = value
         self._origins[name] = origin
+
+    def _put_server(self, value: Any, origin: str) -> None:
+        if not isinstance(value, Mapping):
+            raise fault(SERVER, origin, "expected a mapping of the server's settings")
+        for key, item in value.items():
+            name = f"{SERVER}.{key}"
+            if name not in HINTS:
+                known = (place.partition(".")[2] for place in HINTS if place.startswith(SERVER))
+                raise unknown(f"{SERVER}.", key, origin, known)
+            self._values[SERVER] = {**self._values[SERVER], key: checked(name, item, origin)}
+            self._origins[name] = origin
 
     def _put_part(self, name: str, value: Any, origin: str) -> None:
         """Merge key by key; another provider than before begins with no settings."""
@@ -141,6 +156,7 @@ class _Draft:
             if values[name] is not None:
                 values[name] = self._finished(name, values[name])
         self._check_embedder(values["embedder"])
+        values[SERVER] = ServerConfig(**values[SERVER])
         if self._temporary:
             values["path"] = _temporary_folder()
         config = Config(**values)

@@ -11,12 +11,13 @@ import msgspec
 from msgspec import Meta
 
 from holdfast import limits
+from holdfast.config.server import ServerConfig
 from holdfast.model import DEFAULT_PROJECT, Json, Struct
 
 LOCAL_EMBEDDER: Final = "wordllama"
 
 _SECRET = re.compile(
-    r"api_?key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz"
+    r"api_?key|admin_key|tls_key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz"
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _HIDDEN = "***"
@@ -122,6 +123,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workers: Annotated[
         int, Meta(ge=0, le=64, description="Background tasks that extract facts.")
     ] = 1
+    server: ServerConfig = msgspec.field(default_factory=ServerConfig)
 
     def __repr__(self) -> str:
         shown = (f"{name}={_shown(name, getattr(self, name))!r}" for name in self.__struct_fields__)
@@ -129,6 +131,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def _shown(name: str, value: Json) -> Json:
+    if isinstance(value, ServerConfig):
+        return redacted(msgspec.structs.asdict(value))
     return value if isinstance(value, Part) else redacted(value, name)
 
 
@@ -151,6 +155,10 @@ def leaves(config: Config) -> Iterator[tuple[str, Json]]:
     """Every setting by its dotted name: parts as their provider and what it takes."""
     for name in config.__struct_fields__:
         value = getattr(config, name)
+        if isinstance(value, ServerConfig):
+            for key, item in msgspec.structs.asdict(value).items():
+                yield f"{name}.{key}", item
+            continue
         if not isinstance(value, Part):
             yield name, value
             continue

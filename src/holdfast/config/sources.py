@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from holdfast.config.faults import fault
 from holdfast.config.mem0 import unset_dump
+from holdfast.config.server import ServerConfig
 from holdfast.config.settings import Config, Part, home_folder
 from holdfast.errors import ConfigError
 
@@ -148,6 +151,8 @@ def spelled(config: Config) -> dict[str, Any]:
 def _part_spelled(value: Any) -> Any:
     if isinstance(value, Part):
         return {"provider": value.provider, "config": value.config}
+    if isinstance(value, ServerConfig):
+        return msgspec.structs.asdict(value)
     return value
 
 

@@ -27,9 +27,16 @@ Comparisons with True and with 1 differ in meaning but are equal for Python: key
 
 from __future__ import annotations
 
-from holdfast.filters.covers import Cover, cover_rank, covering_entities, entity_choices, within
+from holdfast.filters.covers import (
+    Cover,
+    cover_rank,
+    covering_entities,
+    entity_choices,
+    names_entities_only,
+    within,
+)
 from holdfast.filters.parser import parse_filter
-from holdfast.filters.predicate import compile_predicate, matches, value_test
+from holdfast.filters.predicate import compile_predicate, matches, matches_scope, value_test
 from holdfast.filters.tree import (
     ENTITY_FIELDS,
     METADATA,
@@ -68,6 +75,8 @@ __all__ = [
     "disjunction",
     "entity_choices",
     "matches",
+    "matches_scope",
+    "names_entities_only",
     "negation",
     "parse_filter",
     "scope_filter",

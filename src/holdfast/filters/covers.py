@@ -84,6 +84,18 @@ def covering_entities(tree: Filter) -> Cover:
     return choices[0]
 
 
+def names_entities_only(tree: Filter) -> bool:
+    """Whether the filter looks at nothing but whose a memory is."""
+    match tree:
+        case And(children) | Or(children):
+            return all(map(names_entities_only, children))
+        case Not(child):
+            return names_entities_only(child)
+        case Compare(field):
+            return field in ENTITY_FIELDS
+    return True
+
+
 def within(tree: Filter, entity: Entity) -> Filter:
     """What is left to check of a filter for memories that are known to belong to the entity.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import assert_never
+from typing import assert_never, cast
 
 from holdfast.filters.tree import METADATA, And, Compare, Everything, Filter, Not, Nothing, Op, Or
-from holdfast.model import Json, Memory
+from holdfast.model import Json, Memory, Scope
 
 Predicate = Callable[[Memory], bool]
 ValueTest = Callable[[Json], bool]
@@ -16,6 +16,11 @@ ValueTest = Callable[[Json], bool]
 def matches(tree: Filter, memory: Memory) -> bool:
     """Whether the memory satisfies the filter: the definition every back end is compared with."""
     return compile_predicate(tree)(memory)
+
+
+def matches_scope(tree: Filter, scope: Scope) -> bool:
+    """Whether a memory of this scope satisfies a filter for which `names_entities_only` holds."""
+    return compile_predicate(tree)(cast("Memory", scope))
 
 
 def compile_predicate(tree: Filter) -> Predicate:

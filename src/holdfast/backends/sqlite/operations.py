@@ -11,9 +11,11 @@ from msgspec.structs import replace
 from holdfast.backends.sqlite import queue, removal
 from holdfast.backends.sqlite.changes import Changes, forget_all
 from holdfast.backends.sqlite.rows import (
+    INSERT_HISTORY,
     INSERT_MEMORY,
     INSERT_MESSAGE,
     MEMORY_COLUMNS,
+    history_values,
     memory_from,
     memory_values,
     message_values,
@@ -38,12 +40,6 @@ from holdfast.ports import (
     Reset,
     SetVectors,
 )
-
-INSERT_HISTORY = """
-INSERT INTO history (id, project, memory_id, event, old_memory, new_memory, actor_id, role,
-                     created_at, updated_at)
-VALUES (?,?,?,?,?,?,?,?,?,?)
-"""
 
 _PROJECT_TABLES = ("messages", "memories", "entities", "history", "jobs", "usage")
 
@@ -74,9 +70,8 @@ class Transaction:
     def log(self, event: str, memory: Memory, old: str | None, new: str | None, at: float) -> None:
         """Append to a memory's history."""
         updated = None if event == "ADD" else at
-        who = (memory.actor_id, memory.role)
-        row = (self.ids.new(), self.project, memory.id, event, old, new, *who)
-        self.connection.execute(INSERT_HISTORY, (*row, memory.created_at, updated))
+        row = history_values(self.project, event, memory, (old, new), updated, self.ids.new())
+        self.connection.execute(INSERT_HISTORY, row)
 
     def load(self, memory_id: str) -> tuple[int, Memory] | None:
         """A memory and its number, as this transaction sees it."""

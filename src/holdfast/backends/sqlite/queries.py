@@ -9,6 +9,7 @@ from typing import Any
 
 from holdfast.backends.sqlite.filters import compile_sql
 from holdfast.backends.sqlite.rows import (
+    HISTORY_COLUMNS,
     JOB_COLUMNS,
     MEMORY_COLUMNS,
     entity_condition,
@@ -112,8 +113,7 @@ def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
 def history(connection: sqlite3.Connection, project: Project, memory_id: str) -> list[HistoryEvent]:
     """Every change of one memory, oldest first."""
     rows = connection.execute(
-        "SELECT id, memory_id, event, old_memory, new_memory, created_at, updated_at, actor_id, "
-        "role FROM history WHERE project = ? AND memory_id = ? ORDER BY no",
+        f"SELECT {HISTORY_COLUMNS} FROM history WHERE project = ? AND memory_id = ? ORDER BY no",
         (project, memory_id),
     )
     return [history_from(row) for row in rows]

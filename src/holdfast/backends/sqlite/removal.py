@@ -6,7 +6,14 @@ import sqlite3
 
 from holdfast.backends.sqlite.changes import Changes
 from holdfast.backends.sqlite.filters import compile_sql
+from holdfast.backends.sqlite.rows import (
+    INSERT_HISTORY,
+    MEMORY_COLUMNS,
+    history_values,
+    memory_from,
+)
 from holdfast.clock import Ids
+from holdfast.filters import names_entities_only
 from holdfast.model import Project
 from holdfast.ports import RemoveMemories
 
@@ -39,16 +46,18 @@ DELETE FROM sources WHERE message_no IN (
   SELECT s.message_no FROM sources s JOIN temp.doomed d ON d.no = s.memory_no)
 """
 
-_INSERT_HISTORY = """
-INSERT INTO history (id, project, memory_id, event, old_memory, new_memory, actor_id, role,
-                     created_at, updated_at)
-VALUES (?, ?, ?, 'DELETE', ?, NULL, ?, ?, ?, ?)
-"""
-
 _BLANK_HISTORY = """
 UPDATE history SET old_memory = NULL, new_memory = NULL
 WHERE project = ? AND memory_id IN (
   SELECT m.id FROM memories m JOIN temp.doomed d ON d.no = m.no)
+"""
+
+# Of memories deleted one by one before: their history still tells whose they were.
+_BLANK_EARLIER = """
+UPDATE history SET old_memory = NULL, new_memory = NULL
+WHERE project = ? AND memory_id IN (
+  SELECT m.memory_id FROM history m
+  WHERE m.project = ? AND m.event = 'DELETE' AND ({condition}))
 """
 
 
@@ -75,6 +84,9 @@ def remove(
     execute(_DELETE_MESSAGES)
     if op.erase_history:
         execute(_BLANK_HISTORY, (project,))
+        if names_entities_only(op.filter):
+            earlier = _BLANK_EARLIER.format(condition=condition)
+            execute(earlier, (project, project, *parameters))
     execute(_DELETE_LINKS)
     execute("DELETE FROM embeddings WHERE memory_no IN (SELECT no FROM temp.doomed)")
     execute("DELETE FROM memories WHERE no IN (SELECT no FROM temp.doomed)")
@@ -91,15 +103,15 @@ def _note(
 ) -> list[str]:
     """Record the deletions in the outbox and in history."""
     rows = connection.execute(
-        "SELECT m.no, m.id, m.user_id, m.agent_id, m.app_id, m.run_id, m.text, m.actor_id, "
-        "m.role, m.created_at, d.asked FROM temp.doomed d JOIN memories m ON m.no = d.no "
-        "ORDER BY d.no"
+        f"SELECT {MEMORY_COLUMNS}, m.no, d.asked FROM temp.doomed d "
+        "JOIN memories m ON m.no = d.no ORDER BY d.no"
     ).fetchall()
     events = []
-    for no, memory_id, *names, text, actor_id, role, created_at, _asked in rows:
-        changes.note((names[0], names[1], names[2], names[3]), no, memory_id, grows=-1)
-        old = None if op.erase_history else text
-        event = (ids.new(), project, memory_id, old, actor_id, role, created_at, op.at)
-        events.append(event)
-    connection.executemany(_INSERT_HISTORY, events)
-    return [row[1] for row in rows if row[-1]]
+    for row in rows:
+        memory, no = memory_from(row), row[-2]
+        names = (memory.user_id, memory.agent_id, memory.app_id, memory.run_id)
+        changes.note(names, no, memory.id, grows=-1)
+        texts = (None if op.erase_history else memory.text, None)
+        events.append(history_values(project, "DELETE", memory, texts, op.at, ids.new()))
+    connection.executemany(INSERT_HISTORY, events)
+    return [row[0] for row in rows if row[-1]]

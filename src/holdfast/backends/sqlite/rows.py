@@ -35,6 +35,18 @@ INSERT INTO messages (
 VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (project, id) DO NOTHING
 """
 
+INSERT_HISTORY = """
+INSERT INTO history (
+  id, project, memory_id, event, old_memory, new_memory, actor_id, role, created_at, updated_at,
+  user_id, agent_id, app_id, run_id, listed
+) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+"""
+
+HISTORY_COLUMNS = (
+    "id, memory_id, event, old_memory, new_memory, created_at, updated_at, actor_id, role, "
+    "user_id, agent_id, app_id, run_id, listed"
+)
+
 JOB_COLUMNS = (
     "j.id, j.project, j.kind, j.state, j.scope_key, j.payload, j.attempts, j.idempotency_key, "
     "j.fingerprint, j.result, j.error, j.error_code, j.run_after, j.created_at, j.started_at, "
@@ -145,8 +157,35 @@ def job_from(row: tuple[Any, ...]) -> Job:
     )
 
 
+def history_values(
+    project: Project,
+    event: str,
+    memory: Memory,
+    texts: tuple[str | None, str | None],
+    at: float | None,
+    id_: str,
+) -> tuple[Any, ...]:
+    """The parameters of INSERT_HISTORY; `texts` are the old and the new one."""
+    return (
+        id_,
+        project,
+        memory.id,
+        event,
+        *texts,
+        memory.actor_id,
+        memory.role,
+        memory.created_at,
+        at,
+        memory.user_id,
+        memory.agent_id,
+        memory.app_id,
+        memory.run_id,
+        int(memory.listed),
+    )
+
+
 def history_from(row: tuple[Any, ...]) -> HistoryEvent:
-    """A history event from id, memory_id, event, texts, times, actor, role."""
+    """A history event from a row of HISTORY_COLUMNS (further columns are passed over)."""
     return HistoryEvent(
         id=row[0],
         memory_id=row[1],
@@ -158,6 +197,11 @@ def history_from(row: tuple[Any, ...]) -> HistoryEvent:
         is_deleted=row[2] == "DELETE",
         actor_id=row[7],
         role=row[8],
+        user_id=row[9],
+        agent_id=row[10],
+        app_id=row[11],
+        run_id=row[12],
+        listed=bool(row[13]),
     )
 
 

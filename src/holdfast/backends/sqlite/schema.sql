@@ -4,12 +4,67 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
+CREATE TABLE accounts (
+	id TEXT NOT NULL, 
+	email TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	password TEXT NOT NULL, 
+	role TEXT NOT NULL, 
+	onboarded INTEGER NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	updated_at FLOAT NOT NULL, 
+	PRIMARY KEY (id), 
+	UNIQUE (email)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE api_keys (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	label TEXT NOT NULL, 
+	digest TEXT NOT NULL, 
+	permissions TEXT NOT NULL, 
+	users TEXT, 
+	agents TEXT, 
+	apps TEXT, 
+	runs TEXT, 
+	account TEXT, 
+	created_at FLOAT NOT NULL, 
+	expires_at FLOAT, 
+	revoked_at FLOAT, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX api_keys_by_project ON api_keys (project);
+
 CREATE TABLE counters (
 	name TEXT NOT NULL, 
 	value INTEGER NOT NULL, 
 	PRIMARY KEY (name)
 )
  WITHOUT ROWID;
+
+CREATE TABLE deliveries (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	webhook TEXT NOT NULL, 
+	event TEXT NOT NULL, 
+	body TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	run_after FLOAT NOT NULL, 
+	answer INTEGER, 
+	error TEXT, 
+	created_at FLOAT NOT NULL, 
+	completed_at FLOAT, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX deliveries_by_project ON deliveries (project, id);
+
+CREATE INDEX deliveries_due ON deliveries (run_after) WHERE state = 'PENDING';
 
 CREATE TABLE embeddings (
 	memory_no INTEGER NOT NULL, 
@@ -32,6 +87,32 @@ CREATE TABLE entities (
 	UNIQUE (project, kind, id)
 );
 
+CREATE TABLE exports (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	request TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	result TEXT, 
+	error TEXT, 
+	created_at FLOAT NOT NULL, 
+	completed_at FLOAT, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX exports_by_project ON exports (project, id);
+
+CREATE TABLE feedback (
+	project TEXT NOT NULL, 
+	memory_id TEXT NOT NULL, 
+	id TEXT NOT NULL, 
+	feedback TEXT, 
+	reason TEXT, 
+	at FLOAT NOT NULL, 
+	PRIMARY KEY (project, memory_id)
+)
+ WITHOUT ROWID;
+
 CREATE TABLE history (
 	no INTEGER NOT NULL, 
 	id TEXT NOT NULL, 
@@ -44,10 +125,17 @@ CREATE TABLE history (
 	role TEXT, 
 	created_at FLOAT NOT NULL, 
 	updated_at FLOAT, 
+	user_id TEXT, 
+	agent_id TEXT, 
+	app_id TEXT, 
+	run_id TEXT, 
+	listed INTEGER DEFAULT 1 NOT NULL, 
 	PRIMARY KEY (no)
 );
 
 CREATE INDEX history_by_memory ON history (project, memory_id);
+
+CREATE INDEX history_by_project ON history (project, no);
 
 CREATE TABLE jobs (
 	no INTEGER NOT NULL, 
@@ -75,6 +163,15 @@ CREATE TABLE jobs (
 );
 
 CREATE INDEX jobs_unfinished ON jobs (project, scope_key, no) WHERE state IN ('PENDING', 'RUNNING');
+
+CREATE TABLE members (
+	project TEXT NOT NULL, 
+	email TEXT NOT NULL, 
+	role TEXT NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	PRIMARY KEY (project, email)
+)
+ WITHOUT ROWID;
 
 CREATE TABLE memories (
 	no INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
@@ -144,6 +241,28 @@ CREATE TABLE outbox (
 
 CREATE INDEX outbox_by_generation ON outbox (generation);
 
+CREATE TABLE projects (
+	id TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	description TEXT, 
+	settings TEXT NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	updated_at FLOAT NOT NULL, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE sessions (
+	id TEXT NOT NULL, 
+	account TEXT NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	expires_at FLOAT NOT NULL, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX sessions_by_account ON sessions (account);
+
 CREATE TABLE sources (
 	memory_no INTEGER NOT NULL, 
 	message_no INTEGER NOT NULL, 
@@ -184,4 +303,21 @@ CREATE TABLE usage (
 );
 
 CREATE INDEX usage_by_time ON usage (project, at);
+
+CREATE TABLE webhooks (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	url TEXT NOT NULL, 
+	event_types TEXT NOT NULL, 
+	secret TEXT NOT NULL, 
+	is_active INTEGER NOT NULL, 
+	fed INTEGER NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	updated_at FLOAT NOT NULL, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX webhooks_by_project ON webhooks (project);
 

@@ -1,0 +1,69 @@
+"""The fence of a principal that may see only certain users, agents, apps or runs.
+
+A fence is the filter of everything inside it. What lies outside is treated as if it did not exist:
+it is not found, not counted, and asking for it by id is asking for something unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from holdfast.errors import AccessError
+from holdfast.filters import Compare, Filter, conjunction, matches_scope
+from holdfast.model import ENTITY_KINDS, Entity, Scope, Struct
+
+
+class Fence(Struct, frozen=True, kw_only=True):
+    """The ids of each kind that may be seen; None: any, or none at all, of this kind.
+
+    A memory is inside if it is inside for every kind that is restricted: one restricted to certain
+    users sees no memory that names no user.
+    """
+
+    users: tuple[str, ...] | None = None
+    agents: tuple[str, ...] | None = None
+    apps: tuple[str, ...] | None = None
+    runs: tuple[str, ...] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is restricted."""
+        return all(ids is None for ids in self._ids())
+
+    def filter(self) -> Filter:
+        """True for the memories inside."""
+        kinds = zip(ENTITY_KINDS, self._ids(), strict=True)
+        return conjunction(
+            *(Compare(f"{kind}_id", "in", ids) for kind, ids in kinds if ids is not None)
+        )
+
+    def entities(self) -> tuple[Entity, ...]:
+        """Those that are named: the only ones of their kinds that may be known of."""
+        kinds = zip(ENTITY_KINDS, self._ids(), strict=True)
+        return tuple(Entity(kind, id_) for kind, ids in kinds for id_ in ids or ())
+
+    def _ids(self) -> Sequence[tuple[str, ...] | None]:
+        return (self.users, self.agents, self.apps, self.runs)
+
+
+OPEN = Fence()
+"""Restricts nothing."""
+
+
+def inside(fence: Fence, scope: Scope) -> bool:
+    """Whether what belongs to this scope may be seen."""
+    return fence.is_open or matches_scope(fence.filter(), scope)
+
+
+def fenced(fence: Fence, wanted: Filter) -> Filter:
+    """What matches the filter and may be seen."""
+    return wanted if fence.is_open else conjunction(wanted, fence.filter())
+
+
+def check_inside(fence: Fence, scope: Scope) -> None:
+    """Refuse to write for a scope that may not be seen. Raises AccessError."""
+    if not inside(fence, scope):
+        raise AccessError(
+            "This credential may not write for these ids.",
+            hint="Name the user, agent, app or run that it is for.",
+        )

@@ -1,0 +1,200 @@
+"""The vocabulary of a deployment: who may use it, and what was set up for them.
+
+Rows of the directory, which `ports.Directory` keeps. Times are epoch seconds, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from holdfast.model import Json, Struct
+
+Permission = Literal["read", "write", "admin"]
+PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
+
+Role = Literal["READER", "OWNER"]
+"""READER reads; OWNER does everything."""
+
+DeliveryState = Literal["PENDING", "DELIVERED", "FAILED"]
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """Base of the rows: each kind has a table, and columns named like its fields."""
+
+    table: ClassVar[str]
+    key: ClassVar[tuple[str, ...]] = ("id",)
+    """The columns that tell rows of this kind apart."""
+
+
+class ProjectInfo(Row, frozen=True, kw_only=True):
+    """A project: a tenant, whose memories no other one sees."""
+
+    table = "projects"
+
+    id: str
+    name: str
+    description: str | None = None
+    settings: Mapping[str, Json] = {}
+    """What was set for it: `custom_instructions`, `custom_categories` and the like."""
+    created_at: float
+    updated_at: float
+
+
+class ApiKey(Row, frozen=True, kw_only=True):
+    """A credential of a project; what the caller shows is stored nowhere."""
+
+    table = "api_keys"
+
+    id: str
+    """The public half of the key, by which it is found."""
+    project: str
+    label: str
+    digest: str
+    """SHA-256 of the secret half, hex."""
+    permissions: tuple[Permission, ...]
+    users: tuple[str, ...] | None = None
+    """Only memories of these users, if set; the same for the other kinds."""
+    agents: tuple[str, ...] | None = None
+    apps: tuple[str, ...] | None = None
+    runs: tuple[str, ...] | None = None
+    account: str | None = None
+    """The account that made it for itself, if one did."""
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+
+class Account(Row, frozen=True, kw_only=True):
+    """A person who signs in with a password."""
+
+    table = "accounts"
+
+    id: str
+    email: str
+    name: str
+    password: str
+    """A salted scrypt digest, with its parameters."""
+    role: Literal["admin", "user"]
+    onboarded: bool = False
+    created_at: float
+    updated_at: float
+
+
+class Session(Row, frozen=True, kw_only=True):
+    """A refresh token that was given out and not used yet."""
+
+    table = "sessions"
+
+    id: str
+    account: str
+    created_at: float
+    expires_at: float
+
+
+class Member(Row, frozen=True, kw_only=True):
+    """A person who has a role in a project."""
+
+    table = "members"
+    key = ("project", "email")
+
+    project: str
+    email: str
+    role: Role
+    created_at: float
+
+
+class Webhook(Row, frozen=True, kw_only=True):
+    """An address that is told of a project's changes."""
+
+    table = "webhooks"
+
+    id: str
+    project: str
+    name: str
+    url: str
+    event_types: tuple[str, ...]
+    secret: str
+    """Signs what is sent."""
+    is_active: bool = True
+    fed: int
+    """The number of the last change of history that deliveries were made of."""
+    created_at: float
+    updated_at: float
+
+
+class Delivery(Row, frozen=True, kw_only=True):
+    """One message to a webhook, kept until it was taken or given up."""
+
+    table = "deliveries"
+
+    id: str
+    project: str
+    webhook: str
+    event: str
+    body: Mapping[str, Json]
+    state: DeliveryState = "PENDING"
+    attempts: int = 0
+    run_after: float
+    answer: int | None = None
+    """Status code of the last answer."""
+    error: str | None = None
+    created_at: float
+    completed_at: float | None = None
+
+
+class Feedback(Row, frozen=True, kw_only=True):
+    """What somebody thought of a memory."""
+
+    table = "feedback"
+    key = ("project", "memory_id")
+
+    project: str
+    memory_id: str
+    id: str
+    feedback: str | None
+    reason: str | None = None
+    at: float
+
+
+class Export(Row, frozen=True, kw_only=True):
+    """A request for memories in a form of the caller's own, and what came of it."""
+
+    table = "exports"
+
+    id: str
+    project: str
+    request: Mapping[str, Json]
+    state: Literal["PENDING", "SUCCEEDED", "FAILED"]
+    result: Json = None
+    error: str | None = None
+    created_at: float
+    completed_at: float | None = None
+
+
+KINDS: tuple[type[Row], ...] = (
+    ProjectInfo, ApiKey, Account, Session, Member, Webhook, Delivery, Feedback, Export,
+)  # fmt: skip
+
+
+class Where(Struct, frozen=True):
+    """One condition on a row: a field, how it is compared, and with what."""
+
+    field: str
+    value: Json
+    op: Literal["eq", "lte", "gt", "in"] = "eq"
+    """`eq` None: is not set. `in` takes a tuple."""
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A change of a memory as the feed tells it."""
+
+    no: int
+    """Grows with every change of any project."""
+    project: str
+    memory_id: str
+    event: Literal["ADD", "UPDATE", "DELETE", "SUPERSEDE"]
+    text: str | None
+    """What it says since then; None where nothing is left of it."""
+    categories: tuple[str, ...] = ()
+    listed: bool = True
