@@ -1,0 +1,55 @@
+"""The contracts between Holdfast and its parts: small protocols and the values they take.
+
+Every call that touches stored data carries the project: what another project has is unknown to it.
+A method's docstring is its contract; `holdfast.testing.contracts` checks every sentence against
+every back end. Texts and ids are Unicode without NUL and without lone surrogates
+(`core.intake` refuses others); times are epoch seconds.
+"""
+
+from __future__ import annotations
+
+from holdfast.ports.index import Hit, Index, Probe, QueryEmbedding
+from holdfast.ports.jobs import Jobs
+from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker
+from holdfast.ports.operations import (
+    EditMemory,
+    FinishJob,
+    Op,
+    PutJob,
+    PutMemory,
+    PutTurns,
+    PutUsage,
+    RemoveMemories,
+    Reset,
+    SetVectors,
+)
+from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records, View
+
+__all__ = [
+    "LLM",
+    "Analyse",
+    "Answer",
+    "Delta",
+    "EditMemory",
+    "Embedder",
+    "EntityState",
+    "FinishJob",
+    "Hit",
+    "Index",
+    "Jobs",
+    "Listing",
+    "Op",
+    "Probe",
+    "PutJob",
+    "PutMemory",
+    "PutTurns",
+    "PutUsage",
+    "QueryEmbedding",
+    "Ranking",
+    "Records",
+    "RemoveMemories",
+    "Reranker",
+    "Reset",
+    "SetVectors",
+    "View",
+]

@@ -1,0 +1,74 @@
+"""Search: a probe, the hits it finds, and the index that finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from holdfast.filters import Filter
+from holdfast.model import Entity, Memory, Project, Struct
+from holdfast.ports.records import View
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from holdfast.core.text import Query
+
+
+class QueryEmbedding(Struct, frozen=True, kw_only=True):
+    """A query in the embedding space.
+
+    `pieces` [p, dimensions] and `spans` (character ranges of the query) are given by static
+    embedders only, so that ranking can weight the words.
+    """
+
+    vector: np.ndarray
+    pieces: np.ndarray | None = None
+    spans: tuple[tuple[int, int], ...] = ()
+
+
+class Probe(Struct, frozen=True, kw_only=True):
+    """One search, ready for an index."""
+
+    entities: tuple[Entity, ...]
+    """Every memory that may be found belongs to one of these."""
+    filter: Filter
+    """What a memory must fulfil, beside being visible in `view`."""
+    view: View
+    query: Query
+    embedding: QueryEmbedding | None
+    """None while the embedder is away: keywords and times answer alone."""
+    limit: int
+    explain: bool = True
+    """Whether hits tell their parts."""
+
+
+class Hit(Struct, frozen=True, kw_only=True):
+    """A memory that answers a probe; score in 0..1, `parts` for people who ask why."""
+
+    memory: Memory
+    score: float
+    parts: Mapping[str, float] = {}
+    found_score: float | None = None  # the score before a reranker gave its own
+
+
+class Index(Protocol):
+    """Finds memories; everything in it can be rebuilt from the records."""
+
+    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+        """The best `limit` memories that match and are visible, best first.
+
+        Each at most once, with a score in 0..1. Equal scores within an entity come in order of
+        event time, then of insertion. An unlisted turn may be left out for a fact that came from
+        it; the fact then has the better place of the two. Sees every write that was committed
+        before the call, through any process.
+        """
+
+    async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:
+        """Terms of the names of those who speak in these entities' memories.
+
+        An index that does not know them answers with an empty set.
+        """
+
+    async def close(self) -> None:
+        """Release memory and connections. Idempotent."""

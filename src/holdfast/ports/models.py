@@ -1,0 +1,83 @@
+"""Models behind ports: text to vectors, questions to answers, texts to a ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from holdfast.model import Json, Space, Struct, Usage
+from holdfast.ports.index import QueryEmbedding
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Embedder(Protocol):
+    """Text to vectors."""
+
+    space: Space
+    in_process: bool
+    """True if it computes here: no network, no failure, a fraction of a millisecond a text."""
+    static: bool
+    """True if a word has one vector in any text, and `embed_query` gives pieces. Others see a
+    question as a whole, and are asked it without the names of those who speak."""
+
+    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """L2-normalised float32 [len(texts), dimensions]; a text without content gives zeros.
+
+        Row i depends on text i alone, and is the same each time. No texts give [0, dimensions].
+
+        Raises ModelUnavailableError, ModelRefusedError, BadAnswerError (wrong shape, NaN).
+        """
+
+    async def embed_query(self, text: str) -> QueryEmbedding:
+        """One query, in the same space and of the same length; same errors."""
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a model said: text meant to be JSON, and what it cost."""
+
+    text: str
+    usage: Usage
+    truncated: bool = False
+
+
+class LLM(Protocol):
+    """One structured question to a language model."""
+
+    name: str
+    """provider:model, for the ledger and for people."""
+
+    async def complete(
+        self, system: str, user: str, *, schema: Mapping[str, Json], timeout_s: float
+    ) -> Answer:
+        """Ask for JSON that fits `schema` (JSON Schema). The text is not validated here.
+
+        Raises ModelUnavailableError (with retry_after_s when told), ModelRefusedError,
+        BadAnswerError (nothing usable came back: empty, refused).
+        """
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""
+
+
+class Ranking(Struct, frozen=True, kw_only=True):
+    """How well each text answers a query, 0..1, in their order, and what it cost if it did."""
+
+    scores: tuple[float, ...]
+    usage: Usage | None = None
+
+
+class Reranker(Protocol):
+    """Reads a query and texts together; `name` is provider:model, as an LLM's."""
+
+    name: str
+
+    async def rerank(self, query: str, texts: Sequence[str], *, timeout_s: float) -> Ranking:
+        """Up to RERANK_BATCH_MAX texts of up to RERANK_CHARS_MAX characters; errors as an LLM's."""
+
+    async def close(self) -> None:
+        """Release connections and threads. Idempotent."""

@@ -1,0 +1,159 @@
+"""What a transaction does: operations as values, carried out in order by `Records.commit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from holdfast.filters import Filter
+from holdfast.model import (
+    IndexTerms,
+    Job,
+    JobState,
+    Json,
+    Memory,
+    Scope,
+    Source,
+    Struct,
+    Turn,
+    Usage,
+)
+
+
+class PutTurns(Struct, frozen=True, kw_only=True):
+    """Store raw turns of one scope; those whose id is known are passed over. Result: None."""
+
+    scope: Scope
+    turns: tuple[Turn, ...]
+
+
+class PutMemory(Struct, frozen=True, kw_only=True):
+    """Store one memory unless one with the same identity exists.
+
+    Result: the id under which it is stored (an earlier one's, if it is a duplicate). An earlier one
+    stays as it is, but is linked to these sources too, and supersedes what this one would have.
+
+    Raises ConflictError if the id belongs to a memory with another identity.
+    """
+
+    memory: Memory
+    identity: bytes
+    """Duplicates share it: UNIQUE in the project."""
+    terms: IndexTerms
+    vector: bytes | None
+    """float32 little-endian in the active space, or None while the embedder is away."""
+    sources: tuple[Source, ...] = ()
+    """Turns it came from; unknown ones are passed over."""
+    supersedes: tuple[str, ...] = ()
+    """Memories that end where this one begins (`valid_from`, or else `event_at`), but not before
+    they began themselves; unknown or already ended ones, and this one itself, are passed over.
+
+    One that ends gets `valid_to` and `superseded_by`, a version more, `updated_at` of this memory,
+    a SUPERSEDE in its history with both texts, and gives up its identity: the same may become true
+    again. The unlisted turns it came from end with it, not before they were said and without
+    history, unless a listed memory that is current came from one of the same raw turns.
+    """
+
+
+class EditMemory(Struct, frozen=True, kw_only=True):
+    """Change a memory in place. Result: the new Memory, or None if unknown.
+
+    `version` grows by one and `updated_at` becomes `at`; what is None stays. History gets an UPDATE
+    with both texts if text, metadata or expiry is meant. Raises ConflictError if `identity` belongs
+    to another memory.
+    """
+
+    memory_id: str
+    at: float
+    text: str | None = None
+    hash: str | None = None
+    identity: bytes | None = None
+    terms: IndexTerms | None = None
+    vector: bytes | None = None
+    """Of the new text: with `text`, None means that there is no vector any more."""
+    metadata: Mapping[str, Json] | None = None
+    """Keys to set; the others are kept."""
+    expires_on: str | None = None
+    set_expires: bool = False
+    """Whether `expires_on` is meant (so that None clears)."""
+    event_at: float | None = None
+    listed: bool | None = None
+    categories: tuple[str, ...] | None = None
+
+
+class RemoveMemories(Struct, frozen=True, kw_only=True):
+    """Delete the memories that match, and what would still tell what they said.
+
+    That is: their vectors and terms, the raw turns they came from, and the unlisted turns that came
+    from these raw turns (with theirs in turn). Facts that came from the same raw turns stay. Each
+    deleted memory gets a DELETE in its history, with its text. Result: the ids of those that
+    matched, in order of insertion.
+    """
+
+    filter: Filter
+    at: float
+    erase_history: bool = False
+    """Leave no text in the history of the deleted memories, this DELETE included."""
+    limit: int | None = None
+    """Delete at most so many of those that match, the first inserted first."""
+
+
+class SetVectors(Struct, frozen=True, kw_only=True):
+    """Fill in vectors that are missing. Result: None.
+
+    Memories that are gone, or have got a vector (of a newer text, perhaps), are passed over.
+    """
+
+    vectors: tuple[tuple[str, bytes], ...]
+
+
+class PutJob(Struct, frozen=True, kw_only=True):
+    """Queue a job, or store one already done. Result: None.
+
+    Items of its result that name a memory put before in the same commit get the id under which it
+    is stored; for a duplicate their event is NONE. The same holds for FinishJob.
+    Raises ReplayedError, with the id of the earlier job, if the idempotency key is known;
+    ConflictError if the id is; ValidationError if the job is of another project than the commit.
+    """
+
+    job: Job
+
+
+class FinishJob(Struct, frozen=True, kw_only=True):
+    """End a leased job (SUCCEEDED, FAILED), or put it back (PENDING). Result: None.
+
+    Raises ConflictError unless `owner` holds the lease: one that ran out is held until somebody
+    else takes the job. `completed_at` becomes `at` if it ends.
+    """
+
+    job_id: str
+    owner: str
+    state: JobState
+    at: float
+    result: Json = None
+    """None keeps what the job has."""
+    error: str | None = None
+    error_code: str | None = None
+    run_after: float = 0.0
+    """A job that is put back is not due before."""
+    untried: bool = False
+    """The try that ends here does not count: it was given up, and has not failed."""
+
+
+class PutUsage(Struct, frozen=True, kw_only=True):
+    """A ledger row of one model call. Result: None."""
+
+    usage: Usage
+    operation: str
+    scope: Scope
+    at: float
+    job_id: str | None = None
+
+
+class Reset(Struct, frozen=True, kw_only=True):
+    """Delete everything the project has, history and jobs included. Result: None."""
+
+
+Op = (
+    PutTurns | PutMemory | EditMemory | RemoveMemories | SetVectors
+    | PutJob | FinishJob | PutUsage | Reset
+)  # fmt: skip

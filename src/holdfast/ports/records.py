@@ -1,0 +1,169 @@
+"""The system of record, and the questions it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from holdfast.filters import Filter
+from holdfast.model import (
+    Entity,
+    EntitySummary,
+    HistoryEvent,
+    IndexTerms,
+    Json,
+    Memory,
+    Page,
+    Project,
+    Space,
+    Struct,
+    Turn,
+)
+from holdfast.ports.operations import Op
+
+if TYPE_CHECKING:
+    from holdfast.core.view import Entry
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """Which memories are looked at: the current truth, unless told otherwise.
+
+    `core.visibility.visible` defines it.
+    """
+
+    now: float
+    as_of: float | None = None
+    """What was true at this moment; None: what is true now."""
+    show_expired: bool = False
+    listed_only: bool = True
+    """Leave out raw turns that stand beside the facts a model took from them."""
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """A question for a page of memories that match and are visible, the last inserted first."""
+
+    filter: Filter
+    view: View
+    size: int
+    cursor: str | None = None
+    """Of the page before this one, by the same filter, view and order."""
+    offset: int = 0
+    """Memories to pass over, from the cursor on."""
+    oldest_first: bool = False
+    """The first inserted first."""
+
+
+class EntityState(Struct, frozen=True, kw_only=True):
+    """What an entity holds right now.
+
+    `generation` changes with every write to the entity (as long as it is the same, a complete delta
+    is) and with none to others. 0 for an entity without any write.
+    """
+
+    generation: int
+    memories: int
+    """All it has: ended, expired and unlisted ones too."""
+
+
+class Delta(Struct, frozen=True, kw_only=True):
+    """Entries of an entity at `generation`: all of them, or the changes since an earlier one."""
+
+    generation: int
+    complete: bool
+    """True: this is everything. False: from the earlier state take away what `entries` and
+    `removed` name, pairs of `told` that name one of them included, then add what is here."""
+    entries: tuple[Entry, ...]
+    """In order of insertion, which `seq` tells; ended, expired and unlisted ones too."""
+    memories: tuple[Memory, ...]
+    """The memory of each entry, in the same order."""
+    removed: tuple[str, ...] = ()
+    """Ids that are gone."""
+    told: tuple[tuple[str, str], ...] = ()
+    """(unlisted turn, listed memory that came from the same raw turn), ids, for the entries of this
+    delta; pairs that name a memory of another entity mean nothing."""
+
+
+Analyse = Callable[[str, str | None, str | None], IndexTerms]
+"""The index terms of a text, its actor and role."""
+
+
+class Records(Protocol):
+    """The system of record: durable, transactional, isolated by project."""
+
+    async def open(self, space: Space, key_mark: int = 0) -> None:
+        """Create or migrate the store, and check that it holds vectors of `space`. Idempotent.
+
+        A store without vectors takes to any space. `key_mark` tells content keys apart
+        (`core.identity.key_mark`); a store with memories is bound to its own.
+
+        Raises SpaceMismatchError, ConfigError (another key), SchemaTooNewError, CorruptError,
+        StoreReadOnlyError, StoreUnavailableError; nothing was changed then.
+        """
+
+    async def reindex(self, version: int, analyse: Analyse) -> int:
+        """Make the index terms of all projects anew unless they are of this version.
+
+        Returns how many memories were analysed. Cut off in the middle, it starts again next time.
+        """
+
+    async def close(self) -> None:
+        """Release every connection and thread. Idempotent; later calls raise ClosedError.
+
+        So do calls before `open`.
+        """
+
+    async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
+        """Carry out the operations in order in one durable transaction; one result each.
+
+        Either all are carried out and survive a crash from the return on, or none is and the call
+        raises what the operation did. What is wrong with one commit is never another's error.
+        """
+
+    async def fetch(self, project: Project, ids: Sequence[str]) -> list[Memory]:
+        """The memories with these ids that exist, ended ones too, in the order asked for."""
+
+    async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
+        """The raw turns with these ids that exist, in the order asked for."""
+
+    async def page(self, project: Project, listing: Listing) -> Page:
+        """One page; `total` counts all that match, exactly, whatever the page.
+
+        A cursor stays good while others write: following it, what is there all the time comes once.
+        """
+
+    async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
+        """Every change of one memory, oldest first; of a deleted one too; empty if never there.
+
+        `created_at` is the memory's, `updated_at` when the change was made, None for ADD.
+        """
+
+    async def entities(
+        self, project: Project, offset: int, size: int
+    ) -> tuple[list[EntitySummary], int]:
+        """Entities that have memories, ordered by kind and id, and how many there are.
+
+        Each counts its listed memories that have not ended. `created_at` is the time of the first
+        commit that wrote to the entity, `updated_at` the latest; the time of a commit is the
+        greatest its memory operations name (`updated_at` of a PutMemory, else `at`).
+        """
+
+    def state(self, project: Project, entity: Entity) -> EntityState:
+        """The entity's generation and size. Answers in microseconds, without waiting.
+
+        For the id "*": the greatest generation and the sum of all entities of the kind. As new as
+        the last commit, through any process, that returned before the call.
+        """
+
+    async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
+        """The entity's index entries, incremental where `since` is recent enough, else complete.
+
+        `since` is a generation the entity had, or None for a complete answer; "*" as id means all
+        of the kind.
+        """
+
+    async def stats(self, project: Project) -> Mapping[str, Json]:
+        """Counts and sizes for people.
+
+        memories (listed, not ended), superseded (ended), turns, vectors, history_events, entities
+        with memories by kind, jobs by state (kinds and states without any are left out), bytes.
+        """
