@@ -45,6 +45,7 @@ from holdfast.errors import (
 )
 
 if TYPE_CHECKING:
+    from holdfast.admin import AsyncAdmin
     from holdfast.client import AsyncMemory
     from holdfast.sync import Memory
 
@@ -83,7 +84,11 @@ __all__ = [
     "__version__",
 ]
 
-_LAZY = {"AsyncMemory": "holdfast.client", "Memory": "holdfast.sync"}
+_LAZY = {
+    "AsyncAdmin": "holdfast.admin",
+    "AsyncMemory": "holdfast.client",
+    "Memory": "holdfast.sync",
+}
 
 
 def __getattr__(name: str) -> object:

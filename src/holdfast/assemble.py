@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.config import Config
+from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.text import ANALYSIS, analyze
 from holdfast.engine import worker
@@ -36,9 +37,18 @@ class Assembly:
     records: SqliteRecords
     index: EmbeddedIndex
     workers: list[asyncio.Task[None]]
+    borrowed: bool = False
+    """Whether this is a view, and the parts are another assembly's to close."""
+
+    def within(self, project: Project, fence: Fence) -> Assembly:
+        """The same parts for another project, or for a part of one."""
+        parts = replace(self.parts, project=project, fence=fence)
+        return Assembly(parts, self.records, self.index, [], borrowed=True)
 
     async def close(self) -> None:
         """Stop the workers, end model connections, close the store."""
+        if self.borrowed:
+            return
         for task in self.workers:
             task.cancel()
         await asyncio.gather(*self.workers, return_exceptions=True)
@@ -47,6 +57,8 @@ class Assembly:
 
     def close_now(self) -> None:
         """The same without an event loop; blocks for the writes under way."""
+        if self.borrowed:
+            return
         for task in self.workers:
             task.cancel()
         self.index.close_now()
@@ -96,6 +108,8 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
         threshold=config.threshold,
         model_timeout_s=config.model_timeout_s,
         job_attempts_max=config.job_attempts_max,
+        directory=records.directory,
+        home=Project(config.project),
     )
     return Assembly(parts, records, index, _workers(parts, config.workers))
 

@@ -16,15 +16,22 @@ from holdfast import limits
 from holdfast.assemble import Assembly, assemble
 from holdfast.config import Config, Resolved, load_config
 from holdfast.core import intake, shapes
+from holdfast.core.fence import Fence, inside
 from holdfast.engine import add as adding
 from holdfast.engine import delete as deleting
 from holdfast.engine import read as reading
 from holdfast.engine import search as searching
 from holdfast.engine import update as updating
-from holdfast.engine.parts import Parts
-from holdfast.errors import ClosedError, NotFoundError, UnsupportedError, ValidationError
+from holdfast.engine.parts import Parts, scope_of
+from holdfast.errors import (
+    AccessError,
+    ClosedError,
+    NotFoundError,
+    UnsupportedError,
+    ValidationError,
+)
 from holdfast.filters import Filter, conjunction, parse_filter, scope_filter
-from holdfast.model import Job, JobState, Json
+from holdfast.model import Job, JobState, Json, Project
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()
 """Stands for "not given" where None has a meaning of its own."""
@@ -73,6 +80,17 @@ class AsyncMemory:
             if self._assembly is None:
                 self._assembly = await assemble(self._resolved.config)
 
+    def _within(self, project: str, fence: Fence) -> AsyncMemory:
+        """A view on the same open store: another project, and only what is inside the fence.
+
+        Closing it closes nothing.
+        """
+        assert self._assembly is not None
+        view = object.__new__(type(self))
+        view._resolved, view._opening, view._closed = self._resolved, self._opening, False
+        view._assembly = self._assembly.within(Project(project), fence)
+        return view
+
     def close(self) -> None:
         """Stop the workers and release everything. Blocks for the writes under way. Idempotent."""
         self._closed = True
@@ -112,6 +130,7 @@ class AsyncMemory:
         memory_type: str | None = None,
         prompt: str | None = None,
         categories: list[str] | None = None,
+        custom_categories: list[Any] | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
     ) -> Answer:
@@ -126,6 +145,8 @@ class AsyncMemory:
             expiration_date: last day (UTC) on which the memories are found.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
+            custom_categories: what the model may choose categories from, as names or
+                `{name: description}`; default is what was set for the project.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -144,9 +165,10 @@ class AsyncMemory:
             at=intake.moment(timestamp, "timestamp"),
             metadata=_metadata(metadata),
             categories=intake.clean_categories(categories),
+            custom_categories=intake.clean_custom_categories(custom_categories),
             expires_on=intake.last_day(expiration_date, "expiration_date"),
             infer=intake.clean_flag(infer, "infer"),
-            procedural=_procedural(parts, memory_type, agent_id),
+            procedural=adding.is_procedural(parts, memory_type, agent_id),
             instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
             idempotency_key=None
             if idempotency_key is None
@@ -156,7 +178,7 @@ class AsyncMemory:
         added = await adding.add(parts, request)
         if added.job is not None:
             return await self._job_answer(parts, added.job)
-        return _kept(added, request)
+        return {"results": shapes.said_shapes(added.items, request.said)}
 
     async def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""
@@ -366,7 +388,7 @@ class AsyncMemory:
                 "status is unknown.", hint="Use PENDING, RUNNING, SUCCEEDED or FAILED."
             )
         offset, size = _page(page, page_size)
-        jobs = await parts.jobs.jobs(parts.project, status, offset, size)
+        jobs = await reading.jobs(parts, status, offset, size)
         return {"results": [shapes.event_shape(job, await self._texts(parts, job)) for job in jobs]}
 
     async def wait(self, event_id: str, timeout_s: float | None = None) -> Answer:
@@ -390,8 +412,10 @@ class AsyncMemory:
         return shapes.event_shape(await self._job(parts, event_id), {})
 
     async def stats(self) -> Answer:
-        """Counts and sizes of this project's store."""
+        """Counts and sizes of this project's store. Raises AccessError for a part of a project."""
         parts = await self._ready()
+        if not parts.fence.is_open:
+            raise AccessError("This credential may not see the project's counts.")
         return {**await parts.records.stats(parts.project), "project": parts.project}
 
     def settings(self) -> Answer:
@@ -406,14 +430,14 @@ class AsyncMemory:
 
     async def _job(self, parts: Parts, event_id: str) -> Job:
         job = await parts.jobs.job(parts.project, intake.clean_id(event_id, "event_id"))
-        if job is None:
+        if job is None or not inside(parts.fence, scope_of(job)):
             raise NotFoundError(f"Event {event_id} not found.", hint="`events` lists those known.")
         return job
 
     async def _texts(self, parts: Parts, job: Job) -> dict[str, str]:
         ids = [item["id"] for item in shapes.job_items(job) if item.get("id")]
         memories = await parts.records.fetch(parts.project, ids)
-        return {memory.id: memory.text for memory in memories}
+        return {memory.id: memory.text for memory in memories if inside(parts.fence, memory.scope)}
 
     async def _job_answer(self, parts: Parts, job: Job) -> Answer:
         """An add's answer that tells the state of the job behind it."""
@@ -423,17 +447,6 @@ class AsyncMemory:
             if event[name]:
                 told[name] = event[name]
         return told
-
-
-def _kept(added: adding.Added, request: adding.AddRequest) -> Answer:
-    """The answer to an add that kept each message as it is."""
-    results = []
-    for item, one in zip(added.items, request.said, strict=True):
-        result = {"id": item["id"], "memory": one.text, "event": item["event"], "role": one.role}
-        if one.actor_id is not None:
-            result["actor_id"] = one.actor_id
-        results.append(result)
-    return {"results": results}
 
 
 def _filter(
@@ -473,19 +486,3 @@ def _metadata(value: object) -> dict[str, Json] | None:
             stacklevel=3,
         )
     return metadata
-
-
-def _procedural(parts: Parts, memory_type: str | None, agent_id: str | None) -> bool:
-    if memory_type is None:
-        return False
-    if memory_type != "procedural_memory":
-        raise ValidationError(
-            "memory_type is unknown.", hint="Leave it out, or use 'procedural_memory'."
-        )
-    if agent_id is None:
-        raise ValidationError(
-            "procedural_memory needs agent_id.", hint="Say whose run it is, e.g. agent_id='bot'."
-        )
-    if parts.llm is None:
-        raise UnsupportedError("procedural_memory needs a language model.", hint="Configure `llm`.")
-    return True

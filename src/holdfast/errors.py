@@ -6,6 +6,7 @@ succeed later without a change by the caller.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -77,10 +78,25 @@ class AccessError(HoldfastError):
 
 
 class RateLimitError(HoldfastError):
-    """Too many calls; `retry_after_s` says when the next one is welcome."""
+    """Too many calls; `retry_after_s` says when the next one is welcome.
+
+    Attributes:
+        told: the limit, what remains of it and when it starts anew, as headers of an answer.
+    """
 
     code = "RATE_LIMITED"
     retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after_s: float | None = None,
+        told: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, retry_after_s=retry_after_s)
+        self.told: Mapping[str, str] = told or {}
 
 
 class OverloadedError(HoldfastError):

@@ -95,6 +95,7 @@ class Memory:
         memory_type: str | None = None,
         prompt: str | None = None,
         categories: list[str] | None = None,
+        custom_categories: list[Any] | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
     ) -> Answer:
@@ -109,6 +110,8 @@ class Memory:
             expiration_date: last day (UTC) on which the memories are found.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
+            custom_categories: what the model may choose categories from, as names or
+                `{name: description}`; default is what was set for the project.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -134,6 +137,7 @@ class Memory:
                 memory_type=memory_type,
                 prompt=prompt,
                 categories=categories,
+                custom_categories=custom_categories,
                 idempotency_key=idempotency_key,
                 wait=wait,
             )
@@ -316,7 +320,7 @@ class Memory:
         return self._loop.run(self._async.rerun(event_id))
 
     def stats(self) -> Answer:
-        """Counts and sizes of this project's store."""
+        """Counts and sizes of this project's store. Raises AccessError for a part of a project."""
         return self._loop.run(self._async.stats())
 
     def settings(self) -> Answer:

@@ -104,6 +104,8 @@ async def opened(
             threshold=0.1,
             model_timeout_s=60.0,
             job_attempts_max=5,
+            directory=records.directory,
+            home=project,
         )
     finally:
         await index.close()

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from holdfast.backends.memory_directory import MemoryDirectory
 from holdfast.backends.memory_tables import Key, Leased, Row, Tables, Transaction, change, raw
 from holdfast.backends.memory_tables import current as is_current
 from holdfast.clock import Ids
@@ -61,6 +62,15 @@ class MemoryRecords:
         if self._state != "open":
             raise ClosedError(f"The record store is {self._state}, not open.")
         return self._store.tables
+
+    @property
+    def directory(self) -> MemoryDirectory:
+        """The directory beside the records."""
+        return MemoryDirectory(self)
+
+    def replace(self, tables: Tables) -> None:
+        """Put changed tables in place of the committed ones."""
+        self._store.tables = tables
 
     async def open(self, space: Space, key_mark: int = 0) -> None:
         if self._state == "closed":

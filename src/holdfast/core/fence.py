@@ -6,7 +6,10 @@ it is not found, not counted, and asking for it by id is asking for something un
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+
+import msgspec
 
 from holdfast.errors import AccessError
 from holdfast.filters import Compare, Filter, conjunction, matches_scope
@@ -58,6 +61,14 @@ def inside(fence: Fence, scope: Scope) -> bool:
 def fenced(fence: Fence, wanted: Filter) -> Filter:
     """What matches the filter and may be seen."""
     return wanted if fence.is_open else conjunction(wanted, fence.filter())
+
+
+def own_key(fence: Fence, key: str) -> str:
+    """An idempotency key that principals with other fences cannot meet, or learn of."""
+    if fence.is_open:
+        return key
+    mark = hashlib.blake2b(msgspec.json.encode(fence), digest_size=8).hexdigest()
+    return f"{key}\x1f{mark}"
 
 
 def check_inside(fence: Fence, scope: Scope) -> None:

@@ -333,6 +333,23 @@ def clean_categories(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
+def clean_custom_categories(value: object) -> tuple[str, ...]:
+    """Names of categories to choose from: a list of names, or of Mem0's `{name: description}`."""
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise ValidationError(
+            "custom_categories must be a list.", hint='E.g. [{"food": "What they eat."}].'
+        )
+    names = [name for item in value for name in (item if isinstance(item, Mapping) else [item])]
+    return clean_categories(names)
+
+
+def category_names(settings: Mapping[str, Json]) -> tuple[str, ...]:
+    """The categories that were set for a project."""
+    return clean_custom_categories(settings.get("custom_categories"))
+
+
 def clean_memory_id(value: object) -> str:
     """A memory id as it can occur in a store; whether it exists is another question."""
     if not isinstance(value, str):

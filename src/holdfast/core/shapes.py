@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from holdfast.clock import iso
+from holdfast.core.intake import Said
 from holdfast.model import EntitySummary, HistoryEvent, Job, Json, Memory
 from holdfast.ports import Hit
 
@@ -75,6 +76,17 @@ def hit_shape(hit: Hit, *, explain: bool, threshold: float) -> dict[str, Json]:
             "parts": parts,
         }
     return shape
+
+
+def said_shapes(items: Sequence[Mapping[str, Json]], said: Sequence[Said]) -> list[Json]:
+    """What became of each message of an add that kept them as they are."""
+    results = []
+    for item, one in zip(items, said, strict=True):
+        result = {"id": item["id"], "memory": one.text, "event": item["event"], "role": one.role}
+        if one.actor_id is not None:
+            result["actor_id"] = one.actor_id
+        results.append(result)
+    return results
 
 
 def history_shape(event: HistoryEvent) -> dict[str, Json]:

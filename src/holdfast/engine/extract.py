@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from holdfast.core.extract import (
@@ -14,11 +14,12 @@ from holdfast.core.extract import (
     split_turns,
 )
 from holdfast.core.identity import content_hash, fact_identity
+from holdfast.core.intake import category_names
 from holdfast.core.prompt import Prompt
 from holdfast.core.reconcile import Decision, plan
 from holdfast.core.text import analyze_query
 from holdfast.engine.embedding import query_embedding, terms_of, vectors_of
-from holdfast.engine.parts import Parts
+from holdfast.engine.parts import Parts, scope_of
 from holdfast.errors import BadAnswerError
 from holdfast.filters import Compare, conjunction, scope_filter
 from holdfast.limits import NEARBY_MEMORIES_MAX
@@ -100,7 +101,7 @@ class _Asker:
         row = PutUsage(
             usage=usage,
             operation="add",
-            scope=_scope(self._job),
+            scope=scope_of(self._job),
             at=self._parts.clock.now(),
             job_id=self._job.id,
         )
@@ -122,11 +123,6 @@ class _Asker:
             return value
 
 
-def _scope(job: Job) -> Scope:
-    user_id, agent_id, app_id, run_id = job.payload["scope"]
-    return Scope(user_id=user_id, agent_id=agent_id, app_id=app_id, run_id=run_id)
-
-
 async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
     """Vectors of the turns themselves, if their embedder needed the network."""
     if parts.embedder.in_process:
@@ -140,7 +136,7 @@ async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
 async def _extract(
     parts: Parts, job: Job, asker: _Asker, turns: Sequence[Turn], ops: list[Op]
 ) -> Json:
-    scope = _scope(job)
+    scope = scope_of(job)
     results: list[Json] = []
     rejected: list[Rejected] = []
     partial = False
@@ -165,14 +161,24 @@ async def _extract(
 async def _dialogue(
     parts: Parts, job: Job, batch: Sequence[Turn], nearby: Sequence[Memory]
 ) -> Generator[Prompt, Answer, Extraction]:
+    settings = await parts.project_settings.of(parts.directory, job.project)
     return dialogue(
         batch,
         nearby,
         reference=job.payload["at"],
         zone=parts.zone_name,
-        instructions=job.payload["instructions"] or parts.instructions,
+        instructions=_instructions(parts, job, settings),
+        categories=job.payload.get("custom_categories") or category_names(settings),
         context=await _context(parts, job),
     )
+
+
+def _instructions(parts: Parts, job: Job, settings: Mapping[str, Json]) -> str | None:
+    """What extraction is to heed: the call's, else the project's, else the deployment's."""
+    scope = scope_of(job)
+    name = "custom_instructions" if scope.user_id else "agent_custom_instructions"
+    own = settings.get(name) or settings.get("custom_instructions")
+    return job.payload["instructions"] or own or parts.instructions
 
 
 async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -> list[Memory]:
@@ -201,7 +207,7 @@ async def _context(parts: Parts, job: Job) -> list[Turn]:
     """The turns of the scope that came just before, oldest first."""
     mine = set(job.payload["memories"])
     listing = Listing(
-        filter=conjunction(scope_filter(_scope(job)), Compare("kind", "eq", "turn")),
+        filter=conjunction(scope_filter(scope_of(job)), Compare("kind", "eq", "turn")),
         view=View(now=parts.clock.now(), listed_only=False),
         size=CONTEXT_TURNS + len(mine),
     )
@@ -300,7 +306,7 @@ async def _summarise(
         turns, zone=parts.zone_name, instructions=job.payload["instructions"]
     )
     text = parse_summary((await asker.ask(prompt)).text)
-    scope = _scope(job)
+    scope = scope_of(job)
     memory = _memory(parts, job, scope, "summary", text, turns[-1].event_at)
     [vector] = await vectors_of(parts, [text])
     put = PutMemory(

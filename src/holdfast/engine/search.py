@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
+from holdfast.core.fence import fenced
 from holdfast.core.text import Query, analyze_query, without_terms
 from holdfast.engine.embedding import query_embedding
 from holdfast.engine.parts import Parts
@@ -40,6 +43,7 @@ class SearchAnswer(Struct, frozen=True, kw_only=True):
 
 async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     """Rank the memories of the entities the filter names."""
+    request = replace(request, filter=fenced(parts.fence, request.filter))
     covers = entity_choices(request.filter)
     probe = await _probe(parts, request, covers)
     missing = [] if probe.embedding is not None else ["embedder"]

@@ -8,6 +8,7 @@ every back end. Texts and ids are Unicode without NUL and without lone surrogate
 
 from __future__ import annotations
 
+from holdfast.ports.directory import Directory
 from holdfast.ports.index import Hit, Index, Probe, QueryEmbedding
 from holdfast.ports.jobs import Jobs
 from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker
@@ -17,6 +18,7 @@ from holdfast.ports.operations import (
     Op,
     PutJob,
     PutMemory,
+    PutRows,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -30,6 +32,7 @@ __all__ = [
     "Analyse",
     "Answer",
     "Delta",
+    "Directory",
     "EditMemory",
     "Embedder",
     "EntityState",
@@ -42,6 +45,7 @@ __all__ = [
     "Probe",
     "PutJob",
     "PutMemory",
+    "PutRows",
     "PutTurns",
     "PutUsage",
     "QueryEmbedding",

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from holdfast.backends.sqlite import queue, removal
+from holdfast.backends.sqlite import directory, queue, removal
 from holdfast.backends.sqlite.changes import Changes, forget_all
 from holdfast.backends.sqlite.rows import (
     INSERT_HISTORY,
@@ -34,6 +34,7 @@ from holdfast.ports import (
     Op,
     PutJob,
     PutMemory,
+    PutRows,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -41,7 +42,10 @@ from holdfast.ports import (
     SetVectors,
 )
 
-_PROJECT_TABLES = ("messages", "memories", "entities", "history", "jobs", "usage")
+_PROJECT_TABLES = (
+    "messages", "memories", "entities", "history", "jobs", "usage", "feedback", "exports",
+    "deliveries",
+)  # fmt: skip
 
 
 class Transaction:
@@ -268,6 +272,10 @@ def _put_usage(tx: Transaction, op: PutUsage) -> None:
     )
 
 
+def _put_rows(tx: Transaction, op: PutRows) -> None:
+    directory.insert(tx.connection, op.rows)
+
+
 def _reset(tx: Transaction, _op: Reset) -> None:
     execute = tx.connection.execute
     mine = "memory_no IN (SELECT no FROM memories WHERE project = ?)"
@@ -279,6 +287,8 @@ def _reset(tx: Transaction, _op: Reset) -> None:
     )
     for table in _PROJECT_TABLES:
         execute(f"DELETE FROM {table} WHERE project = ?", (tx.project,))
+    # the numbers of the changes that are gone are given again
+    execute("UPDATE webhooks SET fed = min(fed, (SELECT coalesce(max(no), 0) FROM history))")
     forget_all(tx.connection)
     # what earlier operations of this commit changed is gone as well
     tx.changes = Changes(tx.connection, tx.project)
@@ -303,5 +313,6 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     PutJob: _put_job,
     FinishJob: _finish_job,
     PutUsage: _put_usage,
+    PutRows: _put_rows,
     Reset: _reset,
 }

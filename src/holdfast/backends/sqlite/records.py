@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from holdfast.backends.sqlite import queries, queue, terms
 from holdfast.backends.sqlite.connect import connect, translate
+from holdfast.backends.sqlite.directory import SqliteDirectory
 from holdfast.backends.sqlite.migrate import prepare
 from holdfast.backends.sqlite.operations import Transaction
 from holdfast.backends.sqlite.readers import Readers
@@ -33,6 +34,8 @@ from holdfast.model import (
     Turn,
 )
 from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
+
+T = TypeVar("T")
 
 
 class SqliteRecords:
@@ -127,10 +130,7 @@ class SqliteRecords:
         return await self._read.run(lambda c: queries.entities(c, project, offset, size))
 
     def state(self, project: Project, entity: Entity) -> EntityState:
-        if self._probe is None:
-            raise ClosedError("The record store is not open.")
-        with translate(self._path):
-            return queries.state(self._probe, project, entity)
+        return self.probe(lambda c: queries.state(c, project, entity))
 
     async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
         space_no = self._binding.space_no
@@ -168,6 +168,26 @@ class SqliteRecords:
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         work = lambda c: queue.rerun(c, project, job_id, at)  # noqa: E731
         return cast("bool", await self._write.run(work))
+
+    @property
+    def directory(self) -> SqliteDirectory:
+        """The directory in the same file."""
+        return SqliteDirectory(self)
+
+    async def write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run `work` in a write transaction of its own."""
+        return await self._write.run(work)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on one snapshot of the database."""
+        return await self._read.run(work)
+
+    def probe(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work`, which takes microseconds, without waiting for a thread."""
+        if self._probe is None:
+            raise ClosedError("The record store is not open.")
+        with translate(self._path):
+            return work(self._probe)
 
     @property
     def _write(self) -> Writer:

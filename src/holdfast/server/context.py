@@ -1,0 +1,65 @@
+"""A request's first steps, the same for every route: who calls, may they, and not too often."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from holdfast.admin import AsyncAdmin
+from holdfast.client import AsyncMemory
+from holdfast.core.access import Principal, Rule, decide
+from holdfast.server.deployment import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a route works with: the caller's memory, and nothing of anybody else's."""
+
+    principal: Principal
+    memory: AsyncMemory
+    deployment: Deployment
+    operation: str
+    rule: Rule
+
+    @property
+    def admin(self) -> AsyncAdmin:
+        """The deployment's administrative face; routes name the principal's project to it."""
+        return self.deployment.admin
+
+    @property
+    def project(self) -> str:
+        """The caller's project."""
+        return self.principal.project
+
+    async def count_user(self, user_id: object) -> None:
+        """Count the call against the limits of a user. Raises RateLimitError."""
+        if isinstance(user_id, str):
+            await self.deployment.limiter.count_user(self.project, user_id, self.rule.load)
+
+
+def allow(operation: str) -> Callable[[Request], Awaitable[Context]]:
+    """The dependency of a route that carries out this operation.
+
+    Raises AuthenticationError, AccessError, RateLimitError.
+    """
+
+    async def context(request: Request) -> Context:
+        deployment: Deployment = request.app.state.deployment
+        request.scope["holdfast_operation"] = operation
+        principal = await deployment.authenticator.principal(request)
+        request.scope["holdfast_principal"] = principal
+        rule = decide(principal, operation)
+        told = await deployment.limiter.count_key(principal, rule.load)
+        request.scope["holdfast_limit"] = told
+        return Context(
+            principal=principal,
+            memory=deployment.admin.memory(principal.project, principal.fence),
+            deployment=deployment,
+            operation=operation,
+            rule=rule,
+        )
+
+    context.operation = operation  # type: ignore[attr-defined]
+    return context

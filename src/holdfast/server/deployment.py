@@ -1,0 +1,35 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from holdfast.admin import AsyncAdmin
+from holdfast.server.auth import Authenticator, Verify
+from holdfast.server.limiter import Limiter
+
+
+@dataclass
+class Deployment:
+    """The open deployment, and what stands in front of it."""
+
+    admin: AsyncAdmin
+    authenticator: Authenticator
+    limiter: Limiter
+    draining: bool = field(default=False)
+    """Whether the server was told to stop: it is not ready for more."""
+
+    async def close(self) -> None:
+        """Release everything the server added, then the deployment."""
+        await self.limiter.close()
+        await self.admin.aclose()
+
+
+def deploy(admin: AsyncAdmin) -> Deployment:
+    """Put the server's parts around an administrative face."""
+    verifiers: list[Verify] = []
+    return Deployment(
+        admin=admin,
+        authenticator=Authenticator(admin, verifiers),
+        limiter=Limiter(admin.config.server),
+    )

@@ -1,0 +1,164 @@
+"""What lies around every request, outermost first: one behaviour each, in pure ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import MutableMapping
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from holdfast.config import ServerConfig
+from holdfast.errors import OverloadedError, TooLargeError
+from holdfast.server import problems
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def surround(app: FastAPI, config: ServerConfig) -> None:
+    """Put the layers around the application; the last one added is the outermost."""
+    app.add_middleware(BodyLimit, bytes_max=config.body_bytes_max, timeout_s=config.body_timeout_s)
+    app.add_middleware(Deadline, timeout_s=config.request_timeout_s)
+    app.add_middleware(Shedding, requests_max=config.requests_max)
+    app.add_middleware(RequestId)
+
+
+class RequestId:
+    """Gives each request an id, its caller's if it sends a sane one, and tells it in the answer.
+
+    Tells the limits the request was counted against as well.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = _header(scope, b"x-request-id")
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        scope["holdfast_request_id"] = request_id
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.setdefault("headers", [])
+                headers.append((b"x-request-id", request_id.encode()))
+                told = scope.get("holdfast_limit")
+                if told is not None:
+                    headers += [(k.encode(), v.encode()) for k, v in told.headers().items()]
+            await send(message)
+
+        return await self.app(scope, receive, tell)
+
+
+class Shedding:
+    """Sends requests away while as many are being worked on as may be.
+
+    Health checks are let through: a busy server is not a dead one.
+    """
+
+    def __init__(self, app: ASGIApp, requests_max: int) -> None:
+        self.app = app
+        self._requests_max = requests_max
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/health"):
+            return await self.app(scope, receive, send)
+        if self._running >= self._requests_max:
+            error = OverloadedError("The server is busy.", hint="Try again.", retry_after_s=1.0)
+            response = problems.answer(error, scope["holdfast_request_id"])
+            return await response(scope, receive, send)
+        self._running += 1
+        try:
+            return await self.app(scope, receive, send)
+        finally:
+            self._running -= 1
+
+
+class Deadline:
+    """Ends requests that take too long, with an answer if none was begun."""
+
+    def __init__(self, app: ASGIApp, timeout_s: float) -> None:
+        self.app = app
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/mcp"):
+            return await self.app(scope, receive, send)
+        begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self.app(scope, receive, watch)
+        except TimeoutError:
+            if begun:
+                raise
+            error = OverloadedError(
+                f"The request took more than {self._timeout_s:g} s.", hint="Try again later."
+            )
+            response = problems.answer(error, scope["holdfast_request_id"])
+            return await response(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses bodies that are too large or arrive too slowly."""
+
+    def __init__(self, app: ASGIApp, bytes_max: int, timeout_s: float) -> None:
+        self.app = app
+        self._bytes_max = bytes_max
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        said = _header(scope, b"content-length")
+        if said is not None and said.isdigit() and int(said) > self._bytes_max:
+            response = problems.answer(self._too_large(), scope["holdfast_request_id"])
+            return await response(scope, receive, send)
+        return await self.app(scope, self._bounded(receive), send)
+
+    def _bounded(self, receive: Receive) -> Receive:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout_s
+        size, whole = 0, False
+
+        async def bounded() -> MutableMapping[str, Any]:
+            nonlocal size, whole
+            if whole:  # waiting for the caller to go away, which may take as long as it likes
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise OverloadedError(
+                    f"The body took more than {self._timeout_s:g} s to arrive.",
+                    hint="Send it again.",
+                ) from None
+            size += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if size > self._bytes_max:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(
+            f"The body has more than {self._bytes_max:,} bytes.", hint="Send it in several calls."
+        )
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return None
