@@ -18,6 +18,7 @@ from holdfast.core.prompt import Prompt
 from holdfast.core.reconcile import Decision, plan
 from holdfast.core.text import analyze_query
 from holdfast.engine.embedding import query_embedding, terms_of, vectors_of
+from holdfast.engine.ledger import job_payer, job_scope, record
 from holdfast.engine.parts import Parts
 from holdfast.errors import BadAnswerError
 from holdfast.filters import Compare, conjunction, scope_filter
@@ -30,7 +31,6 @@ from holdfast.ports import (
     Op,
     Probe,
     PutMemory,
-    PutUsage,
     SetVectors,
     View,
 )
@@ -97,14 +97,7 @@ class _Asker:
         return answer
 
     async def _record(self, usage: Usage) -> None:
-        row = PutUsage(
-            usage=usage,
-            operation="add",
-            scope=_scope(self._job),
-            at=self._parts.clock.now(),
-            job_id=self._job.id,
-        )
-        await self._parts.records.commit(self._job.project, [row])
+        await record(self._parts, job_payer(self._job), [usage])
 
     async def converse(self, talk: Generator[Prompt, Answer, T]) -> T:
         """Run a dialogue: its prompts to the model, the model's answers (or failures) back."""
@@ -122,17 +115,12 @@ class _Asker:
             return value
 
 
-def _scope(job: Job) -> Scope:
-    user_id, agent_id, app_id, run_id = job.payload["scope"]
-    return Scope(user_id=user_id, agent_id=agent_id, app_id=app_id, run_id=run_id)
-
-
 async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
     """Vectors of the turns themselves, if their embedder needed the network."""
     if parts.embedder.in_process:
         return []
     memories = await parts.records.fetch(job.project, job.payload["memories"])
-    vectors = await vectors_of(parts, [memory.text for memory in memories])
+    vectors = await vectors_of(parts, [memory.text for memory in memories], job_payer(job))
     pairs = tuple((memory.id, vec) for memory, vec in zip(memories, vectors, strict=True))
     return [SetVectors(vectors=pairs)]
 
@@ -140,7 +128,7 @@ async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
 async def _extract(
     parts: Parts, job: Job, asker: _Asker, turns: Sequence[Turn], ops: list[Op]
 ) -> Json:
-    scope = _scope(job)
+    scope = job_scope(job)
     results: list[Json] = []
     rejected: list[Rejected] = []
     partial = False
@@ -186,7 +174,7 @@ async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -
             filter=facts,
             view=View(now=now),
             query=analyze_query(turn.text, key=parts.content_key),
-            embedding=await query_embedding(parts, turn.text),
+            embedding=await query_embedding(parts, turn.text, job_payer(job)),
             limit=_NEARBY_PER_TURN,
         )
         for hit in await parts.index.search(job.project, probe):
@@ -201,7 +189,7 @@ async def _context(parts: Parts, job: Job) -> list[Turn]:
     """The turns of the scope that came just before, oldest first."""
     mine = set(job.payload["memories"])
     listing = Listing(
-        filter=conjunction(scope_filter(_scope(job)), Compare("kind", "eq", "turn")),
+        filter=conjunction(scope_filter(job_scope(job)), Compare("kind", "eq", "turn")),
         view=View(now=parts.clock.now(), listed_only=False),
         size=CONTEXT_TURNS + len(mine),
     )
@@ -219,7 +207,7 @@ async def _written(
     """The memories that the extraction adds, and what is said of facts that were known."""
     decisions = plan(extraction, nearby, scope=scope)
     kept = [one for one in decisions if one.event != "NONE"]
-    vectors = await vectors_of(parts, [one.fact.text for one in kept])
+    vectors = await vectors_of(parts, [one.fact.text for one in kept], job_payer(job))
     written = [
         _fact(parts, job, scope, decision, vector)
         for decision, vector in zip(kept, vectors, strict=True)
@@ -300,9 +288,9 @@ async def _summarise(
         turns, zone=parts.zone_name, instructions=job.payload["instructions"]
     )
     text = parse_summary((await asker.ask(prompt)).text)
-    scope = _scope(job)
+    scope = job_scope(job)
     memory = _memory(parts, job, scope, "summary", text, turns[-1].event_at)
-    [vector] = await vectors_of(parts, [text])
+    [vector] = await vectors_of(parts, [text], job_payer(job))
     put = PutMemory(
         memory=memory,
         identity=fact_identity("summary", scope, text, parts.content_key),
