@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 from holdfast import limits
 from holdfast.assemble import Assembly, assemble
+from holdfast.caller import warn
 from holdfast.config import Config, Resolved, load_config
 from holdfast.core import intake, shapes
 from holdfast.engine import add as adding
@@ -443,11 +443,7 @@ def _filter(
     named = {name: value for name, value in old.items() if value is not None}
     if not named:
         return parse_filter(filters, require_entity=True)
-    warnings.warn(
-        "Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}.",
-        DeprecationWarning,
-        stacklevel=4,
-    )
+    warn("Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}.", DeprecationWarning)
     scope = scope_filter(intake.clean_scope(**named))
     if not filters:
         return scope
@@ -467,10 +463,9 @@ def _page(page: int, page_size: int) -> tuple[int, int]:
 def _metadata(value: object) -> dict[str, Json] | None:
     metadata, dropped = intake.clean_metadata(value)
     if dropped:
-        warnings.warn(
+        warn(
             "Identity keys in metadata were dropped: identity is set by arguments only.",
             UserWarning,
-            stacklevel=3,
         )
     return metadata
 
