@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 from holdfast import limits
 from holdfast.assemble import Assembly, assemble
+from holdfast.caller import warn
 from holdfast.config import Config, Resolved, load_config
 from holdfast.core import intake, shapes
 from holdfast.core.fence import Fence, inside
@@ -145,8 +145,7 @@ class AsyncMemory:
             expiration_date: last day (UTC) on which the memories are found.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
-            custom_categories: what the model may choose categories from, as names or
-                `{name: description}`; default is what was set for the project.
+            custom_categories: names, or {name: description}, for the model to choose from.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -155,8 +154,7 @@ class AsyncMemory:
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (the model
             is away; it will be tried again) or FAILED (given up, with `error`; the turns stay).
 
-        Raises:
-            ValidationError, TooLargeError, ConflictError, StoreError.
+        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
         parts = await self._ready()
         request = adding.AddRequest(
@@ -170,9 +168,7 @@ class AsyncMemory:
             infer=intake.clean_flag(infer, "infer"),
             procedural=adding.is_procedural(parts, memory_type, agent_id),
             instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
-            idempotency_key=None
-            if idempotency_key is None
-            else intake.clean_id(idempotency_key, "idempotency_key"),
+            idempotency_key=intake.optional_id(idempotency_key, "idempotency_key"),
             wait=intake.clean_flag(wait, "wait"),
         )
         added = await adding.add(parts, request)
@@ -456,11 +452,7 @@ def _filter(
     named = {name: value for name, value in old.items() if value is not None}
     if not named:
         return parse_filter(filters, require_entity=True)
-    warnings.warn(
-        "Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}.",
-        DeprecationWarning,
-        stacklevel=4,
-    )
+    warn("Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}.", DeprecationWarning)
     scope = scope_filter(intake.clean_scope(**named))
     if not filters:
         return scope
@@ -480,9 +472,8 @@ def _page(page: int, page_size: int) -> tuple[int, int]:
 def _metadata(value: object) -> dict[str, Json] | None:
     metadata, dropped = intake.clean_metadata(value)
     if dropped:
-        warnings.warn(
+        warn(
             "Identity keys in metadata were dropped: identity is set by arguments only.",
             UserWarning,
-            stacklevel=3,
         )
     return metadata

@@ -7,6 +7,7 @@ from typing import cast
 
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.engine.embedding import terms_of, vectors_of
+from holdfast.engine.ledger import Payer
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import get
 from holdfast.errors import NotFoundError
@@ -51,7 +52,8 @@ async def update(parts: Parts, request: UpdateRequest) -> Memory:
 
 
 async def _with_text(parts: Parts, edit: EditMemory, old: Memory, text: str) -> EditMemory:
-    [vector] = await vectors_of(parts, [text])
+    payer = Payer(project=parts.project, operation="update", scope=old.scope)
+    [vector] = await vectors_of(parts, [text], payer)
     kind = old.kind
     # an edited turn is no longer what was said at that moment: it is told apart by its own id
     identity = (
