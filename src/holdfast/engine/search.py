@@ -12,9 +12,9 @@ from holdfast.core.text import Query, analyze_query, without_terms
 from holdfast.engine.embedding import query_embedding
 from holdfast.engine.parts import Parts
 from holdfast.engine.reranking import reranked
-from holdfast.filters import Filter, entity_choices
+from holdfast.filters import Filter, entity_choices, scope_of_covers
 from holdfast.limits import RERANK_CANDIDATES
-from holdfast.model import ANY, Entity, Scope, Struct
+from holdfast.model import Entity, Struct
 from holdfast.ports import Hit, Probe, QueryEmbedding, View
 
 
@@ -49,7 +49,7 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     missing = [] if probe.embedding is not None else ["embedder"]
     hits = await parts.index.search(parts.project, probe)
     if request.rerank:
-        better = await reranked(parts, request.query, hits, _named(covers))
+        better = await reranked(parts, request.query, hits, scope_of_covers(covers))
         if better is None:
             missing.append("reranker")
         else:
@@ -104,9 +104,3 @@ def _smallest(parts: Parts, covers: Sequence[tuple[Entity, ...]]) -> tuple[Entit
         return sum(parts.records.state(parts.project, entity).memories for entity in cover)
 
     return min(covers, key=size)
-
-
-def _named(covers: Sequence[tuple[Entity, ...]]) -> Scope:
-    """The identities that every memory of these covers has: who the search is for."""
-    alone = [cover[0] for cover in covers if len(cover) == 1 and cover[0].id != ANY]
-    return Scope(**{f"{entity.kind}_id": entity.id for entity in alone})
