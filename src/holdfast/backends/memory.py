@@ -21,6 +21,7 @@ from holdfast.errors import ClosedError, ConfigError, SpaceMismatchError
 from holdfast.filters import matches
 from holdfast.model import (
     ANY,
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -195,6 +196,28 @@ class MemoryRecords:
             "jobs": dict(Counter(job.state for job in await self.jobs(project, None, 0, 2**63))),
             "bytes": sum(len(row.memory.text.encode()) for row in rows),
         }
+
+    async def census(self, at: float) -> Census:
+        rows = list(self.tables.rows.values())
+        users = {
+            (project, row.memory.scope.user_id) for (project, _), row in self.tables.rows.items()
+        }
+        jobs = [leased.job for leased in self.tables.jobs.values()]
+        states = Counter(job.state for job in jobs)
+        waited = [
+            at - max(job.run_after, job.created_at)
+            for job in jobs
+            if job.state == "PENDING" and job.run_after <= at
+        ]
+        return Census(
+            memories=sum(map(is_current, rows)),
+            vectors=sum(row.vector is not None for row in rows),
+            users=sum(user is not None for _, user in users),
+            jobs_waiting=states["PENDING"],
+            jobs_running=states["RUNNING"],
+            jobs_failed=states["FAILED"],
+            oldest_due_s=max([0.0, *waited]),
+        )
 
     async def job(self, project: Project, job_id: str) -> Job | None:
         leased = self.tables.jobs.get((project, job_id))

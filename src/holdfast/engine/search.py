@@ -56,6 +56,8 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
             missing.append("reranker")
         else:
             hits = better
+    for part in missing:
+        parts.metrics.count("degraded", part)
     good = [hit for hit in hits if hit.score >= request.threshold]
     return SearchAnswer(hits=tuple(good[: request.top_k]), degraded=tuple(missing))
 
