@@ -244,7 +244,8 @@ async def delete_entity(
     kind: Kind, entity_id: str, context: Annotated[Context, Depends(allow("purge"))]
 ) -> Reply:
     """Delete every memory of a user, agent, app or run."""
-    await context.memory.delete_all(**{f"{kind}_id": entity_id})
+    named: dict[str, Any] = {f"{kind}_id": entity_id}  # "*" is refused here, and not in filters
+    await context.memory.delete_all(**named)
     return Reply({"message": "Entity deleted"})
 
 
