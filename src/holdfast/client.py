@@ -152,8 +152,7 @@ class AsyncMemory:
             expiration_date: last day (UTC) on which the memories are found.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
-            custom_categories: what the model may choose categories from, as names or
-                `{name: description}`; default is what was set for the project.
+            custom_categories: names, or {name: description}, for the model to choose from.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -162,8 +161,7 @@ class AsyncMemory:
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (the model
             is away; it will be tried again) or FAILED (given up, with `error`; the turns stay).
 
-        Raises:
-            ValidationError, TooLargeError, ConflictError, StoreError.
+        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
         parts = await self._ready()
         request = adding.AddRequest(
@@ -177,9 +175,7 @@ class AsyncMemory:
             infer=intake.clean_flag(infer, "infer"),
             procedural=adding.is_procedural(parts, memory_type, agent_id),
             instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
-            idempotency_key=None
-            if idempotency_key is None
-            else intake.clean_id(idempotency_key, "idempotency_key"),
+            idempotency_key=intake.optional_id(idempotency_key, "idempotency_key"),
             wait=intake.clean_flag(wait, "wait"),
         )
         added = await adding.add(parts, request)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 from holdfast import limits
+from holdfast.caller import warn
 from holdfast.core import intake
 from holdfast.filters import Filter, conjunction, parse_filter, scope_filter
 from holdfast.model import Json
@@ -18,11 +18,7 @@ def call_filter(
     named = {name: value for name, value in old.items() if value is not None}
     if not named:
         return parse_filter(filters, require_entity=True)
-    warnings.warn(
-        "Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}.",
-        DeprecationWarning,
-        stacklevel=4,
-    )
+    warn("Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}.", DeprecationWarning)
     scope = scope_filter(intake.clean_scope(**named))
     if not filters:
         return scope
@@ -44,9 +40,8 @@ def call_metadata(value: object) -> dict[str, Json] | None:
     """Metadata as JSON values; warns the caller if identity keys had to be dropped from it."""
     metadata, dropped = intake.clean_metadata(value)
     if dropped:
-        warnings.warn(
+        warn(
             "Identity keys in metadata were dropped: identity is set by arguments only.",
             UserWarning,
-            stacklevel=3,
         )
     return metadata

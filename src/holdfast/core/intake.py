@@ -83,6 +83,11 @@ def clean_id(value: object, name: str) -> str:
     return text
 
 
+def optional_id(value: object, name: str) -> str | None:
+    """`clean_id` for what may be left out."""
+    return None if value is None else clean_id(value, name)
+
+
 def _storable(text: str, name: str) -> None:
     if "\x00" in text:
         raise ValidationError(f"{name} contains a NUL character.", hint="Remove it.")

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 from holdfast.engine import extract
 from holdfast.engine.embedding import vectors_of
+from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts
 from holdfast.errors import (
     BadAnswerError,
@@ -150,7 +151,7 @@ async def _kept(parts: Parts, job: Job) -> AsyncIterator[None]:
 async def _embed(parts: Parts, job: Job) -> tuple[list[Op], Json]:
     """Fill in the vectors of turns that were stored while their embedder was not asked yet."""
     memories = await parts.records.fetch(job.project, job.payload["memories"])
-    vectors = await vectors_of(parts, [memory.text for memory in memories])
+    vectors = await vectors_of(parts, [memory.text for memory in memories], job_payer(job))
     filled = tuple((memory.id, vec) for memory, vec in zip(memories, vectors, strict=True))
     return [SetVectors(vectors=filled)], job.result
 

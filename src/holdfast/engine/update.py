@@ -10,10 +10,11 @@ from holdfast.core.calls import call_metadata
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.intake import clean_text
 from holdfast.engine.embedding import terms_of, vectors_of
+from holdfast.engine.ledger import Payer
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import get, inside_of
 from holdfast.errors import NotFoundError, ValidationError
-from holdfast.model import Json, Memory, Struct
+from holdfast.model import Json, Memory, Scope, Struct
 from holdfast.ports import EditMemory
 
 
@@ -39,7 +40,7 @@ async def update(parts: Parts, request: UpdateRequest) -> Memory:
         raise unknown(request.memory_id)
     edit = _edit(parts, request)
     if request.text is not None and request.text != old.text:
-        [vector] = await vectors_of(parts, [request.text])
+        [vector] = await vectors_of(parts, [request.text], _payer(parts, old.scope))
         edit = _with_text(parts, edit, old, request.text, vector)
     [changed] = await parts.records.commit(parts.project, [edit])
     if changed is None:
@@ -79,8 +80,11 @@ async def update_several(parts: Parts, requests: Sequence[UpdateRequest]) -> Non
         for one in requests
         if one.text is not None and one.text != old[one.memory_id].text
     }
-    vectors = await vectors_of(parts, list(said.values())) if said else []
-    by_id = dict(zip(said, vectors, strict=True))
+    by_id: dict[str, bytes] = {}
+    for scope in dict.fromkeys(old[id_].scope for id_ in said):  # each pays for its own
+        ids = [id_ for id_ in said if old[id_].scope == scope]
+        vectors = await vectors_of(parts, [said[id_] for id_ in ids], _payer(parts, scope))
+        by_id |= dict(zip(ids, vectors, strict=True))
 
     def worded() -> list[EditMemory]:
         return [
@@ -92,6 +96,10 @@ async def update_several(parts: Parts, requests: Sequence[UpdateRequest]) -> Non
 
     # analysing many texts would keep the event loop from other callers
     await parts.records.commit(parts.project, await asyncio.to_thread(worded))
+
+
+def _payer(parts: Parts, scope: Scope) -> Payer:
+    return Payer(project=parts.project, operation="update", scope=scope)
 
 
 def _edit(parts: Parts, request: UpdateRequest) -> EditMemory:

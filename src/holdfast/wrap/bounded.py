@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from holdfast import limits
 from holdfast.errors import ModelUnavailableError
 from holdfast.model import Json, Space, Struct
-from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding, Ranking, Reranker
+from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding, Ranking, Reranker, Spent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,24 +158,25 @@ class BoundedEmbedder:
         self._gate = gate or Gate(self._bounds)
         self._name = f"{inner.space.provider}:{inner.space.model}"
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
         """As the inner embedder, in batches of at most EMBED_BATCH_MAX texts, one after another."""
         import numpy as np
 
         step = limits.EMBED_BATCH_MAX
-        parts = [await self._batch(texts[at : at + step]) for at in range(0, len(texts), step)]
+        starts = range(0, len(texts), step)
+        parts = [await self._batch(texts[at : at + step], spent) for at in starts]
         empty = np.zeros((0, self.space.dimensions), dtype=np.float32)
         return np.concatenate(parts) if parts else empty
 
-    async def _batch(self, texts: Sequence[str]) -> np.ndarray:
+    async def _batch(self, texts: Sequence[str], spent: Spent | None) -> np.ndarray:
         return await self._gate.run(
-            self._name, self._bounds.timeout_s, lambda _: self._inner.embed(texts)
+            self._name, self._bounds.timeout_s, lambda _: self._inner.embed(texts, spent)
         )
 
-    async def embed_query(self, text: str) -> QueryEmbedding:
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         """As the inner embedder."""
         return await self._gate.run(
-            self._name, self._bounds.timeout_s, lambda _: self._inner.embed_query(text)
+            self._name, self._bounds.timeout_s, lambda _: self._inner.embed_query(text, spent)
         )
 
     async def close(self) -> None:
