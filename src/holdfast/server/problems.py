@@ -106,7 +106,8 @@ async def _malformed(request: Request, error: Exception) -> Response:
 
 
 def _place(loc: Any) -> str:
-    return ".".join(str(part) for part in loc if part not in ("body", "query", "path")) or "body"
+    """The name of a field; `loc` begins with the part of the request it is in."""
+    return ".".join(map(str, loc[1:])) or str(loc[0])
 
 
 async def _http(request: Request, error: Exception) -> Response:
