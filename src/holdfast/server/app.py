@@ -16,6 +16,7 @@ from holdfast.server import (
     health,
     mem0_oss,
     mem0_oss_accounts,
+    mem0_oss_settings,
     mem0_platform,
     mem0_platform_setup,
     metrics,
@@ -25,7 +26,16 @@ from holdfast.server import (
 from holdfast.server.deployment import deploy
 from holdfast.server.stack import surround
 
-PARTS = (mem0_platform, mem0_platform_setup, mem0_oss, mem0_oss_accounts, own, health, metrics)
+PARTS = (
+    mem0_platform,
+    mem0_platform_setup,
+    mem0_oss,
+    mem0_oss_accounts,
+    mem0_oss_settings,
+    own,
+    health,
+    metrics,
+)
 """The modules that have routes."""
 
 

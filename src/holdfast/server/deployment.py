@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from holdfast.admin import AsyncAdmin
 from holdfast.server.auth import Authenticator, Verify
 from holdfast.server.limiter import Limiter
+from holdfast.server.request_log import RequestLog
+from holdfast.server.secret import signing_key
+from holdfast.server.tokens import Tokens, account_verifier
 
 
 @dataclass
@@ -16,6 +19,8 @@ class Deployment:
     admin: AsyncAdmin
     authenticator: Authenticator
     limiter: Limiter
+    tokens: Tokens
+    requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
@@ -27,9 +32,11 @@ class Deployment:
 
 def deploy(admin: AsyncAdmin) -> Deployment:
     """Put the server's parts around an administrative face."""
-    verifiers: list[Verify] = []
+    tokens = Tokens(signing_key(admin.config))
+    verifiers: list[Verify] = [account_verifier(admin, tokens)]
     return Deployment(
         admin=admin,
         authenticator=Authenticator(admin, verifiers),
         limiter=Limiter(admin.config.server),
+        tokens=tokens,
     )
