@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from holdfast.admin import AsyncAdmin
 from holdfast.server.auth import Authenticator, Verify
 from holdfast.server.limiter import Limiter
+from holdfast.server.oidc import issuer_verifier
 from holdfast.server.request_log import RequestLog
 from holdfast.server.secret import signing_key
 from holdfast.server.tokens import Tokens, account_verifier
@@ -34,6 +35,9 @@ def deploy(admin: AsyncAdmin) -> Deployment:
     """Put the server's parts around an administrative face."""
     tokens = Tokens(signing_key(admin.config))
     verifiers: list[Verify] = [account_verifier(admin, tokens)]
+    of_issuer = issuer_verifier(admin)
+    if of_issuer is not None:
+        verifiers.append(of_issuer)
     return Deployment(
         admin=admin,
         authenticator=Authenticator(admin, verifiers),

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import deque
 from datetime import UTC, datetime
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast.core.access import Principal
