@@ -77,6 +77,13 @@ class AccessError(HoldfastError):
     code = "FORBIDDEN"
 
 
+class IssuerUnavailableError(HoldfastError):
+    """The issuer of tokens is away, and its keys are not known: whose token it is, is open."""
+
+    code = "ISSUER_UNAVAILABLE"
+    retryable = True
+
+
 class RateLimitError(HoldfastError):
     """Too many calls; `retry_after_s` says when the next one is welcome.
 

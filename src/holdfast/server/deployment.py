@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from holdfast.admin import AsyncAdmin
 from holdfast.server.auth import Authenticator, Verify
 from holdfast.server.limiter import Limiter
+from holdfast.server.oidc import issuer_verifier
+from holdfast.server.request_log import RequestLog
+from holdfast.server.secret import signing_key
+from holdfast.server.tokens import Tokens, account_verifier
 
 
 @dataclass
@@ -16,6 +20,8 @@ class Deployment:
     admin: AsyncAdmin
     authenticator: Authenticator
     limiter: Limiter
+    tokens: Tokens
+    requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
@@ -27,9 +33,14 @@ class Deployment:
 
 def deploy(admin: AsyncAdmin) -> Deployment:
     """Put the server's parts around an administrative face."""
-    verifiers: list[Verify] = []
+    tokens = Tokens(signing_key(admin.config))
+    verifiers: list[Verify] = [account_verifier(admin, tokens)]
+    of_issuer = issuer_verifier(admin)
+    if of_issuer is not None:
+        verifiers.append(of_issuer)
     return Deployment(
         admin=admin,
         authenticator=Authenticator(admin, verifiers),
         limiter=Limiter(admin.config.server),
+        tokens=tokens,
     )

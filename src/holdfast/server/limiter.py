@@ -5,11 +5,12 @@ A sliding window (`limits.aio`): in this process, or in a Redis that several ins
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 from collections.abc import Mapping
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, RateLimitItemPerMinute, parse
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
@@ -56,7 +57,12 @@ class Limiter:
         """Count a call for a user's memories. Raises RateLimitError."""
         return await self._count(self._user_limits.get(load), f"user:{project}:{user_id}", load)
 
-    async def _count(self, limit: RateLimitItem | None, who: str, load: Load) -> Told | None:
+    async def count_address(self, address: str, what: str, per_minute: int) -> None:
+        """Count a call from an address that shows no credential. Raises RateLimitError."""
+        limit = RateLimitItemPerMinute(per_minute)
+        await self._count(limit, f"address:{neighbourhood(address)}", what)
+
+    async def _count(self, limit: RateLimitItem | None, who: str, load: str) -> Told | None:
         if limit is None:
             return None
         allowed = await self._window.hit(limit, who, load)
@@ -76,6 +82,17 @@ class Limiter:
         close = getattr(self._storage, "close", None)
         if close is not None:
             await close()
+
+
+def neighbourhood(address: str) -> str:
+    """What one caller can be told apart by: an IPv6 network, for its hosts are free to choose."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
 def _limits(texts: Mapping[Load, str]) -> dict[Load, RateLimitItem]:

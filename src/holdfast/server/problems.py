@@ -32,6 +32,7 @@ STATUS: Mapping[type[errors.HoldfastError], int] = {
     errors.UnsupportedError: 501,
     errors.ModelError: 502,
     errors.ModelUnavailableError: 502,
+    errors.IssuerUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.OverloadedError: 503,
     errors.ClosedError: 503,

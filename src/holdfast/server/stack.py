@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from holdfast.config import ServerConfig
 from holdfast.errors import OverloadedError, TooLargeError
 from holdfast.server import problems
+from holdfast.server.request_log import Recorded
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -23,6 +24,7 @@ def surround(app: FastAPI, config: ServerConfig) -> None:
     app.add_middleware(BodyLimit, bytes_max=config.body_bytes_max, timeout_s=config.body_timeout_s)
     app.add_middleware(Deadline, timeout_s=config.request_timeout_s)
     app.add_middleware(Shedding, requests_max=config.requests_max)
+    app.add_middleware(Recorded)
     app.add_middleware(RequestId)
 
 
