@@ -141,6 +141,11 @@ def _limits(texts: Mapping[Load, str]) -> dict[Load, RateLimitItem]:
 def _redis(url: str) -> RedisStorage | None:
     if not url:
         return None
+    if not url.startswith(("redis://", "rediss://")):
+        raise ConfigError(
+            "server.redis_url is no address of a Redis.",
+            hint="Write it like redis://host:6379/0, or rediss:// for TLS.",
+        )
     try:
         return RedisStorage(
             f"async+{url}",
@@ -153,7 +158,7 @@ def _redis(url: str) -> RedisStorage | None:
         raise MissingExtraError(
             "Limits in Redis need its client.", hint="pip install 'holdfast[server,redis]'"
         ) from None
-    except ValueError:
+    except ValueError:  # e.g. a port that is no number
         raise ConfigError(
             "server.redis_url is no address of a Redis.", hint="Write it like redis://host:6379/0."
         ) from None

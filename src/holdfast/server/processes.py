@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from holdfast.admin import AsyncAdmin
 from holdfast.config import Config
+from holdfast.server.limiter import Limiter
 from holdfast.server.run import STOPS, Started, check_proxies, check_tls, serve
 from holdfast.server.telemetry import MULTIPROCESS
 
@@ -56,7 +57,8 @@ def serve_all(
 
 
 async def _prepared(config: Config) -> str | None:
-    """Make or migrate the store once, and the first key."""
+    """Make or migrate the store once, and the first key; see that the rest could be opened."""
+    await Limiter(config.server).close()
     async with AsyncAdmin(replace(config, workers=0)) as admin:
         first = None if config.server.auth_disabled else await admin.first_key()
         return None if first is None else first.secret
