@@ -25,8 +25,9 @@ from holdfast.engine import projects as projecting
 from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
-from holdfast.errors import ValidationError
-from holdfast.model import Json
+from holdfast.errors import ClosedError, ValidationError
+from holdfast.metrics import Metrics
+from holdfast.model import Census, Json
 from holdfast.registry import providers
 
 When = Any
@@ -85,6 +86,27 @@ class AsyncAdmin:
                 self._views.clear()
             view = self._views[place] = self._memory._within(*place)
         return view
+
+    # ------------------------------------------------------------------ how it does
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the parts of the open deployment count while they work."""
+        return self._open_parts().metrics
+
+    @property
+    def embeds_here(self) -> bool:
+        """Whether the embedder of the open deployment computes in this process."""
+        return self._open_parts().embedder.in_process
+
+    async def census(self) -> Census:
+        """Counts over all projects. Costs a scan of the store; ask seldom. Raises StoreError."""
+        parts = await self._parts()
+        return await parts.records.census(parts.clock.now())
+
+    async def probe(self) -> None:
+        """Read one row of the store. Raises StoreError, ClosedError if it does not answer."""
+        await (await self._parts()).directory.last_change()
 
     # ------------------------------------------------------------------ who calls
 
@@ -214,6 +236,12 @@ class AsyncAdmin:
     async def remove_member(self, email: str, *, project: str | None = None) -> None:
         """Take somebody's role away. Raises NotFoundError."""
         await joining.remove(await self._parts(project), email)
+
+    def _open_parts(self) -> Parts:
+        assembly = self._memory._assembly
+        if assembly is None:
+            raise ClosedError("The deployment is not open.", hint="Enter it with `async with`.")
+        return assembly.parts
 
     async def _parts(self, project: str | None = None) -> Parts:
         memory = self._memory if project is None else self.memory(project)

@@ -106,6 +106,13 @@ class RateLimitError(HoldfastError):
         self.told: Mapping[str, str] = told or {}
 
 
+class RequestTimeoutError(HoldfastError):
+    """The request took too long to arrive; nothing was changed."""
+
+    code = "REQUEST_TIMEOUT"
+    retryable = True
+
+
 class OverloadedError(HoldfastError):
     """The server has as much to do as it can; nothing was changed."""
 

@@ -92,6 +92,30 @@ EMBED_BATCH_MAX = 256
 BODY_BYTES_MAX = 32 * 1024 * 1024
 """Bytes of one HTTP request's body."""
 
+HEADER_BYTES_MAX = 65_536
+"""Bytes of the head of one HTTP request: its line and headers."""
+
+HEALTH_CONNECTIONS = 16
+"""Connections beyond the bound of a server that are taken all the same, for health checks."""
+
+BODY_GRACE_S = 1.0
+"""Seconds after the end of a body's time in which its answer is sent before the line is cut."""
+
+DEPENDENCY_TIMEOUT_S = 2.0
+"""Seconds the store or Redis may take to answer a health check."""
+
+CENSUS_AGE_MAX_S = 30.0
+"""Age up to which counts over the whole store are told again instead of made anew."""
+
+REDIS_TIMEOUT_S = 0.25
+"""Seconds the Redis of the limits may take before calls are counted without it."""
+
+REDIS_PAUSE_S = 2.0
+"""Seconds until a Redis that was away is asked again."""
+
+QUEUE_AGE_MAX_S = 300.0
+"""How long a job may be due, in seconds, before the queue counts as degraded."""
+
 WRITE_BATCH_MAX = 256
 """Writes committed together by the group commit."""
 
