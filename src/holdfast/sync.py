@@ -320,7 +320,10 @@ class Memory:
         return self._loop.run(self._async.rerun(event_id))
 
     def stats(self) -> Answer:
-        """Counts and sizes of this project's store. Raises AccessError for a part of a project."""
+        """Counts of this project, and the bytes of its store, if the store was opened for it alone.
+
+        Raises AccessError for a part of a project.
+        """
         return self._loop.run(self._async.stats())
 
     def settings(self) -> Answer:
