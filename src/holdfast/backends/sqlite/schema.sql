@@ -135,7 +135,13 @@ CREATE TABLE history (
 
 CREATE INDEX history_by_memory ON history (project, memory_id);
 
-CREATE INDEX history_by_project ON history (project, no);
+CREATE INDEX history_deleted_by_agent ON history (project, agent_id) WHERE event = 'DELETE' AND agent_id IS NOT NULL;
+
+CREATE INDEX history_deleted_by_app ON history (project, app_id) WHERE event = 'DELETE' AND app_id IS NOT NULL;
+
+CREATE INDEX history_deleted_by_run ON history (project, run_id) WHERE event = 'DELETE' AND run_id IS NOT NULL;
+
+CREATE INDEX history_deleted_by_user ON history (project, user_id) WHERE event = 'DELETE' AND user_id IS NOT NULL;
 
 CREATE TABLE jobs (
 	no INTEGER NOT NULL, 
