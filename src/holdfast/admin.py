@@ -9,21 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
+from holdfast import limits
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
 from holdfast.core.access import Principal, granted
 from holdfast.core.fence import OPEN, Fence
-from holdfast.directory import PERMISSIONS, ApiKey, Member, Permission, ProjectInfo
+from holdfast.core.webhooks import clean_event_types, clean_url
+from holdfast.directory import (
+    PERMISSIONS,
+    ApiKey,
+    Delivery,
+    DeliveryState,
+    Member,
+    Permission,
+    ProjectInfo,
+    Webhook,
+)
+from holdfast.engine import deliveries as delivering
 from holdfast.engine import keys as keying
 from holdfast.engine import members as joining
 from holdfast.engine import projects as projecting
+from holdfast.engine import webhooks as hooking
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
+from holdfast.engine.webhooks import WebhookRequest
 from holdfast.errors import ValidationError
 from holdfast.model import Json
+from holdfast.registry import make_sender
 
 When = Any
 """A time: ISO 8601 text, datetime, date, or Unix seconds."""
@@ -163,7 +178,7 @@ class AsyncAdmin:
     async def update_project(
         self, values: Mapping[str, Json], *, project: str | None = None
     ) -> ProjectInfo:
-        """Set its name, description, or any of `engine.projects.SETTINGS`; None clears.
+        """Set its name, description, or any of `core.project_settings.NAMES`; None clears.
 
         Raises NotFoundError, ValidationError.
         """
@@ -185,8 +200,102 @@ class AsyncAdmin:
         """Take somebody's role away. Raises NotFoundError."""
         await joining.remove(await self._parts(project), email)
 
-    async def _parts(self, project: str | None = None) -> Parts:
-        memory = self._memory if project is None else self.memory(project)
+    # ------------------------------------------------------------------ webhooks
+
+    async def create_webhook(
+        self, name: str, url: str, event_types: Sequence[str], *, project: str | None = None
+    ) -> Webhook:
+        """Have an address told of what happens in a project from now on.
+
+        `event_types`: some of `core.webhooks.EVENT_TYPES`. The answer tells the secret that
+        messages are signed with. Raises ValidationError, ConflictError for one too many.
+        """
+        request = self._webhook_request(name, url, event_types, None)
+        assert request.name
+        assert request.url
+        assert request.event_types
+        return await hooking.create(
+            await self._parts(project), request.name, request.url, request.event_types
+        )
+
+    async def webhooks(self, *, project: str | None = None) -> Sequence[Webhook]:
+        """The webhooks of a project, the oldest first."""
+        return await hooking.listed(await self._parts(project))
+
+    async def update_webhook(
+        self,
+        webhook_id: str,
+        *,
+        name: str | None = None,
+        url: str | None = None,
+        event_types: Sequence[str] | None = None,
+        is_active: bool | None = None,
+        project: str | None = None,
+    ) -> Webhook:
+        """Change a webhook; None leaves something as it is. Raises NotFoundError, ValidationError.
+
+        One that is switched off is told of nothing that happens meanwhile.
+        """
+        request = self._webhook_request(name, url, event_types, is_active)
+        return await hooking.update(await self._parts(project), webhook_id, request)
+
+    async def delete_webhook(self, webhook_id: str, *, project: str | None = None) -> None:
+        """Delete a webhook and what waits to be sent to it. Raises NotFoundError."""
+        await hooking.delete(await self._parts(project), webhook_id)
+
+    async def deliveries(
+        self,
+        webhook_id: str,
+        *,
+        state: DeliveryState | None = None,
+        page: int = 1,
+        page_size: int = 100,
+        project: str | None = None,
+    ) -> Sequence[Delivery]:
+        """What was, is or will be sent to a webhook, of one state or all, the newest first."""
+        if state is not None and state not in get_args(DeliveryState):
+            raise ValidationError(
+                "state is unknown.", hint=f"Use {', '.join(get_args(DeliveryState))}."
+            )
+        size = intake.clean_count(page_size, "page_size", limits.PAGE_SIZE_MAX)
+        offset = (intake.clean_count(page, "page", 2**31) - 1) * size
+        return await hooking.deliveries(await self._parts(project), webhook_id, state, offset, size)
+
+    async def rerun_delivery(
+        self, webhook_id: str, delivery_id: str, *, project: str | None = None
+    ) -> None:
+        """Send a dead-lettered message again. Raises NotFoundError, ConflictError."""
+        await hooking.rerun(await self._parts(project), webhook_id, delivery_id)
+
+    async def serve_webhooks(self) -> None:
+        """Tell the webhooks of all projects what happens, until cancelled.
+
+        Any number of processes may do so at once. Raises MissingExtraError.
+        """
+        parts = await self._parts()
+        sender = make_sender(self.config.server.webhook_private)
+        try:
+            await delivering.serve(parts, sender)
+        finally:
+            await sender.close()
+
+    def _webhook_request(
+        self,
+        name: str | None,
+        url: str | None,
+        event_types: Sequence[str] | None,
+        is_active: bool | None,
+    ) -> WebhookRequest:
+        private = self.config.server.webhook_private
+        return WebhookRequest(
+            name=None if name is None else intake.clean_text(name, "name", 256),
+            url=None if url is None else clean_url(url, private=private),
+            event_types=None if event_types is None else clean_event_types(event_types),
+            is_active=None if is_active is None else intake.clean_flag(is_active, "is_active"),
+        )
+
+    async def _parts(self, project: str | None = None, fence: Fence = OPEN) -> Parts:
+        memory = self._memory if project is None else self.memory(project, fence)
         return await memory._ready()
 
 

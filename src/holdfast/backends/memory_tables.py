@@ -8,7 +8,7 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
-from holdfast.backends.memory_directory import Rows, put_rows
+from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled
 from holdfast.directory import Delivery, Export, Feedback
@@ -184,7 +184,7 @@ class Transaction:
             case PutUsage():
                 return self.put_usage(op)
             case PutRows():
-                self.tables.stamp += 1
+                self.tables.stamp += stamps(op.rows)
                 return put_rows(self.tables.directory, op.rows)
             case Reset():
                 return self.reset()

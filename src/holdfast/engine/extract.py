@@ -15,6 +15,7 @@ from holdfast.core.extract import (
 )
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.intake import category_names
+from holdfast.core.project_settings import instructions_of
 from holdfast.core.prompt import Prompt
 from holdfast.core.reconcile import Decision, plan
 from holdfast.core.text import analyze_query
@@ -175,9 +176,7 @@ async def _dialogue(
 
 def _instructions(parts: Parts, job: Job, settings: Mapping[str, Json]) -> str | None:
     """What extraction is to heed: the call's, else the project's, else the deployment's."""
-    scope = scope_of(job)
-    name = "custom_instructions" if scope.user_id else "agent_custom_instructions"
-    own = settings.get(name) or settings.get("custom_instructions")
+    own = instructions_of(settings, of_user=scope_of(job).user_id is not None)
     return job.payload["instructions"] or own or parts.instructions
 
 
