@@ -18,14 +18,19 @@ from holdfast.server import (
     mem0_oss_accounts,
     mem0_platform,
     mem0_platform_setup,
+    mem0_platform_webhooks,
     metrics,
     own,
+    own_webhooks,
     problems,
 )
 from holdfast.server.deployment import deploy
 from holdfast.server.stack import surround
 
-PARTS = (mem0_platform, mem0_platform_setup, mem0_oss, mem0_oss_accounts, own, health, metrics)
+PARTS = (
+    mem0_platform, mem0_platform_setup, mem0_platform_webhooks, mem0_oss, mem0_oss_accounts, own,
+    own_webhooks, health, metrics,
+)  # fmt: skip
 """The modules that have routes."""
 
 
