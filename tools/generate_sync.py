@@ -20,6 +20,8 @@ SOURCE = ROOT / "src/holdfast/client.py"
 TARGET = ROOT / "src/holdfast/sync.py"
 MODULE = "holdfast.client"
 ASYNC, SYNC = "AsyncMemory", "Memory"
+WORK = "work"
+"""What a method calls the coroutine it waits for; `holdfast.caller` looks for it."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -166,7 +168,9 @@ def _delegation(node: Function, arguments: str) -> str:
         raise CannotDeriveError(f"no rule for the generator {ASYNC}.{node.name}")
     call = f"self._async.{node.name}({arguments})"
     if isinstance(node, ast.AsyncFunctionDef):
-        return f"return self._loop.run({call})"
+        if WORK in {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)}:
+            raise CannotDeriveError(f"{ASYNC}.{node.name} has an argument called {WORK}")
+        return f"{WORK} = {call}\nreturn self._loop.run({WORK})"
     return f"return {call}"
 
 
@@ -192,7 +196,8 @@ def _imports(tree: ast.Module, body: str) -> str:
     """The imports the derived class needs: those of the source, or names the source defines."""
     needed = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     needed |= set(_names_in_strings(body))
-    own = {ASYNC, SYNC, "Callable", "ClosedError", "LoopThread", "suppress", "self", "cls", "made"}
+    own = {ASYNC, SYNC, "Callable", "ClosedError", "LoopThread", "suppress"}
+    own |= {"self", "cls", "made", WORK}
     lines = [
         "from collections.abc import Callable",
         "from contextlib import suppress",

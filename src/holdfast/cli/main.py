@@ -18,9 +18,11 @@ import holdfast
 from holdfast.cli import evaluation, inspection, memories, transfer
 from holdfast.cli.failure import reported
 from holdfast.cli.options import Common, expanded
+from holdfast.cli.parsing import Command, Commands
 
 app = typer.Typer(
     name="holdfast",
+    cls=Commands,
     help="Long-term memory for AI agents.",
     no_args_is_help=True,
     add_completion=True,
@@ -67,7 +69,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
 }
 for _panel, _commands in PANELS.items():
     for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(expanded(_guarded(_command)))
+        app.command(_name, cls=Command, rich_help_panel=_panel)(expanded(_guarded(_command)))
 
 
 def main() -> None:

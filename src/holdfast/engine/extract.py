@@ -20,6 +20,7 @@ from holdfast.core.prompt import Prompt
 from holdfast.core.reconcile import Decision, plan
 from holdfast.core.text import analyze_query
 from holdfast.engine.embedding import query_embedding, terms_of, vectors_of
+from holdfast.engine.ledger import job_payer, record
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.errors import BadAnswerError
 from holdfast.filters import Compare, conjunction, scope_filter
@@ -32,7 +33,6 @@ from holdfast.ports import (
     Op,
     Probe,
     PutMemory,
-    PutUsage,
     SetVectors,
     View,
 )
@@ -99,14 +99,7 @@ class _Asker:
         return answer
 
     async def _record(self, usage: Usage) -> None:
-        row = PutUsage(
-            usage=usage,
-            operation="add",
-            scope=scope_of(self._job),
-            at=self._parts.clock.now(),
-            job_id=self._job.id,
-        )
-        await self._parts.records.commit(self._job.project, [row])
+        await record(self._parts, job_payer(self._job), [usage])
 
     async def converse(self, talk: Generator[Prompt, Answer, T]) -> T:
         """Run a dialogue: its prompts to the model, the model's answers (or failures) back."""
@@ -129,7 +122,7 @@ async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
     if parts.embedder.in_process:
         return []
     memories = await parts.records.fetch(job.project, job.payload["memories"])
-    vectors = await vectors_of(parts, [memory.text for memory in memories])
+    vectors = await vectors_of(parts, [memory.text for memory in memories], job_payer(job))
     pairs = tuple((memory.id, vec) for memory, vec in zip(memories, vectors, strict=True))
     return [SetVectors(vectors=pairs)]
 
@@ -191,7 +184,7 @@ async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -
             filter=facts,
             view=View(now=now),
             query=analyze_query(turn.text, key=parts.content_key),
-            embedding=await query_embedding(parts, turn.text),
+            embedding=await query_embedding(parts, turn.text, job_payer(job)),
             limit=_NEARBY_PER_TURN,
         )
         for hit in await parts.index.search(job.project, probe):
@@ -224,7 +217,7 @@ async def _written(
     """The memories that the extraction adds, and what is said of facts that were known."""
     decisions = plan(extraction, nearby, scope=scope)
     kept = [one for one in decisions if one.event != "NONE"]
-    vectors = await vectors_of(parts, [one.fact.text for one in kept])
+    vectors = await vectors_of(parts, [one.fact.text for one in kept], job_payer(job))
     written = [
         _fact(parts, job, scope, decision, vector)
         for decision, vector in zip(kept, vectors, strict=True)
@@ -307,7 +300,7 @@ async def _summarise(
     text = parse_summary((await asker.ask(prompt)).text)
     scope = scope_of(job)
     memory = _memory(parts, job, scope, "summary", text, turns[-1].event_at)
-    [vector] = await vectors_of(parts, [text])
+    [vector] = await vectors_of(parts, [text], job_payer(job))
     put = PutMemory(
         memory=memory,
         identity=fact_identity("summary", scope, text, parts.content_key),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from holdfast.ports.directory import Directory
 from holdfast.ports.index import Hit, Index, Probe, QueryEmbedding
 from holdfast.ports.jobs import Jobs
-from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker
+from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker, Spent
 from holdfast.ports.operations import (
     EditMemory,
     FinishJob,
@@ -58,5 +58,6 @@ __all__ = [
     "Sender",
     "Sent",
     "SetVectors",
+    "Spent",
     "View",
 ]

@@ -17,6 +17,9 @@ from holdfast.server import (
     mem0_oss,
     mem0_oss_accounts,
     mem0_platform,
+    mem0_platform_entities,
+    mem0_platform_items,
+    mem0_platform_reading,
     mem0_platform_setup,
     mem0_platform_webhooks,
     metrics,
@@ -28,10 +31,20 @@ from holdfast.server.deployment import deploy
 from holdfast.server.stack import surround
 
 PARTS = (
-    mem0_platform, mem0_platform_setup, mem0_platform_webhooks, mem0_oss, mem0_oss_accounts, own,
-    own_webhooks, health, metrics,
-)  # fmt: skip
-"""The modules that have routes."""
+    mem0_platform,
+    mem0_platform_reading,
+    mem0_platform_entities,
+    mem0_platform_items,
+    mem0_platform_setup,
+    mem0_platform_webhooks,
+    mem0_oss,
+    mem0_oss_accounts,
+    own,
+    own_webhooks,
+    health,
+    metrics,
+)
+"""The modules that have routes; of two that fit a path, the first one answers."""
 
 
 def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> FastAPI:
