@@ -16,6 +16,7 @@ PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
 Role = Literal["READER", "OWNER"]
 """READER reads; OWNER does everything."""
 
+ExportState = Literal["PENDING", "SUCCEEDED", "FAILED"]
 DeliveryState = Literal["PENDING", "DELIVERED", "FAILED"]
 
 
@@ -184,7 +185,7 @@ class Export(Row, frozen=True, kw_only=True):
     id: str
     project: str
     request: Mapping[str, Json]
-    state: Literal["PENDING", "SUCCEEDED", "FAILED"]
+    state: ExportState
     result: Json = None
     memories: tuple[str, ...] = ()
     """The ids of those that the result was made from."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from holdfast.engine import extract, webhooks
+from holdfast.engine import exports, extract, webhooks
 from holdfast.engine.embedding import vectors_of
 from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts
@@ -174,4 +174,4 @@ async def _embed(parts: Parts, job: Job) -> tuple[list[Op], Json]:
     return [SetVectors(vectors=filled)], job.result
 
 
-_WORK: dict[str, Work] = {"extract": extract.work, "embed": _embed}
+_WORK: dict[str, Work] = {"extract": extract.work, "embed": _embed, "export": exports.work}
