@@ -9,44 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
-from holdfast import limits
+from holdfast.accounts import Accounts
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
 from holdfast.core.access import Principal, granted
-from holdfast.core.exports import clean_schema
 from holdfast.core.fence import OPEN, Fence
-from holdfast.core.prompt import INSTRUCTIONS_CHARS_MAX
-from holdfast.core.webhooks import clean_event_types, clean_url
-from holdfast.directory import (
-    PERMISSIONS,
-    ApiKey,
-    Delivery,
-    DeliveryState,
-    Export,
-    Feedback,
-    Member,
-    Permission,
-    ProjectInfo,
-    Webhook,
-)
-from holdfast.engine import add as adding
-from holdfast.engine import deliveries as delivering
-from holdfast.engine import exports as exporting
-from holdfast.engine import feedback as opining
+from holdfast.core.suggest import USE_CASE_CHARS_MAX, Suggestion
+from holdfast.directory import PERMISSIONS, ApiKey, Member, Permission, ProjectInfo
 from holdfast.engine import keys as keying
 from holdfast.engine import members as joining
 from holdfast.engine import projects as projecting
-from holdfast.engine import webhooks as hooking
-from holdfast.engine.exports import ExportRequest
+from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
-from holdfast.engine.webhooks import WebhookRequest
-from holdfast.errors import ValidationError
-from holdfast.model import Json
-from holdfast.registry import make_sender
+from holdfast.errors import ClosedError, ValidationError
+from holdfast.exports import Exports
+from holdfast.metrics import Metrics
+from holdfast.model import Census, Json
+from holdfast.registry import providers
+from holdfast.webhooks import Webhooks
 
 When = Any
 """A time: ISO 8601 text, datetime, date, or Unix seconds."""
@@ -65,6 +49,12 @@ class AsyncAdmin:
         self._memory = AsyncMemory(config)
         self._views: dict[tuple[str, Fence], AsyncMemory] = {}
         self._recogniser: Recogniser | None = None
+        self.accounts = Accounts(self._parts)
+        """Who signs in with a password."""
+        self.webhooks = Webhooks(self._parts, self.config)
+        """Addresses that are told of what happens."""
+        self.exports = Exports(self._parts)
+        """What is made of memories."""
 
     @property
     def config(self) -> Config:
@@ -102,6 +92,27 @@ class AsyncAdmin:
                 self._views.clear()
             view = self._views[place] = self._memory._within(*place)
         return view
+
+    # ------------------------------------------------------------------ how it does
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the parts of the open deployment count while they work."""
+        return self._open_parts().metrics
+
+    @property
+    def embeds_here(self) -> bool:
+        """Whether the embedder of the open deployment computes in this process."""
+        return self._open_parts().embedder.in_process
+
+    async def census(self) -> Census:
+        """Counts over all projects. Costs a scan of the store; ask seldom. Raises StoreError."""
+        parts = await self._parts()
+        return await parts.records.census(parts.clock.now())
+
+    async def probe(self) -> None:
+        """Read one row of the store. Raises StoreError, ClosedError if it does not answer."""
+        await (await self._parts()).directory.last_change()
 
     # ------------------------------------------------------------------ who calls
 
@@ -151,6 +162,16 @@ class AsyncAdmin:
         """The keys of a project, revoked and expired ones too, the newest first."""
         return await keying.listed(await self._parts(project))
 
+    async def first_key(self) -> NewKey | None:
+        """A key that runs the deployment, if neither the configuration nor the store has one.
+
+        Of several processes that start at once, one gets it; the others, and every later start,
+        get None.
+        """
+        if self.config.server.admin_key or self.config.server.auth_disabled:
+            return None
+        return await keying.first(await self._parts())
+
     async def rotate_key(
         self, key_id: str, *, project: str | None = None, grace_s: float = 0.0
     ) -> NewKey:
@@ -186,11 +207,25 @@ class AsyncAdmin:
     async def update_project(
         self, values: Mapping[str, Json], *, project: str | None = None
     ) -> ProjectInfo:
-        """Set its name, description, or any of `core.project_settings.NAMES`; None clears.
+        """Set its name, description, or any of `engine.projects.SETTINGS`; None clears.
 
         Raises NotFoundError, ValidationError.
         """
         return await projecting.update(await self._parts(project), values)
+
+    async def suggest_instructions(
+        self, use_case: str, *, project: str | None = None
+    ) -> Suggestion:
+        """Custom instructions for a use case, and a message to try them with; sets nothing.
+
+        Raises ValidationError, UnsupportedError without a language model, ModelError.
+        """
+        use_case = intake.clean_text(use_case, "use_case", USE_CASE_CHARS_MAX)
+        return await suggesting.suggestion(await self._parts(project), use_case)
+
+    def providers(self) -> Mapping[str, Sequence[str]]:
+        """The providers that `llm` and `embedder` of a configuration may name."""
+        return providers()
 
     async def delete_project(self, project: str) -> None:
         """Delete a project with its memories, keys and members. Raises NotFoundError."""
@@ -208,190 +243,15 @@ class AsyncAdmin:
         """Take somebody's role away. Raises NotFoundError."""
         await joining.remove(await self._parts(project), email)
 
-    # ------------------------------------------------------------------ webhooks
-
-    async def create_webhook(
-        self, name: str, url: str, event_types: Sequence[str], *, project: str | None = None
-    ) -> Webhook:
-        """Have an address told of what happens in a project from now on.
-
-        `event_types`: some of `core.webhooks.EVENT_TYPES`. The answer tells the secret that
-        messages are signed with. Raises ValidationError, ConflictError for one too many.
-        """
-        request = self._webhook_request(name, url, event_types, None)
-        assert request.name
-        assert request.url
-        assert request.event_types
-        return await hooking.create(
-            await self._parts(project), request.name, request.url, request.event_types
-        )
-
-    async def webhooks(self, *, project: str | None = None) -> Sequence[Webhook]:
-        """The webhooks of a project, the oldest first."""
-        return await hooking.listed(await self._parts(project))
-
-    async def update_webhook(
-        self,
-        webhook_id: str,
-        *,
-        name: str | None = None,
-        url: str | None = None,
-        event_types: Sequence[str] | None = None,
-        is_active: bool | None = None,
-        project: str | None = None,
-    ) -> Webhook:
-        """Change a webhook; None leaves something as it is. Raises NotFoundError, ValidationError.
-
-        One that is switched off is told of nothing that happens meanwhile.
-        """
-        request = self._webhook_request(name, url, event_types, is_active)
-        return await hooking.update(await self._parts(project), webhook_id, request)
-
-    async def delete_webhook(self, webhook_id: str, *, project: str | None = None) -> None:
-        """Delete a webhook and what waits to be sent to it. Raises NotFoundError."""
-        await hooking.delete(await self._parts(project), webhook_id)
-
-    async def deliveries(
-        self,
-        webhook_id: str,
-        *,
-        state: DeliveryState | None = None,
-        page: int = 1,
-        page_size: int = 100,
-        project: str | None = None,
-    ) -> Sequence[Delivery]:
-        """What was, is or will be sent to a webhook, of one state or all, the newest first."""
-        if state is not None and state not in get_args(DeliveryState):
-            raise ValidationError(
-                "state is unknown.", hint=f"Use {', '.join(get_args(DeliveryState))}."
-            )
-        size = intake.clean_count(page_size, "page_size", limits.PAGE_SIZE_MAX)
-        offset = (intake.clean_count(page, "page", 2**31) - 1) * size
-        return await hooking.deliveries(await self._parts(project), webhook_id, state, offset, size)
-
-    async def rerun_delivery(
-        self, webhook_id: str, delivery_id: str, *, project: str | None = None
-    ) -> None:
-        """Send a dead-lettered message again. Raises NotFoundError, ConflictError."""
-        await hooking.rerun(await self._parts(project), webhook_id, delivery_id)
-
-    async def serve_webhooks(self) -> None:
-        """Tell the webhooks of all projects what happens, until cancelled.
-
-        Any number of processes may do so at once. Raises MissingExtraError.
-        """
-        parts = await self._parts()
-        sender = make_sender(self.config.server.webhook_private)
-        try:
-            await delivering.serve(parts, sender)
-        finally:
-            await sender.close()
-
-    # ------------------------------------------------------------------ what memories are made into
-
-    async def create_export(
-        self,
-        schema: Mapping[str, Json] | str,
-        filters: Mapping[str, Json],
-        *,
-        instructions: str | None = None,
-        project: str | None = None,
-    ) -> str:
-        """Have the memories that match put into a form of one's own; the export's id.
-
-        A configured language model fills in the form, in a job with the same id; else memories are
-        listed where the form has lists. Raises ValidationError, FilterError, TooLargeError.
-        """
-        request = ExportRequest(
-            schema=clean_schema(schema),
-            filters=filters,
-            instructions=None
-            if not instructions
-            else intake.clean_text(instructions, "export_instructions", INSTRUCTIONS_CHARS_MAX),
-        )
-        return (await exporting.create(await self._parts(project), request)).id
-
-    async def export(
-        self,
-        export_id: str | None = None,
-        *,
-        filters: Mapping[str, Json] | None = None,
-        wait_s: float = 0.0,
-        project: str | None = None,
-    ) -> Export:
-        """An export by its id, or the newest with these filters.
-
-        Waits so long for one that is being made. Raises NotFoundError; ValidationError for neither.
-        """
-        parts = await self._parts(project)
-        if export_id is None and not filters:
-            raise ValidationError(
-                "Neither memory_export_id nor filters is given.", hint="Give one of them."
-            )
-        if export_id is not None:
-            export = await exporting.find(parts, intake.clean_id(export_id, "memory_export_id"))
-        else:
-            export = await exporting.newest(parts, filters or {})
-        if export.state == "PENDING":
-            job = await adding.wait_for(parts, export.id, wait_s)
-            export = exporting.with_job(await exporting.find(parts, export.id), job)
-        return export
-
-    async def summary(
-        self,
-        filters: Mapping[str, Json],
-        *,
-        project: str | None = None,
-        fence: Fence = OPEN,
-    ) -> list[dict[str, Json]]:
-        """`[{"summary", "total_memories", "made_by"}]` of the memories that match; [] if none do.
-
-        made_by: "model", or "digest" (the newest memories, word for word) without one. Raises
-        FilterError, TooLargeError, ModelError.
-        """
-        parts = await self._parts(project or self.config.project, fence)
-        return await exporting.summarise(parts, filters)
-
-    async def give_feedback(
-        self,
-        memory_id: str,
-        feedback: str | None,
-        reason: str | None = None,
-        *,
-        project: str | None = None,
-        fence: Fence = OPEN,
-    ) -> Feedback:
-        """Say what is thought of a memory: POSITIVE, NEGATIVE, VERY_NEGATIVE; None: nothing.
-
-        Takes the place of an earlier opinion. Raises NotFoundError, ValidationError.
-        """
-        if feedback is not None and feedback not in opining.VALUES:
-            raise ValidationError(
-                "feedback is unknown.", hint=f"Use {', '.join(opining.VALUES)} or null."
-            )
-        if reason is not None and reason != "":
-            reason = intake.clean_text(reason, "feedback_reason", limits.FEEDBACK_CHARS_MAX)
-        memory_id = intake.clean_memory_id(memory_id)
-        parts = await self._parts(project or self.config.project, fence)
-        return await opining.give(parts, memory_id, feedback, reason)
-
-    def _webhook_request(
-        self,
-        name: str | None,
-        url: str | None,
-        event_types: Sequence[str] | None,
-        is_active: bool | None,
-    ) -> WebhookRequest:
-        private = self.config.server.webhook_private
-        return WebhookRequest(
-            name=None if name is None else intake.clean_text(name, "name", 256),
-            url=None if url is None else clean_url(url, private=private),
-            event_types=None if event_types is None else clean_event_types(event_types),
-            is_active=None if is_active is None else intake.clean_flag(is_active, "is_active"),
-        )
+    def _open_parts(self) -> Parts:
+        assembly = self._memory._assembly
+        if assembly is None:
+            raise ClosedError("The deployment is not open.", hint="Enter it with `async with`.")
+        return assembly.parts
 
     async def _parts(self, project: str | None = None, fence: Fence = OPEN) -> Parts:
-        memory = self._memory if project is None else self.memory(project, fence)
+        home = project is None and fence.is_open
+        memory = self._memory if home else self.memory(project, fence)
         return await memory._ready()
 
 

@@ -122,5 +122,6 @@ class _Fitting:
 
 def _is(value: Json, name: Json) -> bool:
     if isinstance(value, bool):
-        return name == "boolean"
-    return isinstance(value, _TYPES.get(str(name), object))
+        return bool(name == "boolean")
+    wanted: type | tuple[type, ...] = _TYPES.get(str(name), object)
+    return isinstance(value, wanted)

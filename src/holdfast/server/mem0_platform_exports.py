@@ -108,7 +108,7 @@ async def create_export(
     """Put the memories that match into a form of your own. A language model fills it in, if one is
     configured; else memories are listed where the form has lists."""
     check_place(context, body)
-    export_id = await context.admin.create_export(
+    export_id = await context.admin.exports.create(
         body.schema_,
         _filters(body),
         instructions=body.export_instructions,
@@ -130,7 +130,7 @@ async def get_export(
 ) -> Reply:
     """An export: an object that fits the form. Waits a little for one that is being made."""
     check_place(context, body)
-    export = await context.admin.export(
+    export = await context.admin.exports.find(
         body.memory_export_id, filters=_filters(body), wait_s=WAIT_S, project=context.project
     )
     if export.state == "FAILED":
@@ -148,7 +148,7 @@ async def summary(
     """What the memories that match say, in short; an empty list if there are none."""
     check_place(context, body)
     principal = context.principal
-    made = await context.admin.summary(
+    made = await context.admin.exports.summary(
         _filters(body), project=context.project, fence=principal.fence
     )
     return Reply(made)
@@ -160,7 +160,7 @@ async def feedback(
 ) -> Reply:
     """Say what you think of a memory, in place of what you thought before."""
     check_place(context, body)
-    given = await context.admin.give_feedback(
+    given = await context.admin.exports.give_feedback(
         memory_id_in(body.memory_id),
         body.feedback,
         body.feedback_reason,

@@ -48,7 +48,7 @@ async def webhooks(
 ) -> Reply:
     """The webhooks of the project; their secrets are not told again."""
     _check(context, project)
-    found = await context.admin.webhooks(project=context.project)
+    found = await context.admin.webhooks.listed(project=context.project)
     return Reply([_shape(webhook) for webhook in found])
 
 
@@ -61,7 +61,7 @@ async def create_webhook(
     """A webhook is told of what happens from now on. Its `secret` signs the messages; it is told
     in this answer only."""
     _check(context, project)
-    made = await context.admin.create_webhook(
+    made = await context.admin.webhooks.create(
         body.name, body.url, body.event_types, project=context.project
     )
     return Reply({**_shape(made), "secret": made.secret}, 201)
@@ -77,7 +77,7 @@ async def update_webhook(
     values = body.model_dump(exclude_none=True)
     if not values:
         raise ValidationError("Nothing to update.", hint="Give url, name or event_types.")
-    await context.admin.update_webhook(webhook_id, project=context.project, **values)
+    await context.admin.webhooks.update(webhook_id, project=context.project, **values)
     return Reply({"message": "Webhook updated successfully"})
 
 
@@ -86,7 +86,7 @@ async def delete_webhook(
     webhook_id: WebhookId, context: Annotated[Context, Depends(allow("change_webhooks"))]
 ) -> Reply:
     """Delete a webhook, and what waits to be sent to it."""
-    await context.admin.delete_webhook(webhook_id, project=context.project)
+    await context.admin.webhooks.delete(webhook_id, project=context.project)
     return Reply({"message": "Webhook deleted successfully"})
 
 

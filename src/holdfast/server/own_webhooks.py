@@ -30,7 +30,7 @@ async def deliveries(
     page_size: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 100,
 ) -> Reply:
     """What was, is or will be sent to a webhook, the newest first."""
-    found = await context.admin.deliveries(
+    found = await context.admin.webhooks.deliveries(
         webhook_id, state=state, page=page, page_size=page_size, project=context.project
     )
     return Reply({"results": [_delivery(each) for each in found]})
@@ -47,7 +47,7 @@ async def rerun_delivery(
     context: Annotated[Context, Depends(allow("change_webhooks"))],
 ) -> Reply:
     """Send a dead-lettered message again, with all its tries."""
-    await context.admin.rerun_delivery(webhook_id, delivery_id, project=context.project)
+    await context.admin.webhooks.rerun(webhook_id, delivery_id, project=context.project)
     return Reply({"message": "The delivery is sent again"})
 
 

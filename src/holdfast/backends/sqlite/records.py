@@ -120,7 +120,8 @@ class SqliteRecords:
         return await self._read.run(lambda c: queries.turns(c, project, ids))
 
     async def page(self, project: Project, listing: Listing) -> Page:
-        return await self._read.run(lambda c: queries.page(c, project, listing))
+        key = self._binding.cursor_key
+        return await self._read.run(lambda c: queries.page(c, project, listing, key))
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
         return await self._read.run(lambda c: queries.history(c, project, memory_id))
