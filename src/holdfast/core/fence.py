@@ -12,7 +12,14 @@ from collections.abc import Sequence
 import msgspec
 
 from holdfast.errors import AccessError
-from holdfast.filters import Compare, Filter, conjunction, matches_scope
+from holdfast.filters import (
+    Compare,
+    Cover,
+    Filter,
+    conjunction,
+    entity_choices,
+    matches_scope,
+)
 from holdfast.model import ENTITY_KINDS, Entity, Scope, Struct
 
 
@@ -32,6 +39,11 @@ class Fence(Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Whether nothing is restricted."""
         return all(ids is None for ids in self._ids())
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds are restricted."""
+        return sum(ids is not None for ids in self._ids())
 
     def filter(self) -> Filter:
         """True for the memories inside."""
@@ -61,6 +73,17 @@ def inside(fence: Fence, scope: Scope) -> bool:
 def fenced(fence: Fence, wanted: Filter) -> Filter:
     """What matches the filter and may be seen."""
     return wanted if fence.is_open else conjunction(wanted, fence.filter())
+
+
+def covers_inside(fence: Fence, covers: Sequence[Cover]) -> Sequence[Cover]:
+    """Of the ways to cover a search (`filters.entity_choices`) those by entities the fence names.
+
+    What other entities hold is not even looked at, so that it cannot show in a score.
+    """
+    if fence.is_open:
+        return covers
+    named = frozenset(fence.entities())
+    return [cover for cover in covers if named.issuperset(cover)] or entity_choices(fence.filter())
 
 
 def mark_of(fence: Fence) -> str | None:

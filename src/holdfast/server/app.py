@@ -16,6 +16,7 @@ from holdfast.server import (
     health,
     mem0_oss,
     mem0_oss_accounts,
+    mem0_oss_settings,
     mem0_platform,
     mem0_platform_entities,
     mem0_platform_items,
@@ -27,6 +28,7 @@ from holdfast.server import (
 )
 from holdfast.server.deployment import deploy
 from holdfast.server.stack import surround
+from holdfast.server.telemetry import Telemetry
 
 PARTS = (
     mem0_platform,
@@ -36,6 +38,7 @@ PARTS = (
     mem0_platform_setup,
     mem0_oss,
     mem0_oss_accounts,
+    mem0_oss_settings,
     own,
     health,
     metrics,
@@ -49,11 +52,12 @@ def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> Fas
     Raises ConfigError.
     """
     admin = AsyncAdmin(config)
+    telemetry = Telemetry(mem0_names=admin.config.server.metrics_mem0_names)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with admin:
-            app.state.deployment = deployment = deploy(admin)
+            app.state.deployment = deployment = deploy(admin, telemetry)
             try:
                 yield
             finally:
@@ -70,5 +74,5 @@ def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> Fas
     problems.install(app)
     for part in PARTS:
         app.include_router(part.router)
-    surround(app, admin.config.server)
+    surround(app, admin.config.server, telemetry)
     return app

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from holdfast.errors import StoreUnavailableError
 from holdfast.model import (
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -147,6 +148,9 @@ class FailingStore:
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.fault.awaited(self._store.stats(project))
+
+    async def census(self, at: float) -> Census:
+        return await self.fault.awaited(self._store.census(at))
 
     async def job(self, project: Project, job_id: str) -> Job | None:
         return await self.fault.awaited(self._store.job(project, job_id))

@@ -51,6 +51,7 @@ CALLS: dict[str, Call] = {
     "state": _state,
     "delta": lambda store: store.delta(RED, ALICE, None),
     "stats": lambda store: store.stats(RED),
+    "census": lambda store: store.census(NOW),
     "job": lambda store: store.job(RED, "a"),
     "find_job": lambda store: store.find_job(RED, "a"),
     "lease": lambda store: store.lease("me", NOW, 1.0),
