@@ -11,20 +11,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from holdfast.accounts import Accounts
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
 from holdfast.core.access import Principal, granted
 from holdfast.core.fence import OPEN, Fence
+from holdfast.core.suggest import USE_CASE_CHARS_MAX, Suggestion
 from holdfast.directory import PERMISSIONS, ApiKey, Member, Permission, ProjectInfo
 from holdfast.engine import keys as keying
 from holdfast.engine import members as joining
 from holdfast.engine import projects as projecting
+from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.errors import ClosedError, ValidationError
 from holdfast.metrics import Metrics
 from holdfast.model import Census, Json
+from holdfast.registry import providers
 
 When = Any
 """A time: ISO 8601 text, datetime, date, or Unix seconds."""
@@ -43,6 +47,8 @@ class AsyncAdmin:
         self._memory = AsyncMemory(config)
         self._views: dict[tuple[str, Fence], AsyncMemory] = {}
         self._recogniser: Recogniser | None = None
+        self.accounts = Accounts(self._parts)
+        """Who signs in with a password."""
 
     @property
     def config(self) -> Config:
@@ -104,14 +110,6 @@ class AsyncAdmin:
 
     # ------------------------------------------------------------------ who calls
 
-    async def first_key(self) -> NewKey | None:
-        """An admin key of a deployment that has no key yet; None if there is one, or was, or if
-        the configuration names one."""
-        parts = await self._parts(self.config.project)
-        if self.config.server.admin_key or await parts.directory.count(ApiKey):
-            return None
-        return await self.create_key(label="first", permissions=("admin",))
-
     async def recognise(self, key: str) -> Principal:
         """Whose API key it is. Raises AuthenticationError for one that is not, or not any more,
         in force."""
@@ -158,6 +156,16 @@ class AsyncAdmin:
         """The keys of a project, revoked and expired ones too, the newest first."""
         return await keying.listed(await self._parts(project))
 
+    async def first_key(self) -> NewKey | None:
+        """A key that runs the deployment, if neither the configuration nor the store has one.
+
+        Of several processes that start at once, one gets it; the others, and every later start,
+        get None.
+        """
+        if self.config.server.admin_key or self.config.server.auth_disabled:
+            return None
+        return await keying.first(await self._parts())
+
     async def rotate_key(
         self, key_id: str, *, project: str | None = None, grace_s: float = 0.0
     ) -> NewKey:
@@ -198,6 +206,20 @@ class AsyncAdmin:
         Raises NotFoundError, ValidationError.
         """
         return await projecting.update(await self._parts(project), values)
+
+    async def suggest_instructions(
+        self, use_case: str, *, project: str | None = None
+    ) -> Suggestion:
+        """Custom instructions for a use case, and a message to try them with; sets nothing.
+
+        Raises ValidationError, UnsupportedError without a language model, ModelError.
+        """
+        use_case = intake.clean_text(use_case, "use_case", USE_CASE_CHARS_MAX)
+        return await suggesting.suggestion(await self._parts(project), use_case)
+
+    def providers(self) -> Mapping[str, Sequence[str]]:
+        """The providers that `llm` and `embedder` of a configuration may name."""
+        return providers()
 
     async def delete_project(self, project: str) -> None:
         """Delete a project with its memories, keys and members. Raises NotFoundError."""

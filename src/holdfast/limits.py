@@ -41,6 +41,15 @@ TOP_K_MAX = 1_000
 PAGE_SIZE_MAX = 1_000
 """Memories in one page of a listing."""
 
+PAGE_MAX = 2**31
+"""Greatest number of a page."""
+
+BARE_LIST_MAX = 10_000
+"""Memories in one list without pages, which Mem0's old clients ask for."""
+
+BATCH_MAX = 1_000
+"""Memories in one batch of updates or deletions."""
+
 JOB_ATTEMPTS_MAX = 5
 """Tries of one job before it is dead-lettered."""
 
@@ -124,3 +133,33 @@ VIEW_BYTES_MAX = 512 * 1024 * 1024
 
 OUTBOX_ROWS_KEPT = 200_000
 """Rows of the change log kept for incremental refresh of working sets."""
+
+PASSWORD_CHARS_MIN = 8
+"""Characters of the shortest password."""
+
+PASSWORD_CHARS_MAX = 1_024
+"""Characters of the longest password."""
+
+PASSWORDS_AT_ONCE_MAX = 2
+"""Passwords compared at once by one process: each takes 32 MiB and some tenths of a second."""
+
+SESSIONS_PER_ACCOUNT_MAX = 100
+"""Places where one account is signed in; the oldest is signed out first."""
+
+ACCESS_TOKEN_S = 1_800
+"""Seconds an account's access token is good for."""
+
+REFRESH_TOKEN_S = 2_592_000
+"""Seconds an account's refresh token is good for."""
+
+SIGN_UPS_PER_MINUTE_MAX = 5
+"""Registrations tried a minute from one address."""
+
+SIGN_INS_PER_MINUTE_MAX = 10
+"""Passwords tried a minute from one address."""
+
+REFRESHES_PER_MINUTE_MAX = 20
+"""Refresh tokens tried a minute from one address."""
+
+REQUESTS_KEPT = 1_000
+"""Rows of the log of requests that one server process keeps."""

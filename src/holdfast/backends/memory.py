@@ -295,6 +295,9 @@ class MemoryRecords:
         ]
         return found[::-1][offset : offset + size]
 
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        return len(await self.jobs(project, state, 0, 2**63))
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         job = await self.job(project, job_id)
         if job is None or job.state != "FAILED":

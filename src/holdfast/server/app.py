@@ -16,7 +16,11 @@ from holdfast.server import (
     health,
     mem0_oss,
     mem0_oss_accounts,
+    mem0_oss_settings,
     mem0_platform,
+    mem0_platform_entities,
+    mem0_platform_items,
+    mem0_platform_reading,
     mem0_platform_setup,
     metrics,
     own,
@@ -26,8 +30,20 @@ from holdfast.server.deployment import deploy
 from holdfast.server.stack import surround
 from holdfast.server.telemetry import Telemetry
 
-PARTS = (mem0_platform, mem0_platform_setup, mem0_oss, mem0_oss_accounts, own, health, metrics)
-"""The modules that have routes."""
+PARTS = (
+    mem0_platform,
+    mem0_platform_reading,
+    mem0_platform_entities,
+    mem0_platform_items,
+    mem0_platform_setup,
+    mem0_oss,
+    mem0_oss_accounts,
+    mem0_oss_settings,
+    own,
+    health,
+    metrics,
+)
+"""The modules that have routes; of two that fit a path, the first one answers."""
 
 
 def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> FastAPI:

@@ -10,7 +10,11 @@ from holdfast.admin import AsyncAdmin
 from holdfast.server.auth import Authenticator, Verify
 from holdfast.server.census import Counted
 from holdfast.server.limiter import Limiter
+from holdfast.server.oidc import issuer_verifier
+from holdfast.server.request_log import RequestLog
+from holdfast.server.secret import signing_key
 from holdfast.server.telemetry import Telemetry
+from holdfast.server.tokens import Tokens, account_verifier
 
 
 @dataclass
@@ -24,6 +28,8 @@ class Deployment:
     counted: Counted
     watching: asyncio.Task[None]
     """Measures the event loop."""
+    tokens: Tokens
+    requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
@@ -38,7 +44,11 @@ class Deployment:
 
 def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
     """Put the server's parts around an open administrative face."""
-    verifiers: list[Verify] = []
+    tokens = Tokens(signing_key(admin.config))
+    verifiers: list[Verify] = [account_verifier(admin, tokens)]
+    of_issuer = issuer_verifier(admin)
+    if of_issuer is not None:
+        verifiers.append(of_issuer)
     return Deployment(
         admin=admin,
         authenticator=Authenticator(admin, verifiers),
@@ -46,4 +56,5 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
         telemetry=telemetry,
         counted=Counted(admin),
         watching=asyncio.create_task(telemetry.watch(admin.metrics)),
+        tokens=tokens,
     )

@@ -7,12 +7,13 @@ nobody is sent away because of it.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import time
 from collections.abc import Mapping
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, RateLimitItemPerMinute, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import ConfigurationError, StorageError
@@ -85,7 +86,12 @@ class Limiter:
         """Count a call for a user's memories. Raises RateLimitError."""
         return await self._count(self._user_limits.get(load), f"user:{project}:{user_id}", load)
 
-    async def _count(self, limit: RateLimitItem | None, who: str, load: Load) -> Told | None:
+    async def count_address(self, address: str, what: str, per_minute: int) -> None:
+        """Count a call from an address that shows no credential. Raises RateLimitError."""
+        limit = RateLimitItemPerMinute(per_minute)
+        await self._count(limit, f"address:{neighbourhood(address)}", what)
+
+    async def _count(self, limit: RateLimitItem | None, who: str, load: str) -> Told | None:
         if limit is None:
             return None
         allowed, remaining, reset = await self._hit(limit, who, load)
@@ -99,7 +105,7 @@ class Limiter:
             )
         return told
 
-    async def _hit(self, limit: RateLimitItem, who: str, load: Load) -> tuple[bool, int, float]:
+    async def _hit(self, limit: RateLimitItem, who: str, load: str) -> tuple[bool, int, float]:
         """Whether the call is within the limit, what remains of it, and when its window is over."""
         if self._there is not None and time.monotonic() >= self._away_until:
             try:
@@ -127,11 +133,22 @@ class Limiter:
 
 
 async def _hit(
-    window: SlidingWindowCounterRateLimiter, limit: RateLimitItem, who: str, load: Load
+    window: SlidingWindowCounterRateLimiter, limit: RateLimitItem, who: str, load: str
 ) -> tuple[bool, int, float]:
     allowed = await window.hit(limit, who, load)
     stats = await window.get_window_stats(limit, who, load)
     return allowed, stats.remaining, stats.reset_time
+
+
+def neighbourhood(address: str) -> str:
+    """What one caller can be told apart by: an IPv6 network, for its hosts are free to choose."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
 def _limits(texts: Mapping[Load, str]) -> dict[Load, RateLimitItem]:

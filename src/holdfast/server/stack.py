@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from holdfast.config import ServerConfig
 from holdfast.errors import OverloadedError, RequestTimeoutError, TooLargeError
 from holdfast.server import problems
+from holdfast.server.request_log import Recorded
 from holdfast.server.telemetry import Telemetry
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -46,6 +47,7 @@ def surround(app: FastAPI, config: ServerConfig, telemetry: Telemetry) -> None:
             expose_headers=_EXPOSED,
             max_age=_PREFLIGHT_AGE_S,
         )
+    app.add_middleware(Recorded)
     app.add_middleware(Observed, telemetry=telemetry)
     app.add_middleware(RequestId)
 

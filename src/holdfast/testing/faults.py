@@ -174,5 +174,8 @@ class FailingStore:
     ) -> list[Job]:
         return await self.fault.awaited(self._store.jobs(project, state, offset, size))
 
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        return await self.fault.awaited(self._store.count_jobs(project, state))
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         return await self.fault.awaited(self._store.rerun(project, job_id, at))

@@ -82,7 +82,8 @@ class Gate:
             async with asyncio.timeout_at(deadline), self._slots:
                 return await self._tries(name, deadline, call)
         except TimeoutError:
-            raise ModelUnavailableError(f"{name} gave no answer within {timeout_s:g} s.") from None
+            late = ModelUnavailableError(f"{name} gave no answer within {timeout_s:g} s.")
+            raise late.because("timeout") from None
 
     async def _tries(self, name: str, deadline: float, call: Callable[[float], Awaitable[T]]) -> T:
         time = asyncio.get_running_loop().time

@@ -299,6 +299,12 @@ def jobs(
     return [job_from(row) for row in rows]
 
 
+def count_jobs(connection: sqlite3.Connection, project: Project, state_: JobState | None) -> int:
+    """How many jobs there are in a state, or in any."""
+    sql = "SELECT count(*) FROM jobs j WHERE j.project = ? AND (? IS NULL OR j.state = ?)"
+    return int(only(connection, sql, (project, state_, state_)))
+
+
 def stats(connection: sqlite3.Connection, project: Project) -> Mapping[str, Json]:
     """Counts for people."""
     counts = {

@@ -166,6 +166,9 @@ class SqliteRecords:
     ) -> list[Job]:
         return await self._read.run(lambda c: queries.jobs(c, project, state, offset, size))
 
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        return await self._read.run(lambda c: queries.count_jobs(c, project, state))
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         work = lambda c: queue.rerun(c, project, job_id, at)  # noqa: E731
         return cast("bool", await self._write.run(work))

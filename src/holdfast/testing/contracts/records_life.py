@@ -58,6 +58,7 @@ CALLS: dict[str, Call] = {
     "lease_one": lambda store: store.lease_one(RED, "a", "me", NOW, 1.0),
     "heartbeat": lambda store: store.heartbeat("a", "me", NOW, 1.0),
     "jobs": lambda store: store.jobs(RED, None, 0, 1),
+    "count_jobs": lambda store: store.count_jobs(RED, None),
     "rerun": lambda store: store.rerun(RED, "a", NOW),
 }
 """Every call but `open` and `close`."""
