@@ -19,7 +19,7 @@ from holdfast.metrics import Sight
 from holdfast.server import health
 from holdfast.server.health import seen
 from support.llm_server import LLMServer, failure
-from support.served import Served, served
+from support.served import PLAIN, Served, served
 
 pytest.importorskip("pydantic_ai")
 
@@ -35,7 +35,7 @@ def llm() -> Iterator[LLMServer]:
 
 def ask(server: Served, path: str = "/health") -> httpx.Response:
     """Without any credential."""
-    return httpx.get(f"{server.url}{path}")
+    return httpx.get(f"{server.url}{path}", verify=PLAIN, timeout=60)
 
 
 def test_a_server_that_does_well(server: Served) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from holdfast.metrics import COUNTERS, GAUGES
 from holdfast.server import census
 from support.llm_server import LLMServer, failure
-from support.served import Served, served
+from support.served import PLAIN, Served, served
 
 pytest.importorskip("pydantic_ai")
 
@@ -158,7 +158,7 @@ def test_refusals_are_counted(tmp_path: Path) -> None:
 
 
 def test_metrics_are_for_the_administrator(server: Served, client: httpx.Client) -> None:
-    assert httpx.get(f"{server.url}/metrics").status_code == 401
+    assert httpx.get(f"{server.url}/metrics", verify=PLAIN).status_code == 401
     other = server.run(server.deployment.admin.create_project("other"))
     for rights in (("read", "write"), ("admin",)):
         key = server.run(
