@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from holdfast.core.access import OPERATIONS
 from holdfast.server.bodies import PROBLEMS
 from holdfast.server.context import admit
 
@@ -30,7 +31,7 @@ class Routes:
 
         def register(function: F) -> F:
             add = self.router.add_api_route
-            known = {"methods": [method], "response_model": None, **more}
+            known = {"methods": [method], "response_model": None, "status_code": 200, **more}
             add(f"{path}/" if self._slashes else path, function, **known)
             if self._slashes:
                 add(path, function, **{**known, "include_in_schema": False})
@@ -59,6 +60,6 @@ def operation_of(route: APIRoute) -> str | None:
     """The operation that a route carries out for a principal; None if it is open to anybody."""
     for dependency in route.dependant.dependencies:
         operation = getattr(dependency.call, "operation", None)
-        if operation is not None:
+        if operation in OPERATIONS:
             return str(operation)
     return None
