@@ -7,7 +7,7 @@ succeed later without a change by the caller.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 
 class HoldfastError(Exception):
@@ -77,6 +77,13 @@ class AccessError(HoldfastError):
     code = "FORBIDDEN"
 
 
+class IssuerUnavailableError(HoldfastError):
+    """The issuer of tokens is away, and its keys are not known: whose token it is, is open."""
+
+    code = "ISSUER_UNAVAILABLE"
+    retryable = True
+
+
 class RateLimitError(HoldfastError):
     """Too many calls; `retry_after_s` says when the next one is welcome.
 
@@ -97,6 +104,13 @@ class RateLimitError(HoldfastError):
     ) -> None:
         super().__init__(message, hint=hint, retry_after_s=retry_after_s)
         self.told: Mapping[str, str] = told or {}
+
+
+class RequestTimeoutError(HoldfastError):
+    """The request took too long to arrive; nothing was changed."""
+
+    code = "REQUEST_TIMEOUT"
+    retryable = True
 
 
 class OverloadedError(HoldfastError):
@@ -172,9 +186,19 @@ class ClosedError(HoldfastError):
 
 
 class ModelError(HoldfastError):
-    """A model (LLM or embedder) failed."""
+    """A model (LLM or embedder) failed.
+
+    Attributes:
+        reason: auth_failed, rate_limited, timeout, unavailable, bad_request, or unknown.
+    """
 
     code = "MODEL"
+    reason = "unknown"
+
+    def because(self, reason: str) -> Self:
+        """The same error, with its reason."""
+        self.reason = reason
+        return self
 
 
 class ModelUnavailableError(ModelError):
@@ -182,12 +206,14 @@ class ModelUnavailableError(ModelError):
 
     code = "MODEL_UNAVAILABLE"
     retryable = True
+    reason = "unavailable"
 
 
 class ModelRefusedError(ModelError):
     """The model's provider refuses the call: credentials, rights, or an unknown model."""
 
     code = "MODEL_REFUSED"
+    reason = "bad_request"
 
 
 class BadAnswerError(ModelError):

@@ -41,6 +41,15 @@ TOP_K_MAX = 1_000
 PAGE_SIZE_MAX = 1_000
 """Memories in one page of a listing."""
 
+PAGE_MAX = 2**31
+"""Greatest number of a page."""
+
+BARE_LIST_MAX = 10_000
+"""Memories in one list without pages, which Mem0's old clients ask for."""
+
+BATCH_MAX = 1_000
+"""Memories in one batch of updates or deletions."""
+
 JOB_ATTEMPTS_MAX = 5
 """Tries of one job before it is dead-lettered."""
 
@@ -83,6 +92,30 @@ EMBED_BATCH_MAX = 256
 BODY_BYTES_MAX = 32 * 1024 * 1024
 """Bytes of one HTTP request's body."""
 
+HEADER_BYTES_MAX = 65_536
+"""Bytes of the head of one HTTP request: its line and headers."""
+
+HEALTH_CONNECTIONS = 16
+"""Connections beyond the bound of a server that are taken all the same, for health checks."""
+
+BODY_GRACE_S = 1.0
+"""Seconds after the end of a body's time in which its answer is sent before the line is cut."""
+
+DEPENDENCY_TIMEOUT_S = 2.0
+"""Seconds the store or Redis may take to answer a health check."""
+
+CENSUS_AGE_MAX_S = 30.0
+"""Age up to which counts over the whole store are told again instead of made anew."""
+
+REDIS_TIMEOUT_S = 0.25
+"""Seconds the Redis of the limits may take before calls are counted without it."""
+
+REDIS_PAUSE_S = 2.0
+"""Seconds until a Redis that was away is asked again."""
+
+QUEUE_AGE_MAX_S = 300.0
+"""How long a job may be due, in seconds, before the queue counts as degraded."""
+
 WRITE_BATCH_MAX = 256
 """Writes committed together by the group commit."""
 
@@ -100,3 +133,33 @@ VIEW_BYTES_MAX = 512 * 1024 * 1024
 
 OUTBOX_ROWS_KEPT = 200_000
 """Rows of the change log kept for incremental refresh of working sets."""
+
+PASSWORD_CHARS_MIN = 8
+"""Characters of the shortest password."""
+
+PASSWORD_CHARS_MAX = 1_024
+"""Characters of the longest password."""
+
+PASSWORDS_AT_ONCE_MAX = 2
+"""Passwords compared at once by one process: each takes 32 MiB and some tenths of a second."""
+
+SESSIONS_PER_ACCOUNT_MAX = 100
+"""Places where one account is signed in; the oldest is signed out first."""
+
+ACCESS_TOKEN_S = 1_800
+"""Seconds an account's access token is good for."""
+
+REFRESH_TOKEN_S = 2_592_000
+"""Seconds an account's refresh token is good for."""
+
+SIGN_UPS_PER_MINUTE_MAX = 5
+"""Registrations tried a minute from one address."""
+
+SIGN_INS_PER_MINUTE_MAX = 10
+"""Passwords tried a minute from one address."""
+
+REFRESHES_PER_MINUTE_MAX = 20
+"""Refresh tokens tried a minute from one address."""
+
+REQUESTS_KEPT = 1_000
+"""Rows of the log of requests that one server process keeps."""

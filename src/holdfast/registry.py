@@ -6,6 +6,16 @@ from holdfast.config import LOCAL_EMBEDDER, Part
 from holdfast.ports import LLM, Embedder, Reranker
 
 
+def providers() -> dict[str, list[str]]:
+    """The names that `llm` and `embedder` know."""
+    from holdfast.backends.models_catalog import PROVIDERS
+
+    llms = [one.name for one in PROVIDERS.values() if one.family != "local"]
+    without = ("anthropic", "groq")
+    embedders = [one.name for one in PROVIDERS.values() if one.family not in without]
+    return {"llm": llms, "embedder": [LOCAL_EMBEDDER, *embedders]}
+
+
 def make_embedder(part: Part) -> Embedder:
     """The configured embedder. Raises ConfigError, MissingExtraError, ModelError."""
     if part.provider == LOCAL_EMBEDDER:

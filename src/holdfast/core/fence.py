@@ -12,7 +12,14 @@ from collections.abc import Sequence
 import msgspec
 
 from holdfast.errors import AccessError
-from holdfast.filters import Compare, Filter, conjunction, matches_scope
+from holdfast.filters import (
+    Compare,
+    Cover,
+    Filter,
+    conjunction,
+    entity_choices,
+    matches_scope,
+)
 from holdfast.model import ENTITY_KINDS, Entity, Scope, Struct
 
 
@@ -32,6 +39,11 @@ class Fence(Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Whether nothing is restricted."""
         return all(ids is None for ids in self._ids())
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds are restricted."""
+        return sum(ids is not None for ids in self._ids())
 
     def filter(self) -> Filter:
         """True for the memories inside."""
@@ -63,12 +75,28 @@ def fenced(fence: Fence, wanted: Filter) -> Filter:
     return wanted if fence.is_open else conjunction(wanted, fence.filter())
 
 
+def covers_inside(fence: Fence, covers: Sequence[Cover]) -> Sequence[Cover]:
+    """Of the ways to cover a search (`filters.entity_choices`) those by entities the fence names.
+
+    What other entities hold is not even looked at, so that it cannot show in a score.
+    """
+    if fence.is_open:
+        return covers
+    named = frozenset(fence.entities())
+    return [cover for cover in covers if named.issuperset(cover)] or entity_choices(fence.filter())
+
+
+def mark_of(fence: Fence) -> str | None:
+    """Tells fences apart; None for the one that restricts nothing."""
+    if fence.is_open:
+        return None
+    return hashlib.blake2b(msgspec.json.encode(fence), digest_size=8).hexdigest()
+
+
 def own_key(fence: Fence, key: str) -> str:
     """An idempotency key that principals with other fences cannot meet, or learn of."""
-    if fence.is_open:
-        return key
-    mark = hashlib.blake2b(msgspec.json.encode(fence), digest_size=8).hexdigest()
-    return f"{key}\x1f{mark}"
+    mark = mark_of(fence)
+    return key if mark is None else f"{key}\x1f{mark}"
 
 
 def check_inside(fence: Fence, scope: Scope) -> None:

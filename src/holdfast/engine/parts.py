@@ -10,6 +10,7 @@ from datetime import tzinfo
 from holdfast.clock import Clock, Ids
 from holdfast.core.fence import OPEN, Fence
 from holdfast.directory import ProjectInfo, Where
+from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope
 from holdfast.ports import LLM, Directory, Embedder, Index, Jobs, Records, Reranker
 
@@ -28,7 +29,10 @@ class SettingsCache:
             self._known, self._stamp = {}, stamp
         if project not in self._known:
             found = await directory.select(ProjectInfo, Where("id", project))
-            self._known[project] = found[0].settings if found else {}
+            settings = found[0].settings if found else {}
+            if self._stamp != stamp:  # something changed while this was looked up
+                return settings
+            self._known[project] = settings
         return self._known[project]
 
 
@@ -60,6 +64,8 @@ class Parts:
     fence: Fence = OPEN
     """What the caller may see of the project."""
     project_settings: SettingsCache = field(default_factory=SettingsCache)
+    metrics: Metrics = field(default_factory=Metrics)
+    """What is counted while the verbs work."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is new work for the background workers."""
 

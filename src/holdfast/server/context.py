@@ -12,6 +12,9 @@ from holdfast.client import AsyncMemory
 from holdfast.core.access import Principal, Rule, decide
 from holdfast.server.deployment import Deployment
 
+OPEN_ROUTE = "open"
+"""In place of an operation: the route asks for no credential."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -71,3 +74,23 @@ async def admit(request: Request, operation: str) -> Context:
     context = Context(principal, memory, deployment, operation, rule)
     scope["holdfast_context"] = context
     return context
+
+
+def counted(what: str, per_minute: int) -> Callable[[Request], Awaitable[Deployment]]:
+    """The dependency of a route that asks for no credential, and limits calls by address.
+
+    Raises RateLimitError.
+    """
+
+    async def deployment(request: Request) -> Deployment:
+        found: Deployment = request.app.state.deployment
+        await found.limiter.count_address(address_of(request), what, per_minute)
+        return found
+
+    deployment.operation = OPEN_ROUTE  # type: ignore[attr-defined]
+    return deployment
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from; behind a trusted proxy, what it says."""
+    return request.client.host if request.client else ""
