@@ -59,7 +59,7 @@ def calls_of_3() -> list[Call]:
         ("delete_all", "deleteAll", [{"userId": "ann"}]),
         ("add_odd", "add", [TEA, {"userId": ODD, "infer": False}]),
         ("delete_users", "deleteUsers", [{"userId": ODD}]),
-        *_of_the_project({"customInstructions": "Only drinks."}, "eventTypes", "webhookId"),
+        *_of_the_project({"customInstructions": "Only drinks."}, "create_webhook.webhookId"),
         ("feedback_fact", "add", [TEA, {"userId": "eve", "infer": False}]),
         ("feedback", "feedback", [_feedback("memoryId", "feedback_fact.results.0.id")]),
         ("export", "createMemoryExport", [{"schema": SCHEMA, "filters": {"user_id": "eve"}}]),
@@ -89,7 +89,7 @@ def calls_of_2() -> list[Call]:
         ("delete_all", "deleteAll", [dict(ANN)]),
         ("add_odd", "add", [TEA, {"user_id": "a/b c ünï", "infer": False}]),
         ("delete_users", "deleteUsers", [{"user_id": "a/b c ünï"}]),
-        *_of_the_project({"custom_instructions": "Only drinks."}, "eventTypes", "webhookId"),
+        *_of_the_project({"custom_instructions": "Only drinks."}, "create_webhook.webhook_id"),
         ("feedback_fact", "add", [TEA, {"user_id": "eve", "infer": False}]),
         ("feedback", "feedback", [_feedback("memory_id", "feedback_fact.0.id")]),
         ("export", "createMemoryExport", [{"schema": SCHEMA, "filters": {"user_id": "eve"}}]),
@@ -120,16 +120,17 @@ def _of_one_memory(
     ]
 
 
-def _of_the_project(settings: dict[str, Any], types: str, hook_id: str) -> list[Call]:
-    hook = {"url": URL, "name": "mine", types: ["memory_add"]}
-    made = {"$": "create_webhook.webhookId"} if hook_id == "webhookId" else None
+def _of_the_project(settings: dict[str, Any], webhook_id: str) -> list[Call]:
+    """`webhook_id` says where the id is in what making the webhook gave."""
+    hook = {"url": URL, "name": "mine", "eventTypes": ["memory_add"]}
+    made = {"webhookId": {"$": webhook_id}}
     return [
         ("update_project", "updateProject", [settings]),
         ("get_project", "getProject", [{"fields": ["custom_instructions"]}]),
         ("create_webhook", "createWebhook", [hook]),
         ("get_webhooks", "getWebhooks", []),
-        ("update_webhook", "updateWebhook", [{hook_id: made, "name": "yours"}]),
-        ("delete_webhook", "deleteWebhook", [{hook_id: made}]),
+        ("update_webhook", "updateWebhook", [{**made, "name": "yours"}]),
+        ("delete_webhook", "deleteWebhook", [made]),
     ]
 
 
