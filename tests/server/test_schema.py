@@ -7,6 +7,7 @@ that exist are put in the place of made-up ones now and then, so that not everyt
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import uuid
@@ -38,7 +39,12 @@ APP = build({"path": "never-opened", "server": {"admin_key": ADMIN_KEY}})
 CONFIG = {
     "seed": SEED,
     "suppress-health-check": ["all"],
-    "generation": {"max-examples": EXAMPLES, "deterministic": True, "no-shrink": True},
+    "generation": {
+        "with-security-parameters": False,
+        "max-examples": EXAMPLES,
+        "deterministic": True,
+        "no-shrink": True,
+    },
     "phases": {"coverage": {"unexpected-methods": ["post", "delete", "patch"]}},
 }
 SCHEMA = schemathesis.openapi.from_dict(APP.openapi(), config=SchemathesisConfig.from_dict(CONFIG))
@@ -61,7 +67,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         memory = running.deployment.admin.memory()
         for text in ("I like tea", "I live in Lisbon", "My dog is called Rex"):
             running.run(memory.add(text, user_id="alice", infer=False))
+        running.run(_read_at_once(running))
         yield running
+
+
+async def _read_at_once(running: Served) -> None:
+    """Start all of the store's reading threads here, so that no test is blamed for one."""
+    memory = running.deployment.admin.memory()
+    reads = (memory.get_all(filters={"user_id": "alice"}) for _ in range(32))
+    await asyncio.gather(*reads)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +137,8 @@ def test_every_answer_is_documented(case: Case, store: Served, session: requests
     answer = _answer(case, store, session, ADMIN_KEY)
     wanted = [each for each in INSIDE if each is not not_a_server_error]
     case.validate_response(answer, checks=wanted if _not_offered(answer) else INSIDE)
-    assert answer.status_code != 401, "the administrator's key is good"
+    if not case.path.startswith("/auth/"):  # those are for accounts, which no key is
+        assert answer.status_code != 401, "the administrator's key is good"
 
 
 ROUTES = [

@@ -58,6 +58,24 @@ def allow(operation: str) -> Callable[[Request], Awaitable[Context]]:
     return context
 
 
+async def admit(request: Request, operation: str) -> Context:
+    """Who calls, and that they may carry out this operation now.
+
+    Raises AuthenticationError, AccessError, RateLimitError.
+    """
+    scope = request.scope
+    deployment: Deployment = request.app.state.deployment
+    scope["holdfast_operation"] = operation
+    principal = await deployment.authenticator.principal(request)
+    scope["holdfast_principal"] = principal
+    rule = decide(principal, operation)
+    scope["holdfast_limit"] = await deployment.limiter.count_key(principal, rule.load)
+    memory = deployment.admin.memory(principal.project, principal.fence)
+    context = Context(principal, memory, deployment, operation, rule)
+    scope["holdfast_context"] = context
+    return context
+
+
 def counted(what: str, per_minute: int) -> Callable[[Request], Awaitable[Deployment]]:
     """The dependency of a route that asks for no credential, and limits calls by address.
 
@@ -76,21 +94,3 @@ def counted(what: str, per_minute: int) -> Callable[[Request], Awaitable[Deploym
 def address_of(request: Request) -> str:
     """Where a request comes from; behind a trusted proxy, what it says."""
     return request.client.host if request.client else ""
-
-
-async def admit(request: Request, operation: str) -> Context:
-    """Who calls, and that they may carry out this operation now.
-
-    Raises AuthenticationError, AccessError, RateLimitError.
-    """
-    scope = request.scope
-    deployment: Deployment = request.app.state.deployment
-    scope["holdfast_operation"] = operation
-    principal = await deployment.authenticator.principal(request)
-    scope["holdfast_principal"] = principal
-    rule = decide(principal, operation)
-    scope["holdfast_limit"] = await deployment.limiter.count_key(principal, rule.load)
-    memory = deployment.admin.memory(principal.project, principal.fence)
-    context = Context(principal, memory, deployment, operation, rule)
-    scope["holdfast_context"] = context
-    return context

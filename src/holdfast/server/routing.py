@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from holdfast.core.access import OPERATIONS
 from holdfast.server.bodies import PROBLEMS
-from holdfast.server.context import OPEN_ROUTE, admit
+from holdfast.server.context import admit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,6 +60,6 @@ def operation_of(route: APIRoute) -> str | None:
     """The operation that a route carries out for a principal; None if it is open to anybody."""
     for dependency in route.dependant.dependencies:
         operation = getattr(dependency.call, "operation", None)
-        if operation not in (None, OPEN_ROUTE):
+        if operation in OPERATIONS:
             return str(operation)
     return None
