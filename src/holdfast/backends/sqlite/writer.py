@@ -11,8 +11,10 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +26,25 @@ Work = Callable[[sqlite3.Connection], Any]
 """Runs inside a transaction; may be run twice, so it must have no effect outside of it."""
 
 
+Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+"""`Work` for several transactions at once, each told by a value: one result for each, in order."""
+
+
 class _Request:
-    """A transaction and the future its caller awaits."""
+    """A transaction, told by a value, and the future its caller awaits."""
 
-    __slots__ = ("error", "future", "loop", "result", "work")
+    __slots__ = ("error", "future", "loop", "result", "together", "value")
 
-    def __init__(self, work: Work, loop: asyncio.AbstractEventLoop) -> None:
-        self.work = work
+    def __init__(self, together: Together, value: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.together = together
+        self.value = value
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
+
+
+_TOGETHER = attrgetter("together")
 
 
 class Writer:
@@ -52,7 +62,11 @@ class Writer:
 
     async def run(self, work: Work) -> Any:
         """Run `work` in a transaction; returns when it is durable, raises what it raised."""
-        request = _Request(work, asyncio.get_running_loop())
+        return await self.run_together(_each, work)
+
+    async def run_together(self, together: Together, value: Any) -> Any:
+        """`run` for what `together` makes of the value; neighbours in the queue share a call."""
+        request = _Request(together, value, asyncio.get_running_loop())
         with self._gate:
             if self._closed:
                 raise ClosedError("The record store is closed.")
@@ -129,13 +143,20 @@ class Writer:
     def _carry_out(self, group: list[_Request]) -> None:
         connection = self._connection
         try:
-            for request in group:
-                request.result = request.work(connection)
+            for together, neighbours in groupby(group, key=_TOGETHER):
+                requests = list(neighbours)
+                results = together(connection, [request.value for request in requests])
+                for request, result in zip(requests, results, strict=True):
+                    request.result = result
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _each(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Any]:
+    return [work(connection) for work in works]
 
 
 def _optimize(connection: sqlite3.Connection) -> None:
