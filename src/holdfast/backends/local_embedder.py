@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,9 +142,13 @@ class LocalEmbedder:
     def _tokens(self, chunks: Sequence[str]) -> list[Sequence[int]]:
         """The token ids of each chunk; word by word where that gives the same."""
         found: list[Sequence[int] | None] = [self._by_word(chunk) for chunk in chunks]
-        whole = [chunk for chunk, ids in zip(chunks, found, strict=True) if ids is None]
-        encodings = iter(self._tokenizer.encode_batch_fast(whole, add_special_tokens=False))
-        return [next(encodings).ids if ids is None else ids for ids in found]
+        places = [place for place, ids in enumerate(found) if ids is None]
+        if places:
+            whole = [chunks[place] for place in places]
+            encodings = self._tokenizer.encode_batch_fast(whole, add_special_tokens=False)
+            for place, encoding in zip(places, encodings, strict=True):
+                found[place] = encoding.ids
+        return cast("list[Sequence[int]]", found)
 
     def _by_word(self, text: str) -> list[int] | None:
         """The token ids of a text from those of its words; None where they may differ.
