@@ -1,7 +1,9 @@
 """One thread owns the write connection and commits waiting transactions together.
 
 A commit costs an fsync whether it carries one transaction or a hundred, so everything that waits
-when the thread becomes free shares one (group commit). If any of them fails, the group is rolled
+when the thread becomes free shares one (group commit). What is asked in one turn of an event loop
+arrives together: the thread would else begin with the first and compete with the loop, which has
+the others still to prepare, for the interpreter. If any of them fails, the group is rolled
 back and each is run again on its own, so that one caller's error is never another's.
 """
 
@@ -54,6 +56,8 @@ class Writer:
         self._connection = connection
         self._path = path
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._arrived: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
+        """What each loop asked in this turn of it: handed over at its end, all at once."""
         self._closed = False
         self._gate = threading.Lock()
         """Held while a request, or the end, is put: nothing is put behind the end."""
@@ -66,15 +70,20 @@ class Writer:
 
     async def run_together(self, together: Together, value: Any) -> Any:
         """`run` for what `together` makes of the value; neighbours in the queue share a call."""
-        request = _Request(together, value, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        request = _Request(together, value, loop)
         with self._gate:
             if self._closed:
                 raise ClosedError("The record store is closed.")
-            if self._queue.qsize() >= WRITE_QUEUE_MAX:
+            if self._queue.qsize() + sum(map(len, self._arrived.values())) >= WRITE_QUEUE_MAX:
                 raise StoreUnavailableError(
                     f"{WRITE_QUEUE_MAX} writes are waiting.", hint="Slow down, then retry."
                 )
-            self._queue.put(request)
+            arrived = self._arrived.get(loop)
+            if arrived is None:
+                arrived = self._arrived[loop] = []
+                loop.call_soon(self._deliver, loop)
+            arrived.append(request)
         # a cancelled caller does not undo the write: it was accepted and will be committed
         return await request.future
 
@@ -83,8 +92,18 @@ class Writer:
         with self._gate:
             if not self._closed:
                 self._closed = True
+                for loop in list(self._arrived):
+                    self._enqueue(loop)
                 self._queue.put(None)
         self._thread.join()
+
+    def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._gate:
+            self._enqueue(loop)
+
+    def _enqueue(self, loop: asyncio.AbstractEventLoop) -> None:
+        for request in self._arrived.pop(loop, ()):
+            self._queue.put(request)
 
     def _serve(self) -> None:
         while True:
