@@ -2,9 +2,9 @@
 
 A commit costs an fsync whether it carries one transaction or a hundred, so everything that waits
 when the thread becomes free shares one (group commit). What is asked in one turn of an event loop
-arrives together: the thread would else begin with the first and compete with the loop, which has
-the others still to prepare, for the interpreter. If any of them fails, the group is rolled
-back and each is run again on its own, so that one caller's error is never another's.
+arrives at its end, together: the thread would else begin with the first, and compete for the
+interpreter with the loop, which has the others still to prepare. If any of a group fails, it is
+rolled back and each is run again on its own, so that one caller's error is never another's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from holdfast.limits import WRITE_BATCH_MAX, WRITE_QUEUE_MAX
 Work = Callable[[sqlite3.Connection], Any]
 """Runs inside a transaction; may be run twice, so it must have no effect outside of it."""
 
-
 Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 """`Work` for several transactions at once, each told by a value: one result for each, in order."""
 
@@ -44,9 +43,6 @@ class _Request:
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
-
-
-_TOGETHER = attrgetter("together")
 
 
 class Writer:
@@ -162,7 +158,7 @@ class Writer:
     def _carry_out(self, group: list[_Request]) -> None:
         connection = self._connection
         try:
-            for together, neighbours in groupby(group, key=_TOGETHER):
+            for together, neighbours in groupby(group, key=attrgetter("together")):
                 requests = list(neighbours)
                 results = together(connection, [request.value for request in requests])
                 for request, result in zip(requests, results, strict=True):
