@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 
-from holdfast.server.mem0_platform_setup import ORGANISATION
+from holdfast.server.mem0_platform_parts import ORGANISATION
 from support.served import Served
 
 PROJECTS = f"/api/v1/orgs/organizations/{ORGANISATION}/projects/"
@@ -58,13 +59,16 @@ REFUSED: list[dict[str, Any]] = [
     {"multilingual": "maybe"},
     {"custom_instructions": {"a": 1}},
     {"name": ""},
+    {"name": "\ud800"},
+    {"description": "\ud800"},
 ]
 
 
 def test_what_nothing_would_heed_is_refused(client: httpx.Client) -> None:
     before = client.get(MINE).json()
     for values in REFUSED:
-        answer = client.patch(MINE, json={"description": "new", **values})
+        body = json.dumps({"description": "new", **values})  # escapes what UTF-8 cannot hold
+        answer = client.patch(MINE, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 413), values
         assert answer.json()["detail"] == answer.json()["error"]
     assert client.patch(MINE, json={}).status_code == 400
