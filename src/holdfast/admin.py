@@ -26,9 +26,11 @@ from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.errors import ClosedError, ValidationError
+from holdfast.exports import Exports
 from holdfast.metrics import Metrics
 from holdfast.model import Census, Json
 from holdfast.registry import providers
+from holdfast.webhooks import Webhooks
 
 When = Any
 """A time: ISO 8601 text, datetime, date, or Unix seconds."""
@@ -49,6 +51,10 @@ class AsyncAdmin:
         self._recogniser: Recogniser | None = None
         self.accounts = Accounts(self._parts)
         """Who signs in with a password."""
+        self.webhooks = Webhooks(self._parts, self.config)
+        """Addresses that are told of what happens."""
+        self.exports = Exports(self._parts)
+        """What is made of memories."""
 
     @property
     def config(self) -> Config:
@@ -243,8 +249,9 @@ class AsyncAdmin:
             raise ClosedError("The deployment is not open.", hint="Enter it with `async with`.")
         return assembly.parts
 
-    async def _parts(self, project: str | None = None) -> Parts:
-        memory = self._memory if project is None else self.memory(project)
+    async def _parts(self, project: str | None = None, fence: Fence = OPEN) -> Parts:
+        home = project is None and fence.is_open
+        memory = self._memory if home else self.memory(project, fence)
         return await memory._ready()
 
 
