@@ -13,6 +13,7 @@ from holdfast.admin import AsyncAdmin
 from holdfast.config import Config
 from holdfast.model import Json
 from holdfast.server import (
+    document,
     health,
     mem0_oss,
     mem0_oss_accounts,
@@ -79,6 +80,7 @@ def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> Fas
     )
     problems.install(app)
     for part in PARTS:
-        app.include_router(part.router)
+        app.router.routes.extend(part.router.routes)  # flat: an included router costs each request
+    document.install(app)
     surround(app, admin.config.server, telemetry)
     return app
