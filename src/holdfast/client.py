@@ -172,9 +172,12 @@ class AsyncMemory:
             wait=intake.clean_flag(wait, "wait"),
         )
         added = await adding.add(parts, request)
-        if added.job is not None:
-            return await self._job_answer(parts, added.job)
-        return {"results": shapes.said_shapes(added.items, request.said)}
+        if added.job is None:
+            return {"results": shapes.said_shapes(added.items, request.said)}
+        answer = await self._job_answer(parts, added.job)
+        if added.job.kind != "extract":  # kept word for word, which the caller has at hand
+            answer["results"] = shapes.said_shapes(shapes.job_items(added.job), request.said)
+        return answer
 
     async def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""

@@ -28,7 +28,7 @@ class Routes:
 
         def register(function: F) -> F:
             add = self.router.add_api_route
-            known = {"methods": [method], "response_model": None, **more}
+            known = {"methods": [method], "response_model": None, "status_code": 200, **more}
             add(f"{path}/" if self._slashes else path, function, **known)
             if self._slashes:
                 add(path, function, **{**known, "include_in_schema": False})
