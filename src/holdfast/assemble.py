@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from holdfast.core.text import ANALYSIS, analyze
 from holdfast.engine import worker
 from holdfast.engine.parts import Parts
 from holdfast.errors import StoreReadOnlyError, StoreUnavailableError
+from holdfast.metrics import Metrics, Part
 from holdfast.model import IndexTerms, Project
 from holdfast.ports import LLM, Embedder, Records, Reranker
 from holdfast.registry import make_embedder, make_llm, make_reranker
@@ -72,7 +74,8 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
     """
     clock = clock or SystemClock()
     ids = Ids(clock)
-    models = await asyncio.to_thread(_models, config)
+    metrics = Metrics(clock.now)
+    models = await asyncio.to_thread(_models, config, metrics)
     embedder = models.embedder
     records = SqliteRecords(
         _database(Path(config.path)),
@@ -89,7 +92,9 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
         records.close_now()
         await models.close()
         raise
-    index = EmbeddedIndex(records, embedder.space.dimensions, config.view_bytes_max)
+    for name, read in records.gauges().items():
+        metrics.gauge(name, read)
+    index = EmbeddedIndex(records, embedder.space.dimensions, config.view_bytes_max, metrics)
     parts = Parts(
         project=Project(config.project),
         records=records,
@@ -110,6 +115,7 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
         job_attempts_max=config.job_attempts_max,
         directory=records.directory,
         home=Project(config.project),
+        metrics=metrics,
     )
     return Assembly(parts, records, index, _workers(parts, config.workers))
 
@@ -138,19 +144,23 @@ async def _reindexed(records: Records, key: bytes) -> None:
         _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
-def _models(config: Config) -> _Models:
+def _models(config: Config, metrics: Metrics) -> _Models:
     """Models, wrapped where they are somebody else's: deadline, retries, concurrency."""
     embedder, llm = make_embedder(config.embedder), make_llm(config.llm)
     reranker = make_reranker(config.reranker, config.llm)
     if embedder.in_process and llm is None and reranker is None:
         return _Models(embedder, None, None)
-    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker, Bounds
+    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker, Bounds, Gate
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
+
+    def gate(part: Part) -> Gate:
+        return Gate(bounds, told=partial(metrics.called, part))
+
     return _Models(
-        embedder if embedder.in_process else BoundedEmbedder(embedder, bounds),
-        None if llm is None else BoundedLLM(llm, bounds),
-        None if reranker is None else BoundedReranker(reranker, bounds),
+        embedder if embedder.in_process else BoundedEmbedder(embedder, bounds, gate("embedder")),
+        None if llm is None else BoundedLLM(llm, bounds, gate("llm")),
+        None if reranker is None else BoundedReranker(reranker, bounds, gate("reranker")),
     )
 
 

@@ -7,7 +7,7 @@ succeed later without a change by the caller.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 
 class HoldfastError(Exception):
@@ -185,9 +185,19 @@ class ServerTimeoutError(ServerUnavailableError, TimeoutError):
 
 
 class ModelError(HoldfastError):
-    """A model (LLM or embedder) failed."""
+    """A model (LLM or embedder) failed.
+
+    Attributes:
+        reason: auth_failed, rate_limited, timeout, unavailable, bad_request, or unknown.
+    """
 
     code = "MODEL"
+    reason = "unknown"
+
+    def because(self, reason: str) -> Self:
+        """The same error, with its reason."""
+        self.reason = reason
+        return self
 
 
 class ModelUnavailableError(ModelError):
@@ -195,12 +205,14 @@ class ModelUnavailableError(ModelError):
 
     code = "MODEL_UNAVAILABLE"
     retryable = True
+    reason = "unavailable"
 
 
 class ModelRefusedError(ModelError):
     """The model's provider refuses the call: credentials, rights, or an unknown model."""
 
     code = "MODEL_REFUSED"
+    reason = "bad_request"
 
 
 class BadAnswerError(ModelError):

@@ -41,6 +41,15 @@ TOP_K_MAX = 1_000
 PAGE_SIZE_MAX = 1_000
 """Memories in one page of a listing."""
 
+PAGE_MAX = 2**31
+"""Greatest number of a page."""
+
+BARE_LIST_MAX = 10_000
+"""Memories in one list without pages, which Mem0's old clients ask for."""
+
+BATCH_MAX = 1_000
+"""Memories in one batch of updates or deletions."""
+
 JOB_ATTEMPTS_MAX = 5
 """Tries of one job before it is dead-lettered."""
 

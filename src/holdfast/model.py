@@ -195,6 +195,21 @@ class EntitySummary(Struct, frozen=True, kw_only=True):
     updated_at: float
 
 
+class Census(Struct, frozen=True, kw_only=True):
+    """What a whole store holds, all projects together."""
+
+    memories: int
+    """Listed, and not ended."""
+    vectors: int
+    users: int
+    """Users with memories, counted in each project they are in."""
+    jobs_waiting: int
+    jobs_running: int
+    jobs_failed: int
+    oldest_due_s: float
+    """How long the longest-waiting job has been due, in seconds; 0 if none is."""
+
+
 class Page(Struct, frozen=True, kw_only=True):
     """One page of a listing: memories, the exact count of all that match, and where to go on."""
 

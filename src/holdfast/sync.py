@@ -15,7 +15,7 @@ from holdfast.client import UNSET, Answer, AsyncMemory, When
 from holdfast.config import Config
 from holdfast.errors import ClosedError
 from holdfast.loop import LoopThread
-from holdfast.model import JobState, Json
+from holdfast.model import EntityKind, JobState, Json
 
 
 class Memory:
@@ -153,6 +153,8 @@ class Memory:
         top_k: int = 20,
         show_expired: bool = False,
         cursor: str | None = None,
+        page: int = 1,
+        oldest_first: bool = False,
         as_of: When = None,
         user_id: str | None = None,
         agent_id: str | None = None,
@@ -160,12 +162,13 @@ class Memory:
         run_id: str | None = None,
         limit: int | None = None,
     ) -> Answer:
-        """List memories, newest first.
+        """List memories, newest first unless `oldest_first`.
 
         Args:
             filters: Mem0's filter grammar; at least one entity must be named positively.
             top_k: size of the page, 1 to 1,000.
             cursor: from the previous page's answer.
+            page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
@@ -177,6 +180,8 @@ class Memory:
             top_k=top_k,
             show_expired=show_expired,
             cursor=cursor,
+            page=page,
+            oldest_first=oldest_first,
             as_of=as_of,
             user_id=user_id,
             agent_id=agent_id,
@@ -265,6 +270,19 @@ class Memory:
         work = self._async.update(memory_id, text, metadata, expiration_date, data, timestamp)
         return self._loop.run(work)
 
+    def batch_update(self, memories: list[Mapping[str, Json]]) -> Answer:
+        """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
+
+        Raises like `update`; nothing was changed then.
+        """
+        work = self._async.batch_update(memories)
+        return self._loop.run(work)
+
+    def batch_delete(self, memories: list[Mapping[str, Json]]) -> Answer:
+        """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
+        work = self._async.batch_delete(memories)
+        return self._loop.run(work)
+
     def delete(self, memory_id: str) -> Answer:
         """Delete one memory and the raw turns it was taken from. Raises NotFoundError."""
         work = self._async.delete(memory_id)
@@ -276,12 +294,18 @@ class Memory:
         agent_id: str | None = None,
         run_id: str | None = None,
         app_id: str | None = None,
+        *,
+        filters: Mapping[str, Json] | None = None,
     ) -> Answer:
         """Delete every memory of all the entities named together, turns and history texts too.
 
-        Raises ValidationError if none is named: it never means "everything" (see `reset`).
+        `filters` narrows it down, or names the entities itself ("*" for all of a kind). Returns the
+        `count`, and the `event_id` of the event that tells of it.
+
+        Raises ValidationError if no entity is named positively: it never means "everything" (see
+        `reset`).
         """
-        work = self._async.delete_all(user_id, agent_id, run_id, app_id)
+        work = self._async.delete_all(user_id, agent_id, run_id, app_id, filters=filters)
         return self._loop.run(work)
 
     def history(self, memory_id: str) -> list[Answer]:
@@ -304,16 +328,36 @@ class Memory:
         work = self._async.entities(page=page, page_size=page_size)
         return self._loop.run(work)
 
+    def entity(self, kind: EntityKind, name: str) -> Answer:
+        """One of `entities`: a user, agent, app or run. Raises NotFoundError."""
+        work = self._async.entity(kind, name)
+        return self._loop.run(work)
+
     def event(self, event_id: str) -> Answer:
         """The job behind an add: status, results, error. Raises NotFoundError."""
         work = self._async.event(event_id)
         return self._loop.run(work)
 
     def events(
-        self, *, status: JobState | None = None, page: int = 1, page_size: int = 100
+        self,
+        *,
+        status: JobState | None = None,
+        event_type: str | None = None,
+        since: When = None,
+        before: When = None,
+        page: int = 1,
+        page_size: int = 100,
     ) -> Answer:
-        """Jobs, newest first, of one status or all."""
-        work = self._async.events(status=status, page=page, page_size=page_size)
+        """Jobs, newest first: of one status, one kind (ADD, DELETE_ALL), accepted from `since` on
+        and `before`; or all. `{"results": [...], "total": how many there are}`."""
+        work = self._async.events(
+            status=status,
+            event_type=event_type,
+            since=since,
+            before=before,
+            page=page,
+            page_size=page_size,
+        )
         return self._loop.run(work)
 
     def wait(self, event_id: str, timeout_s: float | None = None) -> Answer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -204,13 +203,31 @@ WRONG: dict[str, tuple[type[Exception], str, tuple[Any, ...], dict[str, Any]]] =
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-async def test_errors_are_the_same(call: Face, name: str) -> None:
-    kind, verb, given, named = WRONG[name]
-    with warnings.catch_warnings(), pytest.raises(kind) as caught:
-        await call(verb, *given, **named)
-    error = caught.value
-    assert isinstance(error, holdfast.HoldfastError)
-    assert (type(error), bool(error.message)) == (kind, True)
-    assert str(error) == f"{error.message} {error.hint}".strip()
-    assert error.hint
+async def test_errors_are_the_same(call: Face) -> None:
+    for name, (kind, verb, given, named) in WRONG.items():
+        with pytest.raises(kind) as caught:
+            await call(verb, *given, **named)
+        error = caught.value
+        assert isinstance(error, holdfast.HoldfastError)
+        assert (type(error), bool(error.message)) == (kind, True), name
+        assert str(error) == f"{error.message} {error.hint}".strip(), name
+        assert error.hint, name
+
+
+async def test_several_at_once(call: Face) -> None:
+    ids = [
+        (await call("add", f"thing {number}", user_id="alice"))["results"][0]["id"]
+        for number in range(2)
+    ]
+    changes = [{"memory_id": one, "text": f"better {one}"} for one in ids]
+    assert (await call("batch_update", changes))["count"] == 2
+    assert (await call("get", ids[1]))["memory"] == f"better {ids[1]}"
+    with pytest.warns(UserWarning, match="Identity keys"):
+        wrong = {"user_id": "bob", "n": 1}
+        await call("batch_update", [{"memory_id": ids[0], "metadata": wrong}])
+    assert (await call("get", ids[0]))["metadata"] == {"n": 1}
+    assert (await call("entity", "user", "alice"))["total_memories"] == 2
+    with pytest.raises(holdfast.NotFoundError):
+        await call("batch_delete", [{"memory_id": ids[0]}, {"memory_id": UNKNOWN}])
+    assert (await call("batch_delete", [{"memory_id": one} for one in ids]))["count"] == 2
+    assert await call("count", ALICE) == 0

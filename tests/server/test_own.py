@@ -12,7 +12,7 @@ from holdfast.core import access, forms
 from holdfast.server import own
 from holdfast.server.app import build
 from server.test_clients import verbs
-from support.served import Served
+from support.served import Served, served
 
 
 def paths() -> dict[str, dict[str, object]]:

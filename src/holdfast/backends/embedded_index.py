@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from holdfast.core.rank import rank
 from holdfast.core.view import EntityView
 from holdfast.filters import Everything, Filter, compile_predicate, within
+from holdfast.metrics import Metrics
 from holdfast.model import Entity, Memory, Project
 from holdfast.ports import Delta, Hit, Probe, Records, View
 
@@ -69,7 +70,16 @@ class Warm:
 class EmbeddedIndex:
     """Ranks in this process, on working sets read from the records."""
 
-    def __init__(self, records: Records, dimensions: int, bytes_max: int) -> None:
+    def __init__(
+        self,
+        records: Records,
+        dimensions: int,
+        bytes_max: int,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._metrics = metrics or Metrics()
+        self._metrics.gauge("working_set_bytes", lambda: self._bytes)
+        self._metrics.gauge("working_sets", lambda: len(self._warm))
         self._records = records
         self._dimensions = dimensions
         self._bytes_max = bytes_max
@@ -111,6 +121,7 @@ class EmbeddedIndex:
             if warm is not None and warm.generation == generation:
                 if key in self._warm:
                     self._warm.move_to_end(key)
+                self._metrics.count("working_set", "hit")
                 return warm
             task = self._loading.get(key)
             if task is None or task.done():  # done, but its callback has not run yet
@@ -125,6 +136,7 @@ class EmbeddedIndex:
 
     async def _refresh(self, key: Key, old: Warm | None) -> Warm:
         project, entity = key
+        self._metrics.count("working_set", "load" if old is None else "refresh")
         delta = await self._records.delta(project, entity, None if old is None else old.generation)
         size = len(delta.entries) + (0 if old is None or delta.complete else len(old.memories))
         if size > INLINE_ROWS_MAX:

@@ -21,6 +21,7 @@ from holdfast.errors import ClosedError, ConfigError, SpaceMismatchError
 from holdfast.filters import matches
 from holdfast.model import (
     ANY,
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -196,6 +197,28 @@ class MemoryRecords:
             "bytes": sum(len(row.memory.text.encode()) for row in rows),
         }
 
+    async def census(self, at: float) -> Census:
+        rows = list(self.tables.rows.values())
+        users = {
+            (project, row.memory.scope.user_id) for (project, _), row in self.tables.rows.items()
+        }
+        jobs = [leased.job for leased in self.tables.jobs.values()]
+        states = Counter(job.state for job in jobs)
+        waited = [
+            at - max(job.run_after, job.created_at)
+            for job in jobs
+            if job.state == "PENDING" and job.run_after <= at
+        ]
+        return Census(
+            memories=sum(map(is_current, rows)),
+            vectors=sum(row.vector is not None for row in rows),
+            users=sum(user is not None for _, user in users),
+            jobs_waiting=states["PENDING"],
+            jobs_running=states["RUNNING"],
+            jobs_failed=states["FAILED"],
+            oldest_due_s=max([0.0, *waited]),
+        )
+
     async def job(self, project: Project, job_id: str) -> Job | None:
         leased = self.tables.jobs.get((project, job_id))
         return None if leased is None else leased.job
@@ -271,6 +294,9 @@ class MemoryRecords:
             if owner == project and state in (None, leased.job.state)
         ]
         return found[::-1][offset : offset + size]
+
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        return len(await self.jobs(project, state, 0, 2**63))
 
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         job = await self.job(project, job_id)

@@ -63,12 +63,17 @@ def fenced(fence: Fence, wanted: Filter) -> Filter:
     return wanted if fence.is_open else conjunction(wanted, fence.filter())
 
 
+def mark_of(fence: Fence) -> str | None:
+    """Tells fences apart; None for the one that restricts nothing."""
+    if fence.is_open:
+        return None
+    return hashlib.blake2b(msgspec.json.encode(fence), digest_size=8).hexdigest()
+
+
 def own_key(fence: Fence, key: str) -> str:
     """An idempotency key that principals with other fences cannot meet, or learn of."""
-    if fence.is_open:
-        return key
-    mark = hashlib.blake2b(msgspec.json.encode(fence), digest_size=8).hexdigest()
-    return f"{key}\x1f{mark}"
+    mark = mark_of(fence)
+    return key if mark is None else f"{key}\x1f{mark}"
 
 
 def check_inside(fence: Fence, scope: Scope) -> None:

@@ -12,17 +12,22 @@ from typing import Any
 
 from holdfast.core import intake
 from holdfast.core.access import OPERATIONS
+from holdfast.core.calls import DROPPED, OLD_IDS
 from holdfast.model import Struct
 
-OPERATION_OF: Mapping[str, str] = {"count": "get_all", "wait": "event", "chat": "search"}
+OPERATION_OF: Mapping[str, str] = {
+    "batch_delete": "delete",
+    "batch_update": "update",
+    "chat": "search",
+    "count": "get_all",
+    "entity": "entities",
+    "wait": "event",
+}
 """The operation of `core.access` behind a verb that is not called like it."""
 
 _OLD_IDS = ("user_id", "agent_id", "app_id", "run_id")
 _OLD_FORM = frozenset({"search", "get_all"})
 """Verbs whose ids at the top level are Mem0 1.x's form."""
-
-OLD_IDS = "Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}."
-DROPPED = "Identity keys in metadata were dropped: identity is set by arguments only."
 
 
 class Call(Struct, frozen=True):
@@ -66,11 +71,23 @@ def todays(verb: str, given: Mapping[str, Any]) -> Call:
             scope = intake.clean_scope(**named)
             written = {f"{one.kind}_id": one.id for one in scope.entities()}
             call["filters"] = _joined(written, call.get("filters"))
-    if call.get("metadata") is not None:
-        call["metadata"], dropped = intake.clean_metadata(call["metadata"])
-        if dropped:
-            told.append((DROPPED, UserWarning))
+    dropped = _clean(call, "metadata")
+    if isinstance(call.get("memories"), list | tuple):
+        items = call["memories"]
+        call["memories"] = [dict(one) if isinstance(one, Mapping) else one for one in items]
+        cleaned = [_clean(one, "metadata") for one in call["memories"] if isinstance(one, dict)]
+        dropped = any(cleaned) or dropped
+    if dropped:
+        told.append((DROPPED, UserWarning))
     return Call(call, tuple(told))
+
+
+def _clean(call: dict[str, Any], name: str) -> bool:
+    """Put metadata into its final form; whether identity keys had to be dropped from it."""
+    if call.get(name) is None:
+        return False
+    call[name], dropped = intake.clean_metadata(call[name])
+    return dropped
 
 
 def _joined(ids: dict[str, str], filters: Any) -> dict[str, Any]:

@@ -67,15 +67,28 @@ async def run(parts: Parts, job: Job) -> Job:
         async with _kept(parts, job):
             ops, result = await _WORK[job.kind](parts, job)
         await _finish(parts, job, "SUCCEEDED", ops, result=result)
+        _count(parts, job, "succeeded", result)
     except ModelError as error:
         await _fail(parts, job, error)
     except asyncio.CancelledError:
         await asyncio.shield(_hand_back(parts, job))
         raise
     except ConflictError:
+        parts.metrics.count("job", job.kind, "lost")
         _log.warning("job %s: the lease was lost to another worker", job.id)
     found = await parts.jobs.job(job.project, job.id)
     return job if found is None else found
+
+
+def _count(parts: Parts, job: Job, outcome: str, result: Json) -> None:
+    parts.metrics.count("job", job.kind, outcome)
+    if job.kind != "extract" or not isinstance(result, dict):
+        return
+    for item in result["results"]:
+        known = item.get("event") == "NONE"
+        parts.metrics.count("fact", "known" if known else "added")
+    if rejected := len(result.get("rejected", ())):
+        parts.metrics.count("fact", "rejected", amount=rejected)
 
 
 def _abandoned(job: Job) -> ModelError:
@@ -95,12 +108,14 @@ async def _fail(parts: Parts, job: Job, error: ModelError) -> None:
     fate = f"again in {pause:.1f} s" if again else "dead-lettered"
     _log.warning("job %s, attempt %d: %s; %s", job.id, job.attempts, error.code, fate)
     state: JobState = "PENDING" if again else "FAILED"
+    parts.metrics.count("job", job.kind, "again" if again else "dead")
     with suppress(ConflictError):  # the lease was lost: its new owner decides
         await _finish(parts, job, state, [], error=error, run_after=parts.clock.now() + pause)
 
 
 async def _hand_back(parts: Parts, job: Job) -> None:
     """Leave the job to others at once: this worker stops."""
+    parts.metrics.count("job", job.kind, "handed_back")
     with suppress(ConflictError, ClosedError):  # somebody else has it, or the lease runs out
         await _finish(parts, job, "PENDING", [], run_after=parts.clock.now(), untried=True)
 

@@ -43,6 +43,10 @@ async def record(parts: Parts, payer: Payer, calls: Sequence[Usage]) -> None:
     ]
     if rows:
         await parts.records.commit(payer.project, rows)
+    for usage in calls:
+        for kind in ("input", "cached", "output"):
+            amount = getattr(usage, f"{kind}_tokens")
+            parts.metrics.count("model_token", usage.model, kind, amount=amount)
 
 
 @asynccontextmanager

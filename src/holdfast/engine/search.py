@@ -13,9 +13,9 @@ from holdfast.engine.embedding import query_embedding
 from holdfast.engine.ledger import Payer
 from holdfast.engine.parts import Parts
 from holdfast.engine.reranking import reranked
-from holdfast.filters import Filter, entity_choices
+from holdfast.filters import Filter, entity_choices, scope_of_covers
 from holdfast.limits import RERANK_CANDIDATES
-from holdfast.model import ANY, Entity, Scope, Struct
+from holdfast.model import Entity, Struct
 from holdfast.ports import Hit, Probe, QueryEmbedding, View
 
 
@@ -46,7 +46,7 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     """Rank the memories of the entities the filter names."""
     request = replace(request, filter=fenced(parts.fence, request.filter))
     covers = entity_choices(request.filter)
-    payer = Payer(project=parts.project, operation="search", scope=_named(covers))
+    payer = Payer(project=parts.project, operation="search", scope=scope_of_covers(covers))
     probe = await _probe(parts, request, covers, payer)
     missing = [] if probe.embedding is not None else ["embedder"]
     hits = await parts.index.search(parts.project, probe)
@@ -56,6 +56,8 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
             missing.append("reranker")
         else:
             hits = better
+    for part in missing:
+        parts.metrics.count("degraded", part)
     good = [hit for hit in hits if hit.score >= request.threshold]
     return SearchAnswer(hits=tuple(good[: request.top_k]), degraded=tuple(missing))
 
@@ -106,9 +108,3 @@ def _smallest(parts: Parts, covers: Sequence[tuple[Entity, ...]]) -> tuple[Entit
         return sum(parts.records.state(parts.project, entity).memories for entity in cover)
 
     return min(covers, key=size)
-
-
-def _named(covers: Sequence[tuple[Entity, ...]]) -> Scope:
-    """The identities that every memory of these covers has: who the search is for."""
-    alone = [cover[0] for cover in covers if len(cover) == 1 and cover[0].id != ANY]
-    return Scope(**{f"{entity.kind}_id": entity.id for entity in alone})

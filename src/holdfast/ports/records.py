@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from holdfast.filters import Filter
 from holdfast.model import (
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -167,3 +168,6 @@ class Records(Protocol):
         memories (listed, not ended), superseded (ended), turns, vectors, history_events, entities
         with memories by kind, jobs by state (kinds and states without any are left out), bytes.
         """
+
+    async def census(self, at: float) -> Census:
+        """Counts over all projects at this time. Costs a scan; ask seldom."""

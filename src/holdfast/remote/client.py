@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.client import UNSET, Answer, When
-from holdfast.model import JobState, Json
+from holdfast.model import EntityKind, JobState, Json
 from holdfast.remote.connection import Connection
 
 
@@ -95,6 +95,8 @@ class AsyncClient(Connection):
         top_k: int = 20,
         show_expired: bool = False,
         cursor: str | None = None,
+        page: int = 1,
+        oldest_first: bool = False,
         as_of: When = None,
         user_id: str | None = None,
         agent_id: str | None = None,
@@ -102,12 +104,13 @@ class AsyncClient(Connection):
         run_id: str | None = None,
         limit: int | None = None,
     ) -> Answer:
-        """List memories, newest first.
+        """List memories, newest first unless `oldest_first`.
 
         Args:
             filters: Mem0's filter grammar; at least one entity must be named positively.
             top_k: size of the page, 1 to 1,000.
             cursor: from the previous page's answer.
+            page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
@@ -121,6 +124,8 @@ class AsyncClient(Connection):
                 "top_k": top_k,
                 "show_expired": show_expired,
                 "cursor": cursor,
+                "page": page,
+                "oldest_first": oldest_first,
                 "as_of": as_of,
                 "user_id": user_id,
                 "agent_id": agent_id,
@@ -223,6 +228,19 @@ class AsyncClient(Connection):
         )
         return answer
 
+    async def batch_update(self, memories: list[Mapping[str, Json]]) -> Answer:
+        """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
+
+        Raises like `update`; nothing was changed then.
+        """
+        answer: Answer = await self._call("batch_update", {"memories": memories})
+        return answer
+
+    async def batch_delete(self, memories: list[Mapping[str, Json]]) -> Answer:
+        """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
+        answer: Answer = await self._call("batch_delete", {"memories": memories})
+        return answer
+
     async def delete(self, memory_id: str) -> Answer:
         """Delete one memory and the raw turns it was taken from. Raises NotFoundError."""
         answer: Answer = await self._call("delete", {"memory_id": memory_id})
@@ -234,14 +252,26 @@ class AsyncClient(Connection):
         agent_id: str | None = None,
         run_id: str | None = None,
         app_id: str | None = None,
+        *,
+        filters: Mapping[str, Json] | None = None,
     ) -> Answer:
         """Delete every memory of all the entities named together, turns and history texts too.
 
-        Raises ValidationError if none is named: it never means "everything" (see `reset`).
+        `filters` narrows it down, or names the entities itself ("*" for all of a kind). Returns the
+        `count`, and the `event_id` of the event that tells of it.
+
+        Raises ValidationError if no entity is named positively: it never means "everything" (see
+        `reset`).
         """
         answer: Answer = await self._call(
             "delete_all",
-            {"user_id": user_id, "agent_id": agent_id, "run_id": run_id, "app_id": app_id},
+            {
+                "user_id": user_id,
+                "agent_id": agent_id,
+                "run_id": run_id,
+                "app_id": app_id,
+                "filters": filters,
+            },
         )
         return answer
 
@@ -264,17 +294,38 @@ class AsyncClient(Connection):
         answer: Answer = await self._call("entities", {"page": page, "page_size": page_size})
         return answer
 
+    async def entity(self, kind: EntityKind, name: str) -> Answer:
+        """One of `entities`: a user, agent, app or run. Raises NotFoundError."""
+        answer: Answer = await self._call("entity", {"kind": kind, "name": name})
+        return answer
+
     async def event(self, event_id: str) -> Answer:
         """The job behind an add: status, results, error. Raises NotFoundError."""
         answer: Answer = await self._call("event", {"event_id": event_id})
         return answer
 
     async def events(
-        self, *, status: JobState | None = None, page: int = 1, page_size: int = 100
+        self,
+        *,
+        status: JobState | None = None,
+        event_type: str | None = None,
+        since: When = None,
+        before: When = None,
+        page: int = 1,
+        page_size: int = 100,
     ) -> Answer:
-        """Jobs, newest first, of one status or all."""
+        """Jobs, newest first: of one status, one kind (ADD, DELETE_ALL), accepted from `since` on
+        and `before`; or all. `{"results": [...], "total": how many there are}`."""
         answer: Answer = await self._call(
-            "events", {"status": status, "page": page, "page_size": page_size}
+            "events",
+            {
+                "status": status,
+                "event_type": event_type,
+                "since": since,
+                "before": before,
+                "page": page,
+                "page_size": page_size,
+            },
         )
         return answer
 

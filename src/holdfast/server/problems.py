@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from holdfast import errors
+from holdfast.server import upstream
 from holdfast.server.reply import Reply
 
 STATUS: Mapping[type[errors.HoldfastError], int] = {
@@ -89,6 +90,10 @@ async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.HoldfastError)
     if status_of(error) >= 500:
         _log.error("%s %s: %s", request_id(request), error.code, type(error).__name__)
+    code = upstream.code_of(error) if upstream.is_open_source(request.url.path) else None
+    if code is not None:
+        told = upstream.body(code, str(error), request_id(request))
+        return Reply(told, upstream.STATUS)
     return answer(error, request_id(request))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from holdfast import limits
-from holdfast.errors import ModelUnavailableError
+from holdfast.errors import ModelError, ModelUnavailableError
 from holdfast.model import Json, Space, Struct
 from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding, Ranking, Reranker, Spent
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
+
+Called = Callable[[str, float], None]
+"""Told of a call that ended: the code of its error, empty for none, and the seconds it took."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -45,11 +48,14 @@ class Gate:
         *,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        told: Called = lambda _code, _took_s: None,
     ) -> None:
-        """`chance` gives 0..1 for the jitter; it and `sleep` are parameters for tests."""
+        """`chance` gives 0..1 for the jitter; it and `sleep` are parameters for tests. `told` hears
+        of every call, its retries within."""
         self._bounds = bounds
         self._chance = chance
         self._sleep = sleep
+        self._told = told
         self._slots = asyncio.Semaphore(bounds.concurrency_max)
         self._not_before = 0.0
 
@@ -58,12 +64,26 @@ class Gate:
 
         Raises what the last try raised, or ModelUnavailableError when the time is over.
         """
+        time = asyncio.get_running_loop().time
+        began = time()
+        try:
+            result = await self._within(name, timeout_s, call)
+        except ModelError as error:
+            self._told(error.code, time() - began)
+            raise
+        self._told("", time() - began)
+        return result
+
+    async def _within(
+        self, name: str, timeout_s: float, call: Callable[[float], Awaitable[T]]
+    ) -> T:
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout_at(deadline), self._slots:
                 return await self._tries(name, deadline, call)
         except TimeoutError:
-            raise ModelUnavailableError(f"{name} gave no answer within {timeout_s:g} s.") from None
+            late = ModelUnavailableError(f"{name} gave no answer within {timeout_s:g} s.")
+            raise late.because("timeout") from None
 
     async def _tries(self, name: str, deadline: float, call: Callable[[float], Awaitable[T]]) -> T:
         time = asyncio.get_running_loop().time

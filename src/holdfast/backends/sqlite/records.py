@@ -21,6 +21,7 @@ from holdfast.clock import Clock, Ids
 from holdfast.errors import ClosedError
 from holdfast.limits import BUSY_TIMEOUT_S, READ_CONNECTIONS_MAX
 from holdfast.model import (
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -165,9 +166,23 @@ class SqliteRecords:
     ) -> list[Job]:
         return await self._read.run(lambda c: queries.jobs(c, project, state, offset, size))
 
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        return await self._read.run(lambda c: queries.count_jobs(c, project, state))
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         work = lambda c: queue.rerun(c, project, job_id, at)  # noqa: E731
         return cast("bool", await self._write.run(work))
+
+    def gauges(self) -> Mapping[str, Callable[[], float]]:
+        """How busy the threads are: names of `metrics.GAUGES` and what reads their values."""
+        return {
+            "read_connections_busy": lambda: self._read.busy,
+            "reads_waiting": lambda: self._read.waiting,
+            "writes_waiting": lambda: self._write.waiting,
+        }
+
+    async def census(self, at: float) -> Census:
+        return await self._read.run(lambda c: queries.census(c, at))
 
     @property
     def directory(self) -> SqliteDirectory:

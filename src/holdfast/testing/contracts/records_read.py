@@ -9,7 +9,7 @@ import pytest
 from holdfast.core.visibility import visible
 from holdfast.errors import ValidationError
 from holdfast.filters import And, Compare, Filter, Not, Or, matches
-from holdfast.model import ANY, Entity, Memory
+from holdfast.model import ANY, Census, Entity, Memory
 from holdfast.ports import EditMemory, Op, PutMemory, RemoveMemories, SetVectors, View
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import (
@@ -325,6 +325,22 @@ class StatsContract(StoreFixtures):
             "entities": {"user": 2, "agent": 1},
             "jobs": {"PENDING": 1, "FAILED": 1},
         }
+
+    async def test_a_census_counts_all_projects(self, store: Store) -> None:
+        assert await store.census(NOW) == Census(
+            memories=0, vectors=0, users=0, jobs_waiting=0, jobs_running=0, jobs_failed=0,
+            oldest_due_s=0.0,
+        )  # fmt: skip
+        await commit(store, put("a", vec=vector(1)), put("x", user_id=None, agent_id="bot"))
+        await commit(store, put("b", "two", supersedes=["a"], user_id="bob"), put_job("j"))
+        await commit(store, put_job("k", state="FAILED"), put_job("l", run_after=NOW + 60))
+        await commit(store, put("blue", vec=vector(1)), put_job("m", project=BLUE), project=BLUE)
+        assert await store.lease("me", NOW, 1.0) is not None
+        census = await store.census(NOW + 30)
+        assert (census.memories, census.vectors) == (3, 2)
+        assert (census.jobs_waiting, census.jobs_running, census.jobs_failed) == (2, 1, 1)
+        assert census.oldest_due_s == 30.0
+        assert census.users == 3, "alice and bob of one project, alice of the other"
 
     async def test_what_never_was_has_no_history(self, store: Store) -> None:
         await commit(store, put("a"))
