@@ -222,8 +222,8 @@ async def test_several_at_once(call: Face) -> None:
     changes = [{"memory_id": one, "text": f"better {one}"} for one in ids]
     assert (await call("batch_update", changes))["count"] == 2
     assert (await call("get", ids[1]))["memory"] == f"better {ids[1]}"
+    wrong = {"user_id": "bob", "n": 1}
     with pytest.warns(UserWarning, match="Identity keys"):
-        wrong = {"user_id": "bob", "n": 1}
         await call("batch_update", [{"memory_id": ids[0], "metadata": wrong}])
     assert (await call("get", ids[0]))["metadata"] == {"n": 1}
     assert (await call("entity", "user", "alice"))["total_memories"] == 2

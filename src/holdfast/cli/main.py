@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import holdfast
-from holdfast.cli import evaluation, inspection, memories, transfer
+from holdfast.cli import agents, evaluation, inspection, memories, transfer
 from holdfast.cli.failure import reported
 from holdfast.cli.options import Common, expanded
 from holdfast.cli.parsing import Command, Commands
@@ -64,6 +64,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Memories": memories.COMMANDS,
     "Many at once": transfer.COMMANDS,
+    "For agents": agents.COMMANDS,
     "Looking inside": inspection.COMMANDS,
     "Trying it": evaluation.COMMANDS,
 }

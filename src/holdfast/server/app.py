@@ -14,6 +14,7 @@ from holdfast.config import Config
 from holdfast.model import Json
 from holdfast.server import (
     health,
+    mcp,
     mem0_oss,
     mem0_oss_accounts,
     mem0_platform,
@@ -25,7 +26,7 @@ from holdfast.server import (
 from holdfast.server.deployment import deploy
 from holdfast.server.stack import surround
 
-PARTS = (mem0_platform, mem0_platform_setup, mem0_oss, mem0_oss_accounts, own, health, metrics)
+PARTS = (mem0_platform, mem0_platform_setup, mem0_oss, mem0_oss_accounts, own, mcp, health, metrics)
 """The modules that have routes."""
 
 

@@ -13,15 +13,20 @@ from holdfast.errors import TooLargeError, ValidationError
 _FORM = "Send a JSON object, in UTF-8."
 
 
+async def whole_body(request: Request) -> bytes:
+    """A request's body. Raises ValidationError, TooLargeError."""
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise ValidationError("The body ended early.", hint="Send it again.") from None
+
+
 async def json_body(request: Request) -> dict[str, Any]:
     """The JSON object of a request's body; an empty body is an empty one.
 
     Raises ValidationError, TooLargeError.
     """
-    try:
-        body = await request.body()
-    except ClientDisconnect:
-        raise ValidationError("The body ended early.", hint="Send it again.") from None
+    body = await whole_body(request)
     if not body:
         return {}
     try:
