@@ -37,7 +37,7 @@ async def test_it_works_without_any_configuration(home: Path) -> None:
         assert (await good(client, "get_memories"))["total"] == 0
         mine = await good(client, "search_memories", query="What is bad for me?", user_id="me")
         assert [one["memory"] for one in mine["results"]] == ["I am allergic to peanuts."]
-    assert any(home.rglob("holdfast.db"))
+    assert "holdfast.db" in os.listdir(home)
 
 
 async def test_several_agents_share_a_store(tmp_path: Path) -> None:
@@ -61,14 +61,21 @@ async def test_it_works_on_a_server(server: Served) -> None:
 
 def test_it_ends_when_the_agent_goes_away(tmp_path: Path) -> None:
     command = [*COMMAND, "--home", str(tmp_path)]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    ended = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("arguments", [["--url", "nowhere"], ["--config", "/nowhere.toml"]])
 def test_what_is_wrong_is_said_on_the_error_stream(arguments: list[str]) -> None:
     ended = subprocess.run(
-        [*COMMAND, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
     )
     assert ended.returncode == 2
     assert ended.stdout == ""

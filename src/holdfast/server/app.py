@@ -21,12 +21,23 @@ from holdfast.server import (
     mem0_platform_setup,
     metrics,
     own,
+    own_admin,
     problems,
 )
 from holdfast.server.deployment import deploy
 from holdfast.server.stack import surround
 
-PARTS = (mem0_platform, mem0_platform_setup, mem0_oss, mem0_oss_accounts, own, mcp, health, metrics)
+PARTS = (
+    mem0_platform,
+    mem0_platform_setup,
+    mem0_oss,
+    mem0_oss_accounts,
+    own,
+    own_admin,
+    mcp,
+    health,
+    metrics,
+)
 """The modules that have routes."""
 
 

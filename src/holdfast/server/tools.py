@@ -191,8 +191,8 @@ TOOLS: tuple[Tool, ...] = (
             " that will matter again: preferences, facts about people, decisions, plans, dates,"
             " corrections of what was said before, or whatever the user asks you to remember. Give"
             " `text` as one self-contained sentence that names people and dates instead of 'he' or"
-X
-            " is not stored twice. Answers with the id of every memory made."
+            " 'tomorrow', or `messages` to keep a stretch of conversation. Answers with the id of"
+            " every memory made."
         ),
         arguments={
             "text": schemas.TEXT,
