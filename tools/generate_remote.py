@@ -124,11 +124,9 @@ def _method(node: Function, source: str) -> str:
     """One verb: its head and its documentation as they are, and the call."""
     if node.decorator_list or node.args.vararg or node.args.kwarg:
         raise CannotDeriveError(f"no rule for AsyncMemory.{node.name}")
-    names = [arg.arg for arg in [*node.args.args[1:], *node.args.kwonlyargs]]
-    given = ", ".join(f"{name!r}: {name}" for name in names)
     returns = ast.unparse(node.returns) if node.returns else "Any"
     documentation = ast.get_source_segment(source, node.body[0]) or ""
-    call = f"await self._call({node.name!r}, {{{given}}})"
+    call = f"await self._call({node.name!r}, locals())"
     lines = [
         f"async def {node.name}({ast.unparse(node.args)}) -> {returns}:",
         f"    {documentation}",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -70,6 +70,7 @@ class AsyncMemory:
         self._assembly: Assembly | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._is_view = False
 
     @classmethod
     def from_config(cls, config_dict: Mapping[str, Json] | str | Path) -> Self:
@@ -96,6 +97,7 @@ class AsyncMemory:
         view = object.__new__(type(self))
         view._resolved, view._opening, view._closed = self._resolved, self._opening, False
         view._assembly = self._assembly.within(Project(project), fence)
+        view._is_view = True
         return view
 
     def close(self) -> None:
@@ -179,12 +181,9 @@ class AsyncMemory:
             wait=intake.clean_flag(wait, "wait"),
         )
         added = await adding.add(parts, request)
-        if added.job is None:
-            return {"results": shapes.said_shapes(added.items, request.said)}
-        answer = await reading.add_answer(parts, added.job)
-        if added.job.kind != "extract":  # kept word for word, which the caller has at hand
-            answer["results"] = shapes.said_shapes(shapes.job_items(added.job), request.said)
-        return answer
+        if added.job is not None:
+            return await reading.add_answer(parts, added.job, request.said)
+        return {"results": shapes.said_shapes(added.items, request.said)}
 
     async def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""
@@ -341,7 +340,7 @@ class AsyncMemory:
         await updating.update(parts, request)
         return {"message": "Memory updated successfully!"}
 
-    async def batch_update(self, memories: list[Mapping[str, Json]]) -> Answer:
+    async def batch_update(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
 
         Raises like `update`; nothing was changed then.
@@ -351,7 +350,7 @@ class AsyncMemory:
         await updating.update_several(parts, updating.batch_of(ids, memories))
         return {"message": f"Successfully updated {len(ids)} memories", "count": len(ids)}
 
-    async def batch_delete(self, memories: list[Mapping[str, Json]]) -> Answer:
+    async def batch_delete(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
         parts = await self._ready()
         count = await deleting.delete_several(parts, intake.clean_batch(memories))
@@ -477,11 +476,17 @@ class AsyncMemory:
         return await reading.event(parts, await reading.job(parts, event_id))
 
     async def stats(self) -> Answer:
-        """Counts and sizes of this project's store. Raises AccessError for a part of a project."""
+        """Counts of this project, and the bytes of its store, if the store was opened for it alone.
+
+        Raises AccessError for a part of a project.
+        """
         parts = await self._ready()
         if not parts.fence.is_open:
             raise AccessError("This credential may not see the project's counts.")
-        return {**await parts.records.stats(parts.project), "project": parts.project}
+        counts = dict(await parts.records.stats(parts.project))
+        if self._is_view:  # of all projects of the deployment together
+            del counts["bytes"]
+        return {**counts, "project": parts.project}
 
     def settings(self) -> Answer:
         """The settings in force, secrets hidden, and where each comes from."""

@@ -5,7 +5,7 @@ Generated from client.py by tools/generate_remote.py. Do not edit; run `make gen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.client import UNSET, Answer, When
@@ -61,31 +61,12 @@ class AsyncClient(Connection):
 
         Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
-        answer: Answer = await self._call(
-            "add",
-            {
-                "messages": messages,
-                "user_id": user_id,
-                "agent_id": agent_id,
-                "app_id": app_id,
-                "run_id": run_id,
-                "metadata": metadata,
-                "timestamp": timestamp,
-                "expiration_date": expiration_date,
-                "infer": infer,
-                "memory_type": memory_type,
-                "prompt": prompt,
-                "categories": categories,
-                "custom_categories": custom_categories,
-                "idempotency_key": idempotency_key,
-                "wait": wait,
-            },
-        )
+        answer: Answer = await self._call("add", locals())
         return answer
 
     async def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""
-        answer: Answer | None = await self._call("get", {"memory_id": memory_id})
+        answer: Answer | None = await self._call("get", locals())
         return answer
 
     async def get_all(
@@ -117,28 +98,12 @@ class AsyncClient(Connection):
         Returns:
             `{"results": [...], "total": exact count of all that match, "cursor": str | None}`
         """
-        answer: Answer = await self._call(
-            "get_all",
-            {
-                "filters": filters,
-                "top_k": top_k,
-                "show_expired": show_expired,
-                "cursor": cursor,
-                "page": page,
-                "oldest_first": oldest_first,
-                "as_of": as_of,
-                "user_id": user_id,
-                "agent_id": agent_id,
-                "app_id": app_id,
-                "run_id": run_id,
-                "limit": limit,
-            },
-        )
+        answer: Answer = await self._call("get_all", locals())
         return answer
 
     async def count(self, filters: Mapping[str, Json]) -> int:
         """How many memories match, exactly."""
-        answer: int = await self._call("count", {"filters": filters})
+        answer: int = await self._call("count", locals())
         return answer
 
     async def search(
@@ -177,25 +142,7 @@ class AsyncClient(Connection):
             `{"results": [{"id", "memory", "score" (0..1), ...}]}`, and `degraded` with the parts
             that were missing, if any were.
         """
-        answer: Answer = await self._call(
-            "search",
-            {
-                "query": query,
-                "top_k": top_k,
-                "filters": filters,
-                "threshold": threshold,
-                "rerank": rerank,
-                "explain": explain,
-                "reference_date": reference_date,
-                "show_expired": show_expired,
-                "as_of": as_of,
-                "user_id": user_id,
-                "agent_id": agent_id,
-                "app_id": app_id,
-                "run_id": run_id,
-                "limit": limit,
-            },
-        )
+        answer: Answer = await self._call("search", locals())
         return answer
 
     async def update(
@@ -215,35 +162,25 @@ class AsyncClient(Connection):
         Raises:
             NotFoundError, ValidationError, ConflictError (another memory already says it).
         """
-        answer: Answer = await self._call(
-            "update",
-            {
-                "memory_id": memory_id,
-                "text": text,
-                "metadata": metadata,
-                "expiration_date": expiration_date,
-                "data": data,
-                "timestamp": timestamp,
-            },
-        )
+        answer: Answer = await self._call("update", locals())
         return answer
 
-    async def batch_update(self, memories: list[Mapping[str, Json]]) -> Answer:
+    async def batch_update(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
 
         Raises like `update`; nothing was changed then.
         """
-        answer: Answer = await self._call("batch_update", {"memories": memories})
+        answer: Answer = await self._call("batch_update", locals())
         return answer
 
-    async def batch_delete(self, memories: list[Mapping[str, Json]]) -> Answer:
+    async def batch_delete(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
-        answer: Answer = await self._call("batch_delete", {"memories": memories})
+        answer: Answer = await self._call("batch_delete", locals())
         return answer
 
     async def delete(self, memory_id: str) -> Answer:
         """Delete one memory and the raw turns it was taken from. Raises NotFoundError."""
-        answer: Answer = await self._call("delete", {"memory_id": memory_id})
+        answer: Answer = await self._call("delete", locals())
         return answer
 
     async def delete_all(
@@ -263,45 +200,36 @@ class AsyncClient(Connection):
         Raises ValidationError if no entity is named positively: it never means "everything" (see
         `reset`).
         """
-        answer: Answer = await self._call(
-            "delete_all",
-            {
-                "user_id": user_id,
-                "agent_id": agent_id,
-                "run_id": run_id,
-                "app_id": app_id,
-                "filters": filters,
-            },
-        )
+        answer: Answer = await self._call("delete_all", locals())
         return answer
 
     async def history(self, memory_id: str) -> list[Answer]:
         """Every change of a memory, oldest first; of deleted ones too."""
-        answer: list[Answer] = await self._call("history", {"memory_id": memory_id})
+        answer: list[Answer] = await self._call("history", locals())
         return answer
 
     async def reset(self) -> None:
         """Delete everything this project has."""
-        await self._call("reset", {})
+        await self._call("reset", locals())
 
     async def chat(self, query: str) -> Answer:
         """Not offered, as in Mem0: Holdfast remembers, it does not talk."""
-        answer: Answer = await self._call("chat", {"query": query})
+        answer: Answer = await self._call("chat", locals())
         return answer
 
     async def entities(self, *, page: int = 1, page_size: int = 100) -> Answer:
         """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total"}`."""
-        answer: Answer = await self._call("entities", {"page": page, "page_size": page_size})
+        answer: Answer = await self._call("entities", locals())
         return answer
 
     async def entity(self, kind: EntityKind, name: str) -> Answer:
         """One of `entities`: a user, agent, app or run. Raises NotFoundError."""
-        answer: Answer = await self._call("entity", {"kind": kind, "name": name})
+        answer: Answer = await self._call("entity", locals())
         return answer
 
     async def event(self, event_id: str) -> Answer:
         """The job behind an add: status, results, error. Raises NotFoundError."""
-        answer: Answer = await self._call("event", {"event_id": event_id})
+        answer: Answer = await self._call("event", locals())
         return answer
 
     async def events(
@@ -316,35 +244,28 @@ class AsyncClient(Connection):
     ) -> Answer:
         """Jobs, newest first: of one status, one kind (ADD, DELETE_ALL), accepted from `since` on
         and `before`; or all. `{"results": [...], "total": how many there are}`."""
-        answer: Answer = await self._call(
-            "events",
-            {
-                "status": status,
-                "event_type": event_type,
-                "since": since,
-                "before": before,
-                "page": page,
-                "page_size": page_size,
-            },
-        )
+        answer: Answer = await self._call("events", locals())
         return answer
 
     async def wait(self, event_id: str, timeout_s: float | None = None) -> Answer:
         """Wait until the job behind an add is finished, parked for a later try, or time is up."""
-        answer: Answer = await self._call("wait", {"event_id": event_id, "timeout_s": timeout_s})
+        answer: Answer = await self._call("wait", locals())
         return answer
 
     async def rerun(self, event_id: str) -> Answer:
         """Try a failed job again."""
-        answer: Answer = await self._call("rerun", {"event_id": event_id})
+        answer: Answer = await self._call("rerun", locals())
         return answer
 
     async def stats(self) -> Answer:
-        """Counts and sizes of this project's store. Raises AccessError for a part of a project."""
-        answer: Answer = await self._call("stats", {})
+        """Counts of this project, and the bytes of its store, if the store was opened for it alone.
+
+        Raises AccessError for a part of a project.
+        """
+        answer: Answer = await self._call("stats", locals())
         return answer
 
     async def settings(self) -> Answer:
         """The settings in force, secrets hidden, and where each comes from."""
-        answer: Answer = await self._call("settings", {})
+        answer: Answer = await self._call("settings", locals())
         return answer

@@ -116,7 +116,10 @@ class Connection:
         await self.aclose()
 
     async def _call(self, verb: str, given: Mapping[str, Any]) -> Any:
-        """Carry out a verb on the server; its result, or its error."""
+        """Carry out a verb on the server; its result, or its error.
+
+        `given`: the method's `locals()` before it did anything: its arguments, all of them.
+        """
         call = todays(verb, _changed(getattr(type(self), verb), given))
         for message, category in call.warnings:
             warn(message, category)
@@ -233,7 +236,8 @@ def _trusted(ca_file: str | Path | None) -> Any:
 def _changed(method: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that are not what they are anyway: an older server need not know the others."""
     defaults = {name: one.default for name, one in inspect.signature(method).parameters.items()}
-    return {name: value for name, value in given.items() if value is not defaults[name]}
+    del defaults["self"]
+    return {name: given[name] for name, usual in defaults.items() if given[name] is not usual}
 
 
 def _may_repeat(verb: str, error: HoldfastError) -> bool:

@@ -5,7 +5,7 @@ Generated from client.py by tools/generate_remote.py. Do not edit; run `make gen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -288,7 +288,7 @@ class Client:
         work = self._async.update(memory_id, text, metadata, expiration_date, data, timestamp)
         return self._loop.run(work)
 
-    def batch_update(self, memories: list[Mapping[str, Json]]) -> Answer:
+    def batch_update(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
 
         Raises like `update`; nothing was changed then.
@@ -296,7 +296,7 @@ class Client:
         work = self._async.batch_update(memories)
         return self._loop.run(work)
 
-    def batch_delete(self, memories: list[Mapping[str, Json]]) -> Answer:
+    def batch_delete(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
         work = self._async.batch_delete(memories)
         return self._loop.run(work)
@@ -389,7 +389,10 @@ class Client:
         return self._loop.run(work)
 
     def stats(self) -> Answer:
-        """Counts and sizes of this project's store. Raises AccessError for a part of a project."""
+        """Counts of this project, and the bytes of its store, if the store was opened for it alone.
+
+        Raises AccessError for a part of a project.
+        """
         work = self._async.stats()
         return self._loop.run(work)
 
