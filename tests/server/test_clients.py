@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 import holdfast
 from holdfast import AsyncClient, AsyncMemory, Client, Memory
-from support.served import Served, served
+from support.served import Served
 
 ALICE = {"user_id": "alice"}
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
@@ -25,12 +25,6 @@ def verbs(owner: type) -> set[str]:
     return {name for name in names if not name.startswith("_")} - OWN
 
 
-@pytest.fixture(scope="module", autouse=True)
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("served") / "store") as one:
-        yield one
-
-
 Face = Callable[..., Any]
 
 
@@ -39,9 +33,8 @@ async def call(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     """`await call(verb, ...)` on a face of an empty project."""
     kind = request.param
     if kind.endswith("client"):
-        running: Served = request.getfixturevalue("running")
-        running.run(running.deployment.admin.memory().reset())
-        where: tuple[Any, ...] = (running.url, running.key)
+        server: Served = request.getfixturevalue("server")
+        where: tuple[Any, ...] = (server.url, server.key)
     else:
         where = ({"path": str(tmp_path)},)
     if kind.startswith("async"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,8 +15,11 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
+from msgspec.structs import replace
 
+from holdfast import AsyncMemory
 from holdfast.core.access import OPERATIONS
+from holdfast.errors import AccessError
 from holdfast.server import tools
 from holdfast.server.mcp import OPERATIONS_OF_TOOLS, check_origin
 from support.served import Served, served
@@ -33,15 +37,9 @@ READING = {
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("served") / "store") as one:
-        yield one
-
-
-@pytest.fixture(autouse=True)
-def _empty(running: Served) -> None:
-    running.run(running.deployment.admin.memory().reset())
+@pytest.fixture
+def running(server: Served) -> Served:
+    return server
 
 
 @asynccontextmanager
@@ -238,10 +236,6 @@ def test_pages_from_elsewhere_and_borrowed_names_are_refused(running: Served) ->
 
 
 def test_where_a_server_is_public_only_listed_pages_may_call(running: Served) -> None:
-    from msgspec.structs import replace
-
-    from holdfast.errors import AccessError
-
     config = running.deployment.admin.config.server
     public = replace(config, host="0.0.0.0", cors_origins="https://a.example, https://b.example")
     check_origin({"host": "memory.example", "origin": "https://b.example"}, public)
@@ -264,9 +258,10 @@ def test_other_methods_and_bodies_are_refused(running: Served) -> None:
     assert httpx.post(url, content=big, headers=sent).status_code == 413
 
 
-async def test_calls_are_counted(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("limited") / "store"
-    with served(folder, key_limit_search="3/minute", user_limit_search="2/minute") as limited:
+async def test_calls_are_counted(tmp_path: Path) -> None:
+    with served(
+        tmp_path / "store", key_limit_search="3/minute", user_limit_search="2/minute"
+    ) as limited:
         async with agent(limited) as client:
             for _ in range(2):
                 await good(client, "search_memories", query="x", user_id="alice")
@@ -277,9 +272,21 @@ async def test_calls_are_counted(tmp_path_factory: pytest.TempPathFactory) -> No
             assert "RATE_LIMITED" in said
 
 
-async def test_many_agents_at_once(server: Served) -> None:
+async def test_a_tool_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def search(*_: Any, **__: Any) -> None:
+        await asyncio.sleep(600)
+
+    monkeypatch.setattr(AsyncMemory, "search", search)
+    with served(tmp_path / "store", request_timeout_s=0.5) as slow:
+        async with agent(slow, mode="legacy") as client:
+            with pytest.raises(MCPError):
+                await client.call_tool("search_memories", {"query": "x", "user_id": "a"})
+        assert _tasks(slow) == 0
+
+
+async def test_many_agents_at_once(running: Served) -> None:
     async def work(number: int) -> list[str]:
-        async with agent(server, query=f"?user_id=user{number}") as client:
+        async with agent(running, query=f"?user_id=user{number}") as client:
             for turn in range(3):
                 await good(client, "add_memory", text=f"number {number} said {turn}")
             found = await good(client, "search_memories", query="number said", threshold=0)
@@ -288,7 +295,7 @@ async def test_many_agents_at_once(server: Served) -> None:
     answers = await asyncio.gather(*(work(number) for number in range(8)))
     for number, memories in enumerate(answers):
         assert sorted(memories) == [f"number {number} said {turn}" for turn in range(3)]
-    assert _tasks(server) == 0
+    assert _tasks(running) == 0
 
 
 def _tasks(running: Served) -> int:
