@@ -17,6 +17,7 @@ from holdfast.config import Config
 from holdfast.core import intake
 from holdfast.core.access import Principal, granted
 from holdfast.core.fence import OPEN, Fence
+from holdfast.core.project_settings import clean_description, clean_name
 from holdfast.core.suggest import USE_CASE_CHARS_MAX, Suggestion
 from holdfast.directory import PERMISSIONS, ApiKey, Member, Permission, ProjectInfo
 from holdfast.engine import keys as keying
@@ -192,7 +193,7 @@ class AsyncAdmin:
         self, name: str, *, description: str | None = None, project_id: str | None = None
     ) -> ProjectInfo:
         """A new, empty project. Raises ValidationError, ConflictError."""
-        name = intake.clean_text(name, "name", 256)
+        name, description = clean_name(name), clean_description(description)
         return await projecting.create(await self._parts(), name, description, project_id)
 
     async def projects(self) -> Sequence[ProjectInfo]:

@@ -111,7 +111,7 @@ def of_v0() -> list[Call]:
 
 
 def of_setup() -> list[Call]:
-    """Calls whose routes are those of `server/mem0_platform_setup.py`; alike in all generations."""
+    """Calls that set projects up and take memories out; alike in all generations."""
     url = "https://hooks.example.org/in"
     schema = {"properties": {"drink": {"type": "string"}}, "type": "object"}
     someone = {"email": "eve@example.org"}

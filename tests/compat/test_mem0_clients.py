@@ -12,14 +12,12 @@ import pytest
 from compat import calls
 from compat.environments import VERSIONS, python_of
 from conftest import OFFLINE
-from holdfast.server import mem0_platform_setup
 from support.served import Served, served
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(1_200)]
 
 NEWEST, MIDDLE, OLDEST = VERSIONS
 TABLES = {NEWEST: calls.of_v2(), MIDDLE: calls.of_v1(), OLDEST: calls.of_v0()}
-SETUP_IS_HERE = bool(mem0_platform_setup.router.routes)
 FACES = ("sync", "async")
 DRIVER = Path(__file__).with_name("driver.py")
 MEMORY_KEYS = {
@@ -160,9 +158,10 @@ def _check_v0(answers: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.skipif(not SETUP_IS_HERE, reason="the routes of mem0_platform_setup are not there yet")
 def test_every_method_that_sets_up(server: Served, version: str, face: str) -> None:
     answers = drive(version, face, server, calls.of_setup())["answers"]
+    if version != NEWEST:  # these clients fail by themselves, after the server has answered
+        assert "capture_client_event()" in answers.pop("feedback")["text"]
     assert {label: answer for label, answer in answers.items() if "raised" in answer} == {}
 
 

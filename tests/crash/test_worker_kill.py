@@ -48,7 +48,7 @@ def test_no_job_is_lost_and_none_is_done_twice(zygote: Zygote, tmp_path: Path) -
     tally = kill_workers(zygote, path, KILLS)
     assert tally["kills"] == KILLS
     assert tally["in a call of the model"] > KILLS // 4, "they died in the middle of jobs"
-    asyncio.run(finish(path, KILLS))
+    finish(path, KILLS)
     compare(path, count)
 
 
@@ -61,7 +61,7 @@ def test_the_killer_catches_a_planted_fault(
     path = tmp_path / "holdfast.db"
     count = asyncio.run(fill(path, _FAULT_KILLS * JOBS_PER_KILL))
     kill_workers(zygote, path, _FAULT_KILLS, fault)
-    asyncio.run(finish(path, _FAULT_KILLS))
+    finish(path, _FAULT_KILLS)
     with pytest.raises(LostError, match=told):
         compare(path, count)
 
@@ -131,14 +131,18 @@ def running(path: Path) -> int:
     return count
 
 
-async def finish(path: Path, kills: int) -> None:
+def finish(path: Path, kills: int) -> None:
     """A last worker, which nobody kills, does what is left."""
-    clock = ManualClock(time.time() + (kills + 1) * ROUND_S)
     with open(os.devnull, "wb") as nowhere:
         model = Model(Order(path="", seed=1, users=(), calls_max=0), nowhere.fileno())
-        async with opened(path, llm=model, clock=clock) as parts:
-            while await jobs.run_next(parts):
-                pass
+        asyncio.run(_finish(path, kills, model))
+
+
+async def _finish(path: Path, kills: int, model: Model) -> None:
+    clock = ManualClock(time.time() + (kills + 1) * ROUND_S)
+    async with opened(path, llm=model, clock=clock) as parts:
+        while await jobs.run_next(parts):
+            pass
 
 
 def compare(path: Path, jobs: int) -> None:

@@ -110,9 +110,9 @@ def test_what_the_store_holds_is_counted(client: httpx.Client, server: Served) -
     client.post("/v3/memories/search/", json=SEARCH)
     client.post("/v3/memories/search/", json=SEARCH)
     samples = read(client)
-    assert value(samples, "holdfast_working_sets_total", outcome="load") >= 1
-    assert value(samples, "holdfast_working_sets_total", outcome="hit") >= 1
-    assert value(samples, "holdfast_working_sets_warm") == 1
+    assert value(samples, "holdfast_working_set_lookups_total", outcome="load") >= 1
+    assert value(samples, "holdfast_working_set_lookups_total", outcome="hit") >= 1
+    assert value(samples, "holdfast_working_sets") == 1
     assert value(samples, "holdfast_working_set_bytes") > 0
 
 
@@ -136,7 +136,7 @@ def test_models_jobs_and_facts_are_counted(tmp_path: Path, llm: LLMServer) -> No
     assert value(samples, "holdfast_facts_total", outcome="rejected") == 1
     assert value(samples, "holdfast_model_calls_total", part="llm", outcome="ok") == 1
     assert value(samples, "holdfast_model_calls_total", part="llm", outcome="failed") == 1
-    assert value(samples, "holdfast_degradeds_total", part="reranker") == 1
+    assert value(samples, "holdfast_degraded_answers_total", part="reranker") == 1
     model = "openai:gpt-4o-mini"
     tokens = "holdfast_model_tokens_total"
     assert value(samples, tokens, model=model, kind="input") == 100
@@ -188,5 +188,5 @@ def test_every_metric_is_in_the_docs_and_no_other(client: httpx.Client) -> None:
     answer = client.get("/metrics").text
     kinds = re.findall(r"^# TYPE (\S+) (\w+)$", answer, re.MULTILINE)
     known = {name for name, _ in kinds if not name.endswith("_created")}
-    assert told == known
+    assert told == known, told ^ known
     assert len(known) > len(COUNTERS) + len(GAUGES) + len(census.GAUGES)

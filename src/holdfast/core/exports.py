@@ -15,7 +15,7 @@ from holdfast import limits
 from holdfast.clock import iso
 from holdfast.core.answers import find_object, json_line, objects
 from holdfast.core.extract import repair_prompt
-from holdfast.core.fitting import misfit, resolved, types_of
+from holdfast.core.fitting import DEPTH_MAX, is_deep, misfit, resolved, types_of
 from holdfast.core.prompt import SUMMARY_SCHEMA, Prompt, closed_object
 from holdfast.core.shapes import memory_shape
 from holdfast.errors import BadAnswerError, TooLargeError, ValidationError
@@ -64,10 +64,12 @@ def clean_schema(value: object) -> Mapping[str, Json]:
         raise ValidationError("schema is no JSON Schema of an object with properties.", hint=hint)
     if value.get("type", "object") != "object" or not value["properties"]:
         raise ValidationError("schema describes no object with properties.", hint=hint)
+    if is_deep(value):
+        raise TooLargeError(f"schema is nested deeper than {DEPTH_MAX}.", hint="Use $ref.")
     try:
         size = len(msgspec.json.encode(value))
-    except (RecursionError, TypeError, UnicodeEncodeError):
-        raise ValidationError("schema is no JSON.", hint=hint) from None
+    except (TypeError, UnicodeEncodeError):
+        raise ValidationError("schema holds what is no JSON.", hint=hint) from None
     if size > limits.EXPORT_SCHEMA_BYTES_MAX:
         raise TooLargeError(
             f"schema has {size:,} bytes; the limit is {limits.EXPORT_SCHEMA_BYTES_MAX:,}.",

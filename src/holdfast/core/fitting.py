@@ -11,7 +11,13 @@ from typing import Any, Final
 
 from holdfast.model import Json
 
-_DEPTH_MAX: Final = 32
+DEPTH_MAX: Final = 32
+"""Nesting of a schema, and of what is held against it."""
+
+_STEPS_MAX: Final = 50_000
+"""Parts of a value held against parts of a schema: alternatives that nest multiply."""
+
+_PLAIN: Final = (str, int, float, type(None))
 
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     "object": dict,
@@ -31,7 +37,7 @@ def misfit(value: Json, schema: Mapping[str, Json]) -> str | None:
 
 def resolved(schema: Any, root: Mapping[str, Json]) -> Mapping[str, Json]:
     """A part of a schema, or what it refers to; {} for what is not there."""
-    for _ in range(_DEPTH_MAX):
+    for _ in range(DEPTH_MAX):
         if not isinstance(schema, Mapping):
             return {}
         ref = schema.get("$ref")
@@ -39,6 +45,17 @@ def resolved(schema: Any, root: Mapping[str, Json]) -> Mapping[str, Json]:
             return schema
         schema = _target(ref, root)
     return {}
+
+
+def is_deep(value: Json) -> bool:
+    """Whether a JSON value is nested deeper than DEPTH_MAX."""
+    layer = [value]
+    for _ in range(DEPTH_MAX):
+        inner = (one.values() if isinstance(one, Mapping) else one for one in layer)
+        layer = [each for one in inner if not isinstance(one, _PLAIN) for each in one]
+        if not layer:
+            return False
+    return True
 
 
 def types_of(schema: Mapping[str, Json]) -> frozenset[str]:
@@ -52,7 +69,7 @@ def types_of(schema: Mapping[str, Json]) -> frozenset[str]:
 
 def _target(ref: str, root: Mapping[str, Json]) -> Json:
     at: Json = root
-    for part in ref.removeprefix("#").strip("/").split("/"):
+    for part in filter(None, ref.removeprefix("#").split("/")):
         at = at.get(part, {}) if isinstance(at, Mapping) else {}
     return at
 
@@ -62,10 +79,12 @@ class _Fitting:
 
     def __init__(self, root: Mapping[str, Json]) -> None:
         self._root = root
+        self._steps = 0
 
     def fault(self, value: Json, schema: Json, place: str, depth: int) -> str | None:
-        if depth > _DEPTH_MAX:
-            return f"{place} is nested too deeply"
+        self._steps += 1
+        if depth > DEPTH_MAX or self._steps > _STEPS_MAX:
+            return f"{place} is nested too deeply, or there is too much to check"
         part = resolved(schema, self._root)
         return (
             self._kind(value, part, place)

@@ -17,6 +17,9 @@ _TEXTS: Final[Mapping[str, int]] = {
 }
 """Texts, and their longest lengths in characters: together they are instructions."""
 
+NAME_CHARS_MAX: Final = 256
+DESCRIPTION_CHARS_MAX: Final = 4_096
+
 _REFUSED: Final[Mapping[str, str]] = {
     "decay": "Memories do not fade here: what is no longer true is superseded, what is to go "
     "gets an expiration_date.",
@@ -54,6 +57,18 @@ def _clean(name: str, value: Json) -> Json:
     intake.clean_custom_categories(value)
     plain, _ = intake.clean_metadata({name: value}, "settings")
     return (plain or {})[name]
+
+
+def clean_name(value: object) -> str:
+    """What a project is called. Raises ValidationError."""
+    return intake.clean_text(value, "name", NAME_CHARS_MAX)
+
+
+def clean_description(value: object) -> str | None:
+    """What a project is for, or nothing. Raises ValidationError."""
+    if value is None or value == "":
+        return None
+    return intake.clean_text(value, "description", DESCRIPTION_CHARS_MAX)
 
 
 def instructions_of(settings: Mapping[str, Json], *, of_user: bool) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from holdfast.core.project_settings import clean_settings
+from holdfast.core.project_settings import clean_description, clean_name, clean_settings
 from holdfast.directory import (
     ApiKey,
     Member,
@@ -74,8 +74,8 @@ async def update(parts: Parts, values: Mapping[str, Json]) -> ProjectInfo:
     settings = {**info.settings, **clean_settings(values)}
     changed = replace(
         info,
-        name=values.get("name") or info.name,
-        description=values.get("description", info.description),
+        name=clean_name(values["name"]) if values.get("name") is not None else info.name,
+        description=clean_description(values.get("description", info.description)),
         settings={key: value for key, value in settings.items() if value is not None},
         updated_at=parts.clock.now(),
     )

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from holdfast.clock import iso
+from holdfast.core.project_settings import DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX
 from holdfast.directory import Member, ProjectInfo
 from holdfast.errors import NotFoundError, ValidationError
 from holdfast.model import Json
 from holdfast.server.bodies import Body
 from holdfast.server.context import Context, allow
+from holdfast.server.mem0_platform_parts import ORGANISATION, Done
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
-
-ORGANISATION = "holdfast"
-"""The one organisation of a deployment, as `/v1/ping/` tells it."""
 
 _PROJECTS = "/api/v1/orgs/organizations/{organisation}/projects"
 _PROJECT = _PROJECTS + "/{project}"
@@ -33,15 +32,15 @@ router = route.router
 class ProjectBody(Body):
     """A new project."""
 
-    name: Annotated[str, Field(min_length=1, max_length=256, examples=["support"])]
-    description: Annotated[str | None, Field(max_length=4_096)] = None
+    name: Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX, examples=["support"])]
+    description: Annotated[str | None, Field(max_length=DESCRIPTION_CHARS_MAX)] = None
 
 
 class SettingsBody(Body):
     """What is to be set of a project; null and what is left out stay as they are."""
 
-    name: Annotated[str | None, Field(min_length=1, max_length=256)] = None
-    description: Annotated[str | None, Field(max_length=4_096)] = None
+    name: Annotated[str | None, Field(min_length=1, max_length=NAME_CHARS_MAX)] = None
+    description: Annotated[str | None, Field(max_length=DESCRIPTION_CHARS_MAX)] = None
     custom_instructions: Annotated[str | None, Field(examples=["Keep allergies and diets."])] = None
     """What extraction is to heed; "" clears."""
     agent_custom_instructions: str | None = None
@@ -74,7 +73,51 @@ class MemberBody(Body):
     """READER or OWNER."""
 
 
-@route("GET", _PROJECTS, summary="List projects")
+class MemberShape(BaseModel):
+    """Somebody who has a role in a project."""
+
+    username: Annotated[str, Field(description="The same as email.")]
+    email: str
+    role: Literal["READER", "OWNER"]
+    created_at: str
+
+
+class Members(BaseModel):
+    """Who has a role in a project."""
+
+    members: list[MemberShape]
+
+
+class ProjectShape(BaseModel):
+    """A project, or those fields of it that were asked for."""
+
+    project_id: str | None = None
+    org_id: str | None = None
+    name: str | None = None
+    description: str | None = None
+    custom_instructions: str | None = None
+    agent_custom_instructions: str | None = None
+    custom_categories: list[Any] | None = None
+    multilingual: bool | None = None
+    decay: Annotated[bool | None, Field(description="Always false.")] = None
+    memory_depth: Annotated[str | None, Field(description="Always null.")] = None
+    usecase: str | None = None
+    usecase_setting: str | None = None
+    members: list[MemberShape] | None = None
+    user_role: Annotated[Literal["READER", "OWNER"] | None, Field(description="The caller's.")] = (
+        None
+    )
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+class ProjectMade(Done):
+    """A project was made."""
+
+    project_id: str
+
+
+@route("GET", _PROJECTS, summary="List projects", response_model=list[ProjectShape])
 async def projects(
     organisation: Organisation, context: Annotated[Context, Depends(allow("get_project"))]
 ) -> Reply:
@@ -86,7 +129,7 @@ async def projects(
     return Reply([_shape(info, [], context) for info in found])
 
 
-@route("POST", _PROJECTS, summary="Create a project")
+@route("POST", _PROJECTS, summary="Create a project", response_model=ProjectMade)
 async def create_project(
     organisation: Organisation,
     body: ProjectBody,
@@ -98,7 +141,7 @@ async def create_project(
     return Reply({"message": "Project created successfully", "project_id": made.id})
 
 
-@route("GET", _PROJECT, summary="Get a project")
+@route("GET", _PROJECT, summary="Get a project", response_model=ProjectShape)
 async def get_project(
     organisation: Organisation,
     project: Project,
@@ -114,7 +157,7 @@ async def get_project(
     return Reply(shape)
 
 
-@route("PATCH", _PROJECT, summary="Change a project")
+@route("PATCH", _PROJECT, summary="Change a project", response_model=Done)
 async def update_project(
     organisation: Organisation,
     project: Project,
@@ -130,7 +173,7 @@ async def update_project(
     return Reply({"message": "Project updated successfully"})
 
 
-@route("DELETE", _PROJECT, summary="Delete a project")
+@route("DELETE", _PROJECT, summary="Delete a project", response_model=Done)
 async def delete_project(
     organisation: Organisation,
     project: Project,
@@ -142,7 +185,7 @@ async def delete_project(
     return Reply({"message": "Project deleted successfully"})
 
 
-@route("GET", _PROJECT + "/members", summary="List members")
+@route("GET", _PROJECT + "/members", summary="List members", response_model=Members)
 async def members(
     organisation: Organisation,
     project: Project,
@@ -154,7 +197,7 @@ async def members(
     return Reply({"members": [_member(each) for each in found]})
 
 
-@route("POST", _PROJECT + "/members", summary="Add a member")
+@route("POST", _PROJECT + "/members", summary="Add a member", response_model=Done)
 async def add_member(
     organisation: Organisation,
     project: Project,
@@ -167,7 +210,7 @@ async def add_member(
     return Reply({"message": "Member added successfully"})
 
 
-@route("PUT", _PROJECT + "/members", summary="Change a member's role")
+@route("PUT", _PROJECT + "/members", summary="Change a member's role", response_model=Done)
 async def update_member(
     organisation: Organisation,
     project: Project,
@@ -183,7 +226,7 @@ async def update_member(
     return Reply({"message": "Member updated successfully"})
 
 
-@route("DELETE", _PROJECT + "/members", summary="Remove a member")
+@route("DELETE", _PROJECT + "/members", summary="Remove a member", response_model=Done)
 async def remove_member(
     organisation: Organisation,
     project: Project,

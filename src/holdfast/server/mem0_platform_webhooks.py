@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Path
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from holdfast.clock import iso
 from holdfast.core.webhooks import EVENT_TYPES
@@ -14,6 +14,7 @@ from holdfast.errors import NotFoundError, ValidationError
 from holdfast.model import Json
 from holdfast.server.bodies import Body
 from holdfast.server.context import Context, allow
+from holdfast.server.mem0_platform_parts import Done
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -42,7 +43,32 @@ class WebhookBody(Body):
     """false: it is told of nothing until it is true again."""
 
 
-@route("GET", "/api/v1/webhooks/projects/{project}", summary="List webhooks")
+class WebhookShape(BaseModel):
+    """A webhook."""
+
+    webhook_id: str
+    name: str
+    url: str
+    event_types: list[str]
+    owner: Annotated[str, Field(description="The project it belongs to.")]
+    is_active: bool
+    project: str
+    created_at: str
+    updated_at: str
+
+
+class NewWebhookShape(WebhookShape):
+    """A webhook just made."""
+
+    secret: Annotated[str, Field(description="Signs the messages; told in this answer only.")]
+
+
+@route(
+    "GET",
+    "/api/v1/webhooks/projects/{project}",
+    summary="List webhooks",
+    response_model=list[WebhookShape],
+)
 async def webhooks(
     project: Project, context: Annotated[Context, Depends(allow("webhooks"))]
 ) -> Reply:
@@ -52,7 +78,13 @@ async def webhooks(
     return Reply([_shape(webhook) for webhook in found])
 
 
-@route("POST", "/api/v1/webhooks/projects/{project}", summary="Create a webhook", status_code=201)
+@route(
+    "POST",
+    "/api/v1/webhooks/projects/{project}",
+    summary="Create a webhook",
+    status_code=201,
+    response_model=NewWebhookShape,
+)
 async def create_webhook(
     project: Project,
     body: NewWebhookBody,
@@ -67,7 +99,7 @@ async def create_webhook(
     return Reply({**_shape(made), "secret": made.secret}, 201)
 
 
-@route("PUT", "/api/v1/webhooks/{webhook_id}", summary="Change a webhook")
+@route("PUT", "/api/v1/webhooks/{webhook_id}", summary="Change a webhook", response_model=Done)
 async def update_webhook(
     webhook_id: WebhookId,
     body: WebhookBody,
@@ -81,7 +113,7 @@ async def update_webhook(
     return Reply({"message": "Webhook updated successfully"})
 
 
-@route("DELETE", "/api/v1/webhooks/{webhook_id}", summary="Delete a webhook")
+@route("DELETE", "/api/v1/webhooks/{webhook_id}", summary="Delete a webhook", response_model=Done)
 async def delete_webhook(
     webhook_id: WebhookId, context: Annotated[Context, Depends(allow("change_webhooks"))]
 ) -> Reply:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query
+from pydantic import BaseModel, Field
 
 from holdfast.clock import iso
 from holdfast.directory import Delivery
 from holdfast.limits import PAGE_SIZE_MAX
 from holdfast.model import Json
 from holdfast.server.context import Context, allow
+from holdfast.server.mem0_platform_parts import Done
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -21,7 +23,36 @@ WebhookId = Annotated[str, Path(examples=["0197a3c0-0000-7000-8000-000000000000"
 DeliveryId = Annotated[str, Path(examples=["0197a3c0-0000-7000-8000-000000000001"])]
 
 
-@route("GET", "/holdfast/webhooks/{webhook_id}/deliveries", summary="List deliveries")
+class DeliveryShape(BaseModel):
+    """A message to a webhook."""
+
+    id: Annotated[str, Field(description="As in the header X-Holdfast-Delivery.")]
+    event: str
+    event_details: Annotated[
+        dict[str, Any] | None,
+        Field(description="What is told, without the text of a memory; null once it is delivered."),
+    ]
+    state: Literal["PENDING", "DELIVERED", "FAILED"]
+    attempts: int
+    next_attempt_at: str | None
+    answer: Annotated[int | None, Field(description="Status code of the last answer.")]
+    error: str | None
+    created_at: str
+    completed_at: str | None
+
+
+class DeliveriesShape(BaseModel):
+    """A page of messages to a webhook."""
+
+    results: list[DeliveryShape]
+
+
+@route(
+    "GET",
+    "/holdfast/webhooks/{webhook_id}/deliveries",
+    summary="List deliveries",
+    response_model=DeliveriesShape,
+)
 async def deliveries(
     webhook_id: WebhookId,
     context: Annotated[Context, Depends(allow("webhooks"))],
@@ -40,6 +71,7 @@ async def deliveries(
     "POST",
     "/holdfast/webhooks/{webhook_id}/deliveries/{delivery_id}/rerun",
     summary="Send a failed delivery again",
+    response_model=Done,
 )
 async def rerun_delivery(
     webhook_id: WebhookId,
