@@ -97,8 +97,8 @@ class Callers:
             "query": "tea", "messages": [{"role": "user", "content": said}], "infer": False,
             "user_id": user, "text": text, "memory_id": id_, "memory_ids": [id_],
             "memories": [{"memory_id": id_, "text": text}], "feedback": "POSITIVE", "name": "hook",
-            "event_types": ["memory_add"], "url": "http://127.0.0.1:9/", "schema": {"type": "object"}, "memory_export_id": id_,
-            "email": f"{canary}@example.com", "role": "READER", "label": "l", "use_case": "tea",
+            "event_types": ["memory_add"], "url": "http://127.0.0.1:9/", "schema": {"type": "object"},
+            "memory_export_id": id_, "email": f"{canary}@example.com", "role": "READER", "label": "l", "use_case": "tea",
         }  # fmt: skip
         if scope.agent_id is not None:
             body["agent_id"] = scope.agent_id
