@@ -11,19 +11,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from holdfast.accounts import Accounts
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
 from holdfast.core.access import Principal, granted
 from holdfast.core.fence import OPEN, Fence
+from holdfast.core.suggest import USE_CASE_CHARS_MAX, Suggestion
 from holdfast.directory import PERMISSIONS, ApiKey, Member, Permission, ProjectInfo
 from holdfast.engine import keys as keying
 from holdfast.engine import members as joining
 from holdfast.engine import projects as projecting
+from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
-from holdfast.errors import ValidationError
-from holdfast.model import Json
+from holdfast.errors import ClosedError, ValidationError
+from holdfast.exports import Exports
+from holdfast.metrics import Metrics
+from holdfast.model import Census, Json
+from holdfast.registry import providers
+from holdfast.webhooks import Webhooks
 
 When = Any
 """A time: ISO 8601 text, datetime, date, or Unix seconds."""
@@ -42,6 +49,12 @@ class AsyncAdmin:
         self._memory = AsyncMemory(config)
         self._views: dict[tuple[str, Fence], AsyncMemory] = {}
         self._recogniser: Recogniser | None = None
+        self.accounts = Accounts(self._parts)
+        """Who signs in with a password."""
+        self.webhooks = Webhooks(self._parts, self.config)
+        """Addresses that are told of what happens."""
+        self.exports = Exports(self._parts)
+        """What is made of memories."""
 
     @property
     def config(self) -> Config:
@@ -79,6 +92,27 @@ class AsyncAdmin:
                 self._views.clear()
             view = self._views[place] = self._memory._within(*place)
         return view
+
+    # ------------------------------------------------------------------ how it does
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the parts of the open deployment count while they work."""
+        return self._open_parts().metrics
+
+    @property
+    def embeds_here(self) -> bool:
+        """Whether the embedder of the open deployment computes in this process."""
+        return self._open_parts().embedder.in_process
+
+    async def census(self) -> Census:
+        """Counts over all projects. Costs a scan of the store; ask seldom. Raises StoreError."""
+        parts = await self._parts()
+        return await parts.records.census(parts.clock.now())
+
+    async def probe(self) -> None:
+        """Read one row of the store. Raises StoreError, ClosedError if it does not answer."""
+        await (await self._parts()).directory.last_change()
 
     # ------------------------------------------------------------------ who calls
 
@@ -128,6 +162,16 @@ class AsyncAdmin:
         """The keys of a project, revoked and expired ones too, the newest first."""
         return await keying.listed(await self._parts(project))
 
+    async def first_key(self) -> NewKey | None:
+        """A key that runs the deployment, if neither the configuration nor the store has one.
+
+        Of several processes that start at once, one gets it; the others, and every later start,
+        get None.
+        """
+        if self.config.server.admin_key or self.config.server.auth_disabled:
+            return None
+        return await keying.first(await self._parts())
+
     async def rotate_key(
         self, key_id: str, *, project: str | None = None, grace_s: float = 0.0
     ) -> NewKey:
@@ -169,6 +213,20 @@ class AsyncAdmin:
         """
         return await projecting.update(await self._parts(project), values)
 
+    async def suggest_instructions(
+        self, use_case: str, *, project: str | None = None
+    ) -> Suggestion:
+        """Custom instructions for a use case, and a message to try them with; sets nothing.
+
+        Raises ValidationError, UnsupportedError without a language model, ModelError.
+        """
+        use_case = intake.clean_text(use_case, "use_case", USE_CASE_CHARS_MAX)
+        return await suggesting.suggestion(await self._parts(project), use_case)
+
+    def providers(self) -> Mapping[str, Sequence[str]]:
+        """The providers that `llm` and `embedder` of a configuration may name."""
+        return providers()
+
     async def delete_project(self, project: str) -> None:
         """Delete a project with its memories, keys and members. Raises NotFoundError."""
         await projecting.delete(await self._parts(project))
@@ -185,8 +243,15 @@ class AsyncAdmin:
         """Take somebody's role away. Raises NotFoundError."""
         await joining.remove(await self._parts(project), email)
 
-    async def _parts(self, project: str | None = None) -> Parts:
-        memory = self._memory if project is None else self.memory(project)
+    def _open_parts(self) -> Parts:
+        assembly = self._memory._assembly
+        if assembly is None:
+            raise ClosedError("The deployment is not open.", hint="Enter it with `async with`.")
+        return assembly.parts
+
+    async def _parts(self, project: str | None = None, fence: Fence = OPEN) -> Parts:
+        home = project is None and fence.is_open
+        memory = self._memory if home else self.memory(project, fence)
         return await memory._ready()
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -340,7 +340,7 @@ class AsyncMemory:
         await updating.update(parts, request)
         return {"message": "Memory updated successfully!"}
 
-    async def batch_update(self, memories: list[Mapping[str, Json]]) -> Answer:
+    async def batch_update(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
 
         Raises like `update`; nothing was changed then.
@@ -350,7 +350,7 @@ class AsyncMemory:
         await updating.update_several(parts, updating.batch_of(ids, memories))
         return {"message": f"Successfully updated {len(ids)} memories", "count": len(ids)}
 
-    async def batch_delete(self, memories: list[Mapping[str, Json]]) -> Answer:
+    async def batch_delete(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
         parts = await self._ready()
         count = await deleting.delete_several(parts, intake.clean_batch(memories))

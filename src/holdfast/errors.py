@@ -77,6 +77,13 @@ class AccessError(HoldfastError):
     code = "FORBIDDEN"
 
 
+class IssuerUnavailableError(HoldfastError):
+    """The issuer of tokens is away, and its keys are not known: whose token it is, is open."""
+
+    code = "ISSUER_UNAVAILABLE"
+    retryable = True
+
+
 class RateLimitError(HoldfastError):
     """Too many calls; `retry_after_s` says when the next one is welcome.
 
@@ -97,6 +104,13 @@ class RateLimitError(HoldfastError):
     ) -> None:
         super().__init__(message, hint=hint, retry_after_s=retry_after_s)
         self.told: Mapping[str, str] = told or {}
+
+
+class RequestTimeoutError(HoldfastError):
+    """The request took too long to arrive; nothing was changed."""
+
+    code = "REQUEST_TIMEOUT"
+    retryable = True
 
 
 class OverloadedError(HoldfastError):

@@ -53,7 +53,7 @@ COUNTERS: Mapping[Name, Counter] = {
 
 GAUGES: Mapping[str, str] = {
     "working_set_bytes": "Bytes of working sets in memory.",
-    "working_sets": "Entities whose working set is in memory.",
+    "working_sets_warm": "Entities whose working set is in memory.",
     "read_connections_busy": "Read connections in use.",
     "reads_waiting": "Reads that wait for a connection.",
     "writes_waiting": "Writes that wait for the writer.",

@@ -5,7 +5,7 @@ Generated from client.py by tools/generate_sync.py. Do not edit; run `make gener
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -270,7 +270,7 @@ class Memory:
         work = self._async.update(memory_id, text, metadata, expiration_date, data, timestamp)
         return self._loop.run(work)
 
-    def batch_update(self, memories: list[Mapping[str, Json]]) -> Answer:
+    def batch_update(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
 
         Raises like `update`; nothing was changed then.
@@ -278,7 +278,7 @@ class Memory:
         work = self._async.batch_update(memories)
         return self._loop.run(work)
 
-    def batch_delete(self, memories: list[Mapping[str, Json]]) -> Answer:
+    def batch_delete(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
         """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
         work = self._async.batch_delete(memories)
         return self._loop.run(work)

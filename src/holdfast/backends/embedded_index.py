@@ -79,7 +79,7 @@ class EmbeddedIndex:
     ) -> None:
         self._metrics = metrics or Metrics()
         self._metrics.gauge("working_set_bytes", lambda: self._bytes)
-        self._metrics.gauge("working_sets", lambda: len(self._warm))
+        self._metrics.gauge("working_sets_warm", lambda: len(self._warm))
         self._records = records
         self._dimensions = dimensions
         self._bytes_max = bytes_max

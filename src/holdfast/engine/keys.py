@@ -8,10 +8,10 @@ from typing import Literal
 
 from holdfast.core import keys
 from holdfast.core.access import Principal
-from holdfast.core.fence import Fence
-from holdfast.directory import ApiKey, Permission, Where
+from holdfast.core.fence import OPEN, Fence
+from holdfast.directory import PERMISSIONS, ApiKey, Permission, Where
 from holdfast.engine.parts import Parts
-from holdfast.errors import AuthenticationError, NotFoundError
+from holdfast.errors import AuthenticationError, ConflictError, NotFoundError
 from holdfast.model import Struct
 
 _CACHED_MAX = 10_000
@@ -37,9 +37,10 @@ class KeyRequest(Struct, frozen=True, kw_only=True):
     account: str | None = None
 
 
-async def create(parts: Parts, request: KeyRequest) -> NewKey:
-    """Make a key of this project."""
-    id_, secret = secrets.token_hex(keys.ID_BYTES), secrets.token_urlsafe(keys.SECRET_BYTES)
+async def create(parts: Parts, request: KeyRequest, id_: str | None = None) -> NewKey:
+    """Make a key of this project. Raises ConflictError if there is one with this id."""
+    id_ = id_ or secrets.token_hex(keys.ID_BYTES)
+    secret = secrets.token_urlsafe(keys.SECRET_BYTES)
     fence = request.fence
     key = ApiKey(
         id=id_,
@@ -59,11 +60,27 @@ async def create(parts: Parts, request: KeyRequest) -> NewKey:
     return NewKey(key=key, secret=keys.written(id_, secret))
 
 
-async def listed(parts: Parts) -> Sequence[ApiKey]:
+async def listed(parts: Parts, *where: Where) -> Sequence[ApiKey]:
     """The keys of this project, revoked and expired ones too, the newest first."""
     return await parts.directory.select(
-        ApiKey, Where("project", parts.project), order="created_at", newest_first=True
+        ApiKey, Where("project", parts.project), *where, order="created_at", newest_first=True
     )
+
+
+async def first(parts: Parts) -> NewKey | None:
+    """A key that runs the deployment, if there is none yet.
+
+    Its id is that of the next row: of two processes that start at once, one finds it taken.
+    """
+    known = await listed(parts)
+    now = parts.clock.now()
+    if any(_kind(key, parts) == "root" and _in_force(key, now) for key in known):
+        return None
+    request = KeyRequest(label="first key", permissions=PERMISSIONS, fence=OPEN)
+    try:
+        return await create(parts, request, f"{len(known) + 1:0{2 * keys.ID_BYTES}x}")
+    except ConflictError:
+        return None
 
 
 async def rotate(parts: Parts, key_id: str, grace_s: float) -> NewKey:

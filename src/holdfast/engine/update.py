@@ -40,7 +40,7 @@ async def update(parts: Parts, request: UpdateRequest) -> Memory:
         raise unknown(request.memory_id)
     edit = _edit(parts, request)
     if request.text is not None and request.text != old.text:
-        [vector] = await vectors_of(parts, [request.text], _payer(parts, [old]))
+        [vector] = await vectors_of(parts, [request.text], _payer(parts, old.scope))
         edit = _with_text(parts, edit, old, request.text, vector)
     [changed] = await parts.records.commit(parts.project, [edit])
     if changed is None:
@@ -80,9 +80,11 @@ async def update_several(parts: Parts, requests: Sequence[UpdateRequest]) -> Non
         for one in requests
         if one.text is not None and one.text != old[one.memory_id].text
     }
-    payer = _payer(parts, [old[id_] for id_ in said])
-    vectors = await vectors_of(parts, list(said.values()), payer)
-    by_id = dict(zip(said, vectors, strict=True))
+    by_id: dict[str, bytes] = {}
+    for scope in dict.fromkeys(old[id_].scope for id_ in said):  # each pays for its own
+        ids = [id_ for id_ in said if old[id_].scope == scope]
+        vectors = await vectors_of(parts, [said[id_] for id_ in ids], _payer(parts, scope))
+        by_id |= dict(zip(ids, vectors, strict=True))
 
     def worded() -> list[EditMemory]:
         return [
@@ -96,10 +98,7 @@ async def update_several(parts: Parts, requests: Sequence[UpdateRequest]) -> Non
     await parts.records.commit(parts.project, await asyncio.to_thread(worded))
 
 
-def _payer(parts: Parts, memories: Sequence[Memory]) -> Payer:
-    """Whom an update's embedding is for: the scope of its memories if they share one."""
-    scopes = {memory.scope for memory in memories}
-    scope = scopes.pop() if len(scopes) == 1 else Scope()
+def _payer(parts: Parts, scope: Scope) -> Payer:
     return Payer(project=parts.project, operation="update", scope=scope)
 
 

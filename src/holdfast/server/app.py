@@ -13,20 +13,44 @@ from holdfast.admin import AsyncAdmin
 from holdfast.config import Config
 from holdfast.model import Json
 from holdfast.server import (
+    document,
     health,
     mem0_oss,
     mem0_oss_accounts,
+    mem0_oss_settings,
     mem0_platform,
+    mem0_platform_entities,
+    mem0_platform_exports,
+    mem0_platform_items,
+    mem0_platform_reading,
     mem0_platform_setup,
+    mem0_platform_webhooks,
     metrics,
     own,
+    own_webhooks,
     problems,
 )
 from holdfast.server.deployment import deploy
 from holdfast.server.stack import surround
+from holdfast.server.telemetry import Telemetry
 
-PARTS = (mem0_platform, mem0_platform_setup, mem0_oss, mem0_oss_accounts, own, health, metrics)
-"""The modules that have routes."""
+PARTS = (
+    mem0_platform,
+    mem0_platform_reading,
+    mem0_platform_entities,
+    mem0_platform_exports,
+    mem0_platform_items,
+    mem0_platform_setup,
+    mem0_platform_webhooks,
+    mem0_oss,
+    mem0_oss_accounts,
+    mem0_oss_settings,
+    own,
+    own_webhooks,
+    health,
+    metrics,
+)
+"""The modules that have routes; of two that fit a path, the first one answers."""
 
 
 def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> FastAPI:
@@ -35,11 +59,12 @@ def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> Fas
     Raises ConfigError.
     """
     admin = AsyncAdmin(config)
+    telemetry = Telemetry(mem0_names=admin.config.server.metrics_mem0_names)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with admin:
-            app.state.deployment = deployment = deploy(admin)
+            app.state.deployment = deployment = deploy(admin, telemetry)
             try:
                 yield
             finally:
@@ -55,6 +80,7 @@ def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> Fas
     )
     problems.install(app)
     for part in PARTS:
-        app.include_router(part.router)
-    surround(app, admin.config.server)
+        app.router.routes.extend(part.router.routes)  # flat: an included router costs each request
+    document.install(app)
+    surround(app, admin.config.server, telemetry)
     return app

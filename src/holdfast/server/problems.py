@@ -32,8 +32,10 @@ STATUS: Mapping[type[errors.HoldfastError], int] = {
     errors.UnsupportedError: 501,
     errors.ModelError: 502,
     errors.ModelUnavailableError: 502,
+    errors.IssuerUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.OverloadedError: 503,
+    errors.RequestTimeoutError: 408,
     errors.ClosedError: 503,
     errors.StoreError: 500,
     errors.ConfigError: 500,
@@ -72,6 +74,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.HoldfastError, _ours)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
 
 
 def request_id(request: Request) -> str:
@@ -105,8 +108,15 @@ async def _malformed(request: Request, error: Exception) -> Response:
     return Reply({**body, "request_id": request_id(request)}, 400)
 
 
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A fault of the program: told in the log, where whoever raised it goes on to be raised."""
+    failure = errors.HoldfastError("The server failed.")
+    return Reply(body_of(failure, request_id(request)), 500, {"x-request-id": request_id(request)})
+
+
 def _place(loc: Any) -> str:
-    return ".".join(str(part) for part in loc if part not in ("body", "query", "path")) or "body"
+    """The name of a field; `loc` begins with the part of the request it is in."""
+    return ".".join(map(str, loc[1:])) or str(loc[0])
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -5,24 +5,50 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast.config import ServerConfig
-from holdfast.errors import OverloadedError, TooLargeError
+from holdfast.errors import OverloadedError, RequestTimeoutError, TooLargeError
 from holdfast.server import problems
+from holdfast.server.request_log import Recorded
+from holdfast.server.telemetry import Telemetry
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-def surround(app: FastAPI, config: ServerConfig) -> None:
+_EXPOSED = (
+    "retry-after",
+    "x-request-id",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+)
+_PREFLIGHT_AGE_S = 600
+
+
+def surround(app: FastAPI, config: ServerConfig, telemetry: Telemetry) -> None:
     """Put the layers around the application; the last one added is the outermost."""
     app.add_middleware(BodyLimit, bytes_max=config.body_bytes_max, timeout_s=config.body_timeout_s)
     app.add_middleware(Deadline, timeout_s=config.request_timeout_s)
-    app.add_middleware(Shedding, requests_max=config.requests_max)
+    app.add_middleware(Shedding, requests_max=config.requests_max, telemetry=telemetry)
+    app.add_middleware(Recorded)
+    origins = [origin.strip() for origin in config.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=_EXPOSED,
+            max_age=_PREFLIGHT_AGE_S,
+        )
+    app.add_middleware(Observed, telemetry=telemetry)
     app.add_middleware(RequestId)
 
 
@@ -54,29 +80,58 @@ class RequestId:
         return await self.app(scope, receive, tell)
 
 
+class Observed:
+    """Counts each request and its time, and says a line about it, without what it was about."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self.app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        status = 500
+        began = time.perf_counter()
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            return await self.app(scope, receive, watch)
+        finally:
+            self._telemetry.answered(scope, status, time.perf_counter() - began)
+
+
 class Shedding:
     """Sends requests away while as many are being worked on as may be.
 
     Health checks are let through: a busy server is not a dead one.
     """
 
-    def __init__(self, app: ASGIApp, requests_max: int) -> None:
+    def __init__(self, app: ASGIApp, requests_max: int, telemetry: Telemetry) -> None:
         self.app = app
         self._requests_max = requests_max
+        self._telemetry = telemetry
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith("/health"):
             return await self.app(scope, receive, send)
-        if self._running >= self._requests_max:
+        if self._running >= self._requests_max or scope.get("holdfast_crowded"):
+            self._telemetry.shed()
             error = OverloadedError("The server is busy.", hint="Try again.", retry_after_s=1.0)
             response = problems.answer(error, scope["holdfast_request_id"])
             return await response(scope, receive, send)
         self._running += 1
+        self._telemetry.running(self._running)
         try:
             return await self.app(scope, receive, send)
         finally:
             self._running -= 1
+            self._telemetry.running(self._running)
 
 
 class Deadline:
@@ -96,11 +151,12 @@ class Deadline:
             begun = True
             await send(message)
 
+        timeout = asyncio.timeout(self._timeout_s)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with timeout:
                 return await self.app(scope, receive, watch)
         except TimeoutError:
-            if begun:
+            if begun or not timeout.expired():  # expired() tells our time from somebody else's
                 raise
             error = OverloadedError(
                 f"The request took more than {self._timeout_s:g} s.", hint="Try again later."
@@ -139,7 +195,7 @@ class BodyLimit:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise OverloadedError(
+                raise RequestTimeoutError(
                     f"The body took more than {self._timeout_s:g} s to arrive.",
                     hint="Send it again.",
                 ) from None

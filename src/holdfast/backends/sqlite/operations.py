@@ -287,8 +287,6 @@ def _reset(tx: Transaction, _op: Reset) -> None:
     )
     for table in _PROJECT_TABLES:
         execute(f"DELETE FROM {table} WHERE project = ?", (tx.project,))
-    # the numbers of the changes that are gone are given again
-    execute("UPDATE webhooks SET fed = min(fed, (SELECT coalesce(max(no), 0) FROM history))")
     forget_all(tx.connection)
     # what earlier operations of this commit changed is gone as well
     tx.changes = Changes(tx.connection, tx.project)
