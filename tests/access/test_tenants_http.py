@@ -94,12 +94,25 @@ class Callers:
         said, text = f"I drink tea canary{canary}x", self.campaign.reworded(who, id_)
         asked = self.chance.choice(self.campaign.filters)
         body: dict[str, Any] = {
-            "query": "tea", "messages": [{"role": "user", "content": said}], "infer": False,
-            "user_id": user, "text": text, "memory_id": id_, "memory_ids": [id_],
-            "memories": [{"memory_id": id_, "text": text}], "feedback": "POSITIVE", "name": "hook",
-            "event_types": ["memory_add"], "url": "http://127.0.0.1:9/", "schema": {"type": "object"}, "memory_export_id": id_,
-            "email": f"{canary}@example.com", "role": "READER", "label": "l", "use_case": "tea",
-        }  # fmt: skip
+            "query": "tea",
+            "messages": [{"role": "user", "content": said}],
+            "infer": False,
+            "user_id": user,
+            "text": text,
+            "memory_id": id_,
+            "memory_ids": [id_],
+            "memories": [{"memory_id": id_, "text": text}],
+            "memory_export_id": id_,
+            "feedback": "POSITIVE",
+            "name": "hook",
+            "event_types": ["memory_add"],
+            "url": "http://127.0.0.1:9/",
+            "schema": {"type": "object"},
+            "email": f"{canary}@example.com",
+            "role": "READER",
+            "label": "l",
+            "use_case": "tea",
+        }
         if scope.agent_id is not None:
             body["agent_id"] = scope.agent_id
         if self.chance.random() < 0.6:
