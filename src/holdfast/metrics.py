@@ -12,7 +12,7 @@ from typing import Literal
 
 from holdfast.model import Struct
 
-Name = Literal["job", "fact", "degraded", "working_set", "model_call", "model_token"]
+Name = Literal["job", "fact", "degraded_answer", "working_set_lookup", "model_call", "model_token"]
 Part = Literal["embedder", "llm", "reranker"]
 
 
@@ -33,8 +33,8 @@ COUNTERS: Mapping[Name, Counter] = {
         "Facts the model named, by outcome: added, known, or rejected (not in what was said).",
         ("outcome",),
     ),
-    "degraded": Counter("Searches answered without a part that was away.", ("part",)),
-    "working_set": Counter(
+    "degraded_answer": Counter("Searches answered without a part that was away.", ("part",)),
+    "working_set_lookup": Counter(
         "Look-ups of an entity's working set: hit (it was current), refresh (changes were read),"
         " load (all was read).",
         ("outcome",),
@@ -53,7 +53,7 @@ COUNTERS: Mapping[Name, Counter] = {
 
 GAUGES: Mapping[str, str] = {
     "working_set_bytes": "Bytes of working sets in memory.",
-    "working_sets_warm": "Entities whose working set is in memory.",
+    "working_sets": "Entities whose working set is in memory.",
     "read_connections_busy": "Read connections in use.",
     "reads_waiting": "Reads that wait for a connection.",
     "writes_waiting": "Writes that wait for the writer.",

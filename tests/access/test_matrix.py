@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import Mount
 
 from holdfast.core import access
 from holdfast.core.access import OPERATIONS, ROLES, Principal, Rule, decide, granted
@@ -20,6 +20,7 @@ from holdfast.server.app import build
 from holdfast.server.context import allow
 from tests.access import matrix
 from tests.access.matrix import GOLDEN, callers, render
+from tests.access.routes import Route, walked
 
 OPEN_ROUTES = frozenset(
     {
@@ -42,8 +43,6 @@ OPEN_ROUTES = frozenset(
 OTHER_WAYS_IN = frozenset({"/mcp", "/metrics"})
 """Routes that ask for the credential themselves: MCP for each tool (see below), metrics unless the
 configuration opens them."""
-
-Found = tuple[str, str]
 
 
 # ------------------------------------------------------------------------- the matrix
@@ -141,36 +140,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     return build({"path": str(tmp_path_factory.mktemp("store"))})
 
 
-def operations_of(dependant: Any) -> Iterator[str]:
-    """The operations that a route's dependencies decide on."""
-    for inner in getattr(dependant, "dependencies", ()):
-        operation = getattr(inner.call, "operation", None)
-        if isinstance(operation, str):
-            yield operation
-        yield from operations_of(inner)
-
-
-def flat(routes: list[BaseRoute]) -> Iterator[BaseRoute]:
-    """Every route, those of included routers too."""
-    for route in routes:
-        inner = getattr(route, "original_router", None)
-        if inner is None:
-            yield route
-        else:
-            yield from flat(inner.routes)
-
-
-def walked(app: FastAPI) -> Iterator[tuple[Found, list[str]]]:
-    """Method and path of each route, with its operations."""
-    for route in flat(app.router.routes):
-        path = getattr(route, "path", "")
-        found = [op for op in operations_of(getattr(route, "dependant", None)) if op != "open"]
-        methods = getattr(route, "methods", None) or {"ANY"}
-        for method in sorted(set(methods) - {"HEAD"}):
-            yield (method, path), found
-
-
-def wrong_routes(app: FastAPI, known: Mapping[str, Rule] = OPERATIONS) -> dict[Found, str]:
+def wrong_routes(app: FastAPI, known: Mapping[str, Rule] = OPERATIONS) -> dict[Route, str]:
     """The routes that the matrix does not speak of."""
     wrong = {}
     for (method, path), found in walked(app):

@@ -121,7 +121,7 @@ def test_pipelined_requests_are_answered_in_order(server: Served) -> None:
 
 
 def test_a_slow_answer_is_not_cut_off_by_a_head_that_waits_behind_it(strict: Served) -> None:
-    """The next request's head is begun while the first one's answer takes longer than a head may."""
+    """The next head is begun while the first answer takes longer than a head may."""
 
     async def slow(self: AsyncMemory, query: str, **_: Any) -> Any:
         await asyncio.sleep(1.2)

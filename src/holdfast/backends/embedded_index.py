@@ -79,7 +79,7 @@ class EmbeddedIndex:
     ) -> None:
         self._metrics = metrics or Metrics()
         self._metrics.gauge("working_set_bytes", lambda: self._bytes)
-        self._metrics.gauge("working_sets_warm", lambda: len(self._warm))
+        self._metrics.gauge("working_sets", lambda: len(self._warm))
         self._records = records
         self._dimensions = dimensions
         self._bytes_max = bytes_max
@@ -120,7 +120,7 @@ class EmbeddedIndex:
             if warm is not None and warm.generation == generation:
                 if key in self._warm:
                     self._warm.move_to_end(key)
-                self._metrics.count("working_set", "hit")
+                self._metrics.count("working_set_lookup", "hit")
                 return warm
             task = self._loading.get(key)
             if task is None or task.done():  # done, but its callback has not run yet
@@ -135,7 +135,7 @@ class EmbeddedIndex:
 
     async def _refresh(self, key: Key, old: Warm | None) -> Warm:
         project, entity = key
-        self._metrics.count("working_set", "load" if old is None else "refresh")
+        self._metrics.count("working_set_lookup", "load" if old is None else "refresh")
         delta = await self._records.delta(project, entity, None if old is None else old.generation)
         size = len(delta.entries) + (0 if old is None or delta.complete else len(old.memories))
         if size > INLINE_ROWS_MAX:

@@ -7,7 +7,9 @@ it is not found, not counted, and asking for it by id is asking for something un
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import cast
 
 import msgspec
 
@@ -16,11 +18,11 @@ from holdfast.filters import (
     Compare,
     Cover,
     Filter,
+    compile_predicate,
     conjunction,
     entity_choices,
-    matches_scope,
 )
-from holdfast.model import ENTITY_KINDS, Entity, Scope, Struct
+from holdfast.model import ENTITY_KINDS, Entity, Memory, Scope, Struct
 
 
 class Fence(Struct, frozen=True, kw_only=True):
@@ -67,7 +69,13 @@ OPEN = Fence()
 
 def inside(fence: Fence, scope: Scope) -> bool:
     """Whether what belongs to this scope may be seen."""
-    return fence.is_open or matches_scope(fence.filter(), scope)
+    return fence.is_open or _test(fence)(cast("Memory", scope))  # about identities only
+
+
+@lru_cache(maxsize=4_096)
+def _test(fence: Fence) -> Callable[[Memory], bool]:
+    """Remembered, for lists of jobs and changes are looked through one by one."""
+    return compile_predicate(fence.filter())
 
 
 def fenced(fence: Fence, wanted: Filter) -> Filter:

@@ -57,7 +57,7 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
         else:
             hits = better
     for part in missing:
-        parts.metrics.count("degraded", part)
+        parts.metrics.count("degraded_answer", part)
     good = [hit for hit in hits if hit.score >= request.threshold]
     return SearchAnswer(hits=tuple(good[: request.top_k]), degraded=tuple(missing))
 

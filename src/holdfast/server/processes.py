@@ -60,7 +60,7 @@ async def _prepared(config: Config) -> str | None:
     """Make or migrate the store once, and the first key; see that the rest could be opened."""
     await Limiter(config.server).close()
     async with AsyncAdmin(replace(config, workers=0)) as admin:
-        first = None if config.server.auth_disabled else await admin.first_key()
+        first = await admin.first_key()
         return None if first is None else first.secret
 
 

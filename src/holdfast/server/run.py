@@ -85,8 +85,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         deployment = self._deployment
         if self._told_started is not None and deployment is not None:
-            admin = deployment.admin
-            first = None if admin.config.server.auth_disabled else await admin.first_key()
+            first = await deployment.admin.first_key()
             self._told_started(None if first is None else first.secret)
 
     def _hang_up(self) -> None:
