@@ -164,6 +164,9 @@ CENSUS_AGE_MAX_S = 30.0
 REDIS_TIMEOUT_S = 0.25
 """Seconds the Redis of the limits may take before calls are counted without it."""
 
+RATE_WINDOWS_MAX = 100_000
+"""Callers, users and addresses whose calls one process counts at a time."""
+
 REDIS_PAUSE_S = 2.0
 """Seconds until a Redis that was away is asked again."""
 

@@ -31,7 +31,7 @@ from holdfast.server.app import build
 from holdfast.server.routing import operation_of
 from support.served import ADMIN_KEY, Served, served
 
-EXAMPLES = 12
+EXAMPLES = 6
 """Random requests to each operation, besides those that cover its schema systematically."""
 SEED = 20261123
 UNLIMITED = {f"key_limit_{load}": "" for load in ("search", "read", "add", "write", "admin")}
@@ -45,7 +45,7 @@ CONFIG = {
         "deterministic": True,
         "no-shrink": True,
     },
-    "phases": {"coverage": {"unexpected-methods": ["post", "delete", "patch"]}},
+    "phases": {"coverage": {"unexpected-methods": ["patch"]}},
 }
 SCHEMA = schemathesis.openapi.from_dict(APP.openapi(), config=SchemathesisConfig.from_dict(CONFIG))
 INSIDE = [

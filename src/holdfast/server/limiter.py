@@ -1,6 +1,6 @@
 """Limits on the rate of calls, per key and per user, by class of operation.
 
-A sliding window (`limits.aio`): in this process, or in a Redis that several instances share. While
+A sliding window: in this process, or (`limits.aio`) in a Redis that several instances share. While
 that Redis is away each instance counts by itself, from nothing: limits are looser for a moment, and
 nobody is sent away because of it.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 
 from limits import RateLimitItem, RateLimitItemPerMinute, parse
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import ConfigurationError, StorageError
 
@@ -23,6 +23,7 @@ from holdfast.core.access import Load, Principal
 from holdfast.errors import ConfigError, MissingExtraError, RateLimitError
 from holdfast.limits import REDIS_PAUSE_S, REDIS_TIMEOUT_S
 from holdfast.model import Struct
+from holdfast.server.windows import Windows
 
 _log = logging.getLogger("holdfast.server")
 
@@ -49,7 +50,7 @@ class Limiter:
 
     def __init__(self, config: ServerConfig) -> None:
         """Raises ConfigError, MissingExtraError; asks no Redis yet."""
-        self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._here = Windows()
         self._redis = _redis(config.redis_url)
         self._there = None if self._redis is None else SlidingWindowCounterRateLimiter(self._redis)
         self._away_until = 0.0
@@ -115,7 +116,8 @@ class Limiter:
             else:
                 self._note(True)
                 return hit
-        return await _hit(self._here, limit, who, load)
+        key = f"{load}:{limit.get_expiry()}:{who}"
+        return self._here.hit(key, limit.amount, limit.get_expiry(), time.time())
 
     def _note(self, answers: bool) -> None:
         """Remember whether Redis answered, and say so when that changes."""

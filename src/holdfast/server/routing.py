@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from holdfast.core.access import OPERATIONS
@@ -14,6 +17,7 @@ from holdfast.server.bodies import PROBLEMS
 from holdfast.server.context import admit
 
 F = TypeVar("F", bound=Callable[..., Any])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Routes:
@@ -41,19 +45,41 @@ class Routes:
 
 
 class Route(APIRoute):
-    """Asks who calls before it reads what they sent: a stranger's body is not looked at."""
+    """Asks who calls before it reads what they sent: a stranger's body is not looked at.
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    A route of the commonest form, one JSON body and nothing else, is then called without FastAPI's
+    way through its dependencies, which costs as much as half a search.
+    """
+
+    def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
         operation = operation_of(self)
         if operation is None:
             return handle
+        form = _form(self)
 
         async def guarded(request: Request) -> Response:
-            await admit(request, operation)
-            return await handle(request)
+            context = await admit(request, operation)
+            if form is None or not _is_json(request):
+                return await handle(request)
+            body = await request.body()
+            if not body:
+                return await handle(request)
+            called: Response = await form.call(
+                **{form.context: context, form.body: _decoded(form.model, body)}
+            )
+            return called
 
         return guarded
+
+
+class _Form(NamedTuple):
+    """How the function of a route is called that takes a body and who calls."""
+
+    call: Callable[..., Any]
+    context: str
+    body: str
+    model: type[BaseModel]
 
 
 def operation_of(route: APIRoute) -> str | None:
@@ -63,3 +89,34 @@ def operation_of(route: APIRoute) -> str | None:
         if operation in OPERATIONS:
             return str(operation)
     return None
+
+
+def _form(route: APIRoute) -> _Form | None:
+    """The form of a route's function; None if it takes anything but one body and who calls."""
+    of = route.dependant
+    taken = list(inspect.signature(route.endpoint).parameters)
+    if len(taken) != 2 or len(of.body_params) != 1 or len(of.dependencies) != 1:
+        return None
+    names = {of.dependencies[0].name, of.body_params[0].name}
+    field = of.body_params[0].field_info
+    model = None if getattr(field, "embed", None) else field.annotation
+    if names != set(taken) or not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return None
+    context = str(of.dependencies[0].name)
+    return _Form(route.endpoint, context, of.body_params[0].name, model)
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower() == "application/json"
+
+
+def _decoded(model: type[BaseModel], body: bytes) -> BaseModel:
+    """Raises RequestValidationError, as FastAPI does."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError(
+            [{**fault, "loc": ("body", *fault["loc"])} for fault in faults]
+        ) from None
