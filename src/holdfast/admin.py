@@ -17,6 +17,7 @@ from holdfast.config import Config
 from holdfast.core import intake
 from holdfast.core.access import Principal, granted
 from holdfast.core.fence import OPEN, Fence
+from holdfast.core.project_settings import clean_description, clean_name
 from holdfast.core.suggest import USE_CASE_CHARS_MAX, Suggestion
 from holdfast.directory import PERMISSIONS, ApiKey, Member, Permission, ProjectInfo
 from holdfast.engine import keys as keying
@@ -26,9 +27,11 @@ from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.errors import ClosedError, ValidationError
+from holdfast.exports import Exports
 from holdfast.metrics import Metrics
 from holdfast.model import Census, Json
 from holdfast.registry import providers
+from holdfast.webhooks import Webhooks
 
 When = Any
 """A time: ISO 8601 text, datetime, date, or Unix seconds."""
@@ -49,6 +52,10 @@ class AsyncAdmin:
         self._recogniser: Recogniser | None = None
         self.accounts = Accounts(self._parts)
         """Who signs in with a password."""
+        self.webhooks = Webhooks(self._parts, self.config)
+        """Addresses that are told of what happens."""
+        self.exports = Exports(self._parts)
+        """What is made of memories."""
 
     @property
     def config(self) -> Config:
@@ -186,7 +193,7 @@ class AsyncAdmin:
         self, name: str, *, description: str | None = None, project_id: str | None = None
     ) -> ProjectInfo:
         """A new, empty project. Raises ValidationError, ConflictError."""
-        name = intake.clean_text(name, "name", 256)
+        name, description = clean_name(name), clean_description(description)
         return await projecting.create(await self._parts(), name, description, project_id)
 
     async def projects(self) -> Sequence[ProjectInfo]:
@@ -243,8 +250,9 @@ class AsyncAdmin:
             raise ClosedError("The deployment is not open.", hint="Enter it with `async with`.")
         return assembly.parts
 
-    async def _parts(self, project: str | None = None) -> Parts:
-        memory = self._memory if project is None else self.memory(project)
+    async def _parts(self, project: str | None = None, fence: Fence = OPEN) -> Parts:
+        home = project is None and fence.is_open
+        memory = self._memory if home else self.memory(project, fence)
         return await memory._ready()
 
 

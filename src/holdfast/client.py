@@ -70,6 +70,7 @@ class AsyncMemory:
         self._assembly: Assembly | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._is_view = False
 
     @classmethod
     def from_config(cls, config_dict: Mapping[str, Json] | str | Path) -> Self:
@@ -96,6 +97,7 @@ class AsyncMemory:
         view = object.__new__(type(self))
         view._resolved, view._opening, view._closed = self._resolved, self._opening, False
         view._assembly = self._assembly.within(Project(project), fence)
+        view._is_view = True
         return view
 
     def close(self) -> None:
@@ -474,11 +476,17 @@ class AsyncMemory:
         return await reading.event(parts, await reading.job(parts, event_id))
 
     async def stats(self) -> Answer:
-        """Counts and sizes of this project's store. Raises AccessError for a part of a project."""
+        """Counts of this project, and the bytes of its store, if the store was opened for it alone.
+
+        Raises AccessError for a part of a project.
+        """
         parts = await self._ready()
         if not parts.fence.is_open:
             raise AccessError("This credential may not see the project's counts.")
-        return {**await parts.records.stats(parts.project), "project": parts.project}
+        counts = dict(await parts.records.stats(parts.project))
+        if self._is_view:  # of all projects of the deployment together
+            del counts["bytes"]
+        return {**counts, "project": parts.project}
 
     def settings(self) -> Answer:
         """The settings in force, secrets hidden, and where each comes from."""

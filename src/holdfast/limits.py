@@ -92,6 +92,60 @@ EMBED_BATCH_MAX = 256
 BODY_BYTES_MAX = 32 * 1024 * 1024
 """Bytes of one HTTP request's body."""
 
+WEBHOOKS_PER_PROJECT_MAX = 32
+"""Webhooks of one project."""
+
+WEBHOOK_URL_CHARS_MAX = 2_048
+"""Characters of a webhook's address."""
+
+WEBHOOK_ATTEMPTS_MAX = 10
+"""Tries of one message to a webhook before it is dead-lettered."""
+
+WEBHOOK_BACKOFF_S = 5.0
+"""Longest pause before the second try of a message, in seconds; doubles with each further try."""
+
+WEBHOOK_BACKOFF_MAX_S = 3_600.0
+"""Longest pause between two tries of a message, in seconds."""
+
+WEBHOOK_TIMEOUT_S = 10.0
+"""Seconds one message may take, from the look-up of the name to the answer."""
+
+WEBHOOK_LEASE_S = 30.0
+"""Seconds after which a message is sent again whose sender died while it sent it."""
+
+WEBHOOK_ANSWER_BYTES_MAX = 65_536
+"""Bytes read of what a webhook answers."""
+
+WEBHOOK_SENDS_MAX = 64
+"""Messages one process sends at once."""
+
+WEBHOOK_SENDS_EACH_MAX = 8
+"""Messages one process sends to one webhook at once."""
+
+WEBHOOK_PENDING_MAX = 10_000
+"""Messages to one webhook that wait; further changes wait in the history."""
+
+DELIVERED_KEPT_S = 7 * 86_400.0
+"""Seconds for which is known that a message was delivered."""
+
+DEAD_KEPT_S = 30 * 86_400.0
+"""Seconds for which a dead-lettered message is kept, to be sent again."""
+
+FEEDBACK_CHARS_MAX = 4_096
+"""Characters of the reason given with feedback."""
+
+EXPORT_SCHEMA_BYTES_MAX = 65_536
+"""Bytes of the schema of an export, as JSON."""
+
+EXPORT_MEMORIES_MAX = 1_000
+"""Memories in one export or summary."""
+
+EXPORT_CHARS_MAX = 120_000
+"""Characters of memories that a model is given for an export or summary."""
+
+EXPORTS_KEPT_MAX = 50
+"""Exports kept of one project; the oldest go."""
+
 HEADER_BYTES_MAX = 65_536
 """Bytes of the head of one HTTP request: its line and headers."""
 

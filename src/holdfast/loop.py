@@ -12,13 +12,49 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from holdfast.errors import ClosedError, UnsupportedError
 
 T = TypeVar("T")
 
 _JOIN_S = 10.0
+
+
+class _Call:
+    """A coroutine given to the loop, and the caller's wait for its end.
+
+    Leaner than `asyncio.run_coroutine_threadsafe`, whose second future costs each call about as
+    much as the work of a small one.
+    """
+
+    __slots__ = ("_coroutine", "_ended", "task")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self._ended = threading.Lock()
+        self._ended.acquire()
+        self.task: asyncio.Task[Any] | None = None
+        """Of the loop's thread; its outcome is anybody's once it has ended."""
+
+    def start(self) -> None:
+        """On the loop: begin."""
+        self.task = asyncio.get_running_loop().create_task(self._coroutine)
+        self.task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        """On the loop: end it early."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def wait(self, timeout_s: float = -1) -> bool:
+        """In the caller: till the end, once; whether it came in time."""
+        return self._ended.acquire(timeout=timeout_s)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            task.exception()  # looked at, so that none is logged whose caller was interrupted
+        self._ended.release()
 
 
 class LoopThread:
@@ -35,17 +71,25 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result, or its error; Ctrl-C in the caller cancels it."""
-        future = self._submitted(coroutine)
+        call = self._submitted(coroutine)
         try:
-            return future.result()
-        except concurrent.futures.CancelledError:
+            self._await(call)
+            return cast("asyncio.Task[T]", call.task).result()
+        except asyncio.CancelledError:
             if self._closing:
                 raise ClosedError("This Memory was closed meanwhile.") from None
-            raise
+            # the caller may be a task of another loop, and it was not that one
+            raise concurrent.futures.CancelledError from None
+        finally:
+            del call  # an error holds this frame, and the call would hold the error
+
+    def _await(self, call: _Call) -> None:
+        try:
+            call.wait()
         except BaseException:
-            if not future.done():
-                future.cancel()
-                concurrent.futures.wait([future], _JOIN_S)
+            if call.task is None or not call.task.done():
+                self._loop.call_soon_threadsafe(call.cancel)
+                call.wait(_JOIN_S)
             raise
 
     def close(self) -> None:
@@ -58,12 +102,14 @@ class LoopThread:
                 self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_JOIN_S)
 
-    def _submitted(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+    def _submitted(self, coroutine: Coroutine[Any, Any, Any]) -> _Call:
         fault = self._misuse()
         if fault is None:
             with self._gate:
                 if not self._closing:
-                    return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+                    call = _Call(coroutine)
+                    self._loop.call_soon_threadsafe(call.start)
+                    return call
         coroutine.close()
         raise fault or ClosedError("This Memory is closed.")
 

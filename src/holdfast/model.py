@@ -151,7 +151,7 @@ class Space(Struct, frozen=True, kw_only=True):
 
 
 JobState = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]
-JobKind = Literal["extract", "embed", "store"]
+JobKind = Literal["extract", "embed", "store", "export"]
 """extract: facts from turns; embed: vectors that are missing; store: done when accepted."""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from holdfast.config import LOCAL_EMBEDDER, Part
-from holdfast.ports import LLM, Embedder, Reranker
+from holdfast.errors import MissingExtraError
+from holdfast.ports import LLM, Embedder, Reranker, Sender
 
 
 def providers() -> dict[str, list[str]]:
@@ -46,3 +47,14 @@ def make_reranker(part: Part | None, llm: Part | None) -> Reranker | None:
     from holdfast.backends.rerankers import build_reranker
 
     return build_reranker(part, llm)
+
+
+def make_sender(private: bool) -> Sender:
+    """What sends to webhooks; `private`: whether to the own network too. MissingExtraError."""
+    try:
+        from holdfast.backends.webhook_sender import HttpSender
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "Webhooks need the package httpx.", hint="pip install 'holdfast[server]'."
+        ) from error
+    return HttpSender(private=private)

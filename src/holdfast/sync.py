@@ -371,7 +371,10 @@ class Memory:
         return self._loop.run(work)
 
     def stats(self) -> Answer:
-        """Counts and sizes of this project's store. Raises AccessError for a part of a project."""
+        """Counts of this project, and the bytes of its store, if the store was opened for it alone.
+
+        Raises AccessError for a part of a project.
+        """
         work = self._async.stats()
         return self._loop.run(work)
 

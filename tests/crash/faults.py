@@ -76,7 +76,7 @@ def _keep_turns() -> None:
 
 def _spare_generations() -> None:
     """Change memories without telling the generations."""
-    operations.Changes.record = lambda self, at: None
+    operations.record = lambda connection, group: None
 
 
 def _overwrite_pages() -> None:

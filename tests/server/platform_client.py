@@ -11,14 +11,25 @@ import httpx
 from support.conformity import Conformity
 from support.served import Served
 
+_known: list[Conformity] = []
+
+
+def _conformity(url: str) -> Conformity:
+    """What the document says; the same for every server, and slow to write and to compile."""
+    if not _known:
+        _known.append(Conformity(httpx.get(f"{url}/openapi.json", timeout=60).json()))
+    return _known[0]
+
 
 @contextmanager
 def talking(server: Served, key: str | None = None) -> Iterator[httpx.Client]:
     """Talks to a server as its administrator, or with a key."""
-    document = httpx.get(f"{server.url}/openapi.json").json()
     headers = {"Authorization": f"Token {key or server.key}"}
     with httpx.Client(
-        base_url=server.url, headers=headers, event_hooks={"response": [Conformity(document)]}
+        base_url=server.url,
+        timeout=30,
+        headers=headers,
+        event_hooks={"response": [_conformity(server.url)]},
     ) as client:
         yield client
 

@@ -66,6 +66,7 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ({"user_id": "ann", "timezone": "Atlantis"}, "timezone"),
     ({"user_id": "ann", "expiration_date": "soon"}, "expiration_date"),
     ({"user_id": True}, "user_id"),
+    ({"agent_id": "bot", "memory_type": "procedural_memory"}, "language model"),
 )
 
 
@@ -201,3 +202,8 @@ def test_a_batch_is_carried_out_whole_or_not_at_all(client: httpx.Client) -> Non
     assert delete(*[UNKNOWN] * 1_001).status_code == 400
     assert delete(one, two).json() == {"message": "Successfully deleted 2 memories"}
     assert texts(client.get("/v1/memories/?user_id=ann")) == []
+
+
+def test_another_method_is_told_which_there_are(client: httpx.Client) -> None:
+    answer = client.patch("/v1/memories/")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, POST")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast.backends import local_embedder
 from holdfast.backends.local_embedder import DIMENSIONS, LocalEmbedder
@@ -75,6 +78,22 @@ def test_a_batch_is_its_texts_one_by_one(embedder: LocalEmbedder) -> None:
     batch = embedder.encode(texts)
     for number in (0, 1, 511, 512, 513, len(texts) - 1):
         np.testing.assert_allclose(batch[number], embedder.encode([texts[number]])[0], atol=1e-6)
+
+
+def test_no_token_goes_across_a_blank(embedder: LocalEmbedder) -> None:
+    """The reason why the tokens of a text are those of its words."""
+    blank = "\u2581"
+    words = [token.lstrip(blank) for token in embedder._tokenizer.get_vocab()]
+    assert len(words) == 32_000
+    assert not [word for word in words if blank in word or " " in word]
+
+
+@given(st.text(st.sampled_from("aeinstrTHE .,'<>/s\u2581\n\t\u00a0é漢🙂\u0301"), max_size=60))
+def test_the_tokens_of_words_are_those_of_the_text(embedder: LocalEmbedder, text: str) -> None:
+    found = embedder._by_word(text)
+    assert found in (None, embedder._tokenizer.encode(text, add_special_tokens=False).ids)
+    if re.fullmatch(r"\w+( \w+)*", text) and len(text) <= 48:
+        assert found is not None
 
 
 def test_long_texts_are_cut_without_changing_them(embedder: LocalEmbedder) -> None:

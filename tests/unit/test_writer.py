@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -14,7 +14,7 @@ import pytest
 
 from holdfast.backends.sqlite import writer as module
 from holdfast.backends.sqlite.connect import connect
-from holdfast.backends.sqlite.writer import Work, Writer
+from holdfast.backends.sqlite.writer import Together, Work, Writer
 from holdfast.errors import ClosedError, StoreUnavailableError
 
 INSERT = "INSERT INTO t (value) VALUES (?)"
@@ -89,6 +89,45 @@ async def test_what_waits_shares_a_commit_in_order_of_arrival(path: Path) -> Non
         assert await asyncio.gather(*tasks) == list(range(100))
         assert values(path) == list(range(100))
         assert statements.count("COMMIT") == 2
+
+
+async def test_what_is_asked_in_one_turn_of_the_loop_shares_a_commit(path: Path) -> None:
+    with writing(path) as (writer, statements):
+        assert await asyncio.gather(*(writer.run(put(i)) for i in range(100))) == list(range(100))
+        assert statements.count("COMMIT") == 1
+
+
+def put_all(calls: list[list[int]]) -> Together:
+    """Puts the values of a call with one statement, and tells which they were."""
+
+    def together(connection: sqlite3.Connection, wanted: Sequence[int]) -> list[int]:
+        calls.append(list(wanted))
+        marks = ",".join("(?)" for _ in wanted)
+        connection.execute(f"INSERT INTO t (value) VALUES {marks}", wanted)
+        return [-value for value in wanted]
+
+    return together
+
+
+async def test_neighbours_share_a_call(path: Path) -> None:
+    calls: list[list[int]] = []
+    together = put_all(calls)
+    with writing(path) as (writer, statements):
+        asked = [writer.run_together(together, value) for value in (1, 2, 3)]
+        asked += [writer.run(put(4)), writer.run_together(together, 5)]
+        assert await asyncio.gather(*asked) == [-1, -2, -3, 4, -5]
+        assert calls == [[1, 2, 3], [5]]
+        assert statements.count("COMMIT") == 1
+    assert values(path) == [1, 2, 3, 4, 5]
+
+
+async def test_the_error_of_one_who_shares_a_call_is_its_own(path: Path) -> None:
+    together = put_all([])
+    with writing(path) as (writer, _):
+        asked = [writer.run_together(together, value) for value in (1, 2, 2, 3)]
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(result).__name__ for result in results] == ["int", "int", "StoreError", "int"]
+    assert values(path) == [1, 2, 3]
 
 
 async def test_64_callers_need_far_fewer_commits_than_writes(path: Path) -> None:
@@ -196,6 +235,15 @@ async def test_closing_finishes_what_waits_and_refuses_the_rest(path: Path) -> N
         await ending
         writer.close()
     assert values(path) == list(range(10))
+
+
+async def test_closing_finishes_what_was_asked_in_this_very_turn(path: Path) -> None:
+    with writing(path) as (writer, _):
+        tasks = [asyncio.create_task(writer.run(put(i))) for i in range(5)]
+        await asyncio.sleep(0)
+        writer.close()
+        assert values(path) == list(range(5))
+        assert await asyncio.gather(*tasks) == list(range(5))
 
 
 async def test_no_caller_waits_for_ever_when_closing_meets_writing(path: Path) -> None:

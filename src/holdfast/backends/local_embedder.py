@@ -11,9 +11,11 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,10 @@ _INLINE_CHARS: Final = 16_384
 _BATCH_TOKENS: Final = 16_384
 """Token vectors gathered at a time (16 MB)."""
 _BATCH_TEXTS: Final = 512
+_WORDS_KEPT: Final = 16_384
+"""Words whose tokens are remembered: about 4 MB. Most words of a text were met before."""
+_WORD_CHARS: Final = 48
+"""Longer words are data, and not met again."""
 
 
 class LocalEmbedder:
@@ -51,6 +57,7 @@ class LocalEmbedder:
         self.space = Space(provider="wordllama", model="l2_supercat", dimensions=DIMENSIONS)
         self._tokenizer = _tokenizer(folder / _TOKENIZER_FILE)
         self._table = _table(folder / _WEIGHTS_FILE)
+        self._word = lru_cache(maxsize=_WORDS_KEPT)(self._tokenised)
 
     async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> NDArray[np.float32]:
         """L2-normalised float32 [len(texts), 256]; a text without content gives zeros.
@@ -71,7 +78,7 @@ class LocalEmbedder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """What `embed` does, for callers without an event loop."""
         if len(texts) == 1 and len(texts[0]) <= _CHUNK_CHARS:
-            return self.encode_query(texts[0]).vector.reshape(1, -1)
+            return self._encode_one(texts[0])
         pooled = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
         for start in range(0, len(texts), _BATCH_TEXTS):
             self._sum_tokens(
@@ -91,9 +98,15 @@ class LocalEmbedder:
         if not ids:
             return QueryEmbedding(vector=np.zeros(DIMENSIONS, dtype=np.float32))
         pieces = self._table[ids]
-        total = np.add.reduce(pieces, axis=0)
-        norm = float(total @ total) ** 0.5
-        return QueryEmbedding(vector=total / (norm or 1.0), pieces=pieces, spans=tuple(spans))
+        return QueryEmbedding(vector=_mean(pieces), pieces=pieces, spans=tuple(spans))
+
+    def _encode_one(self, text: str) -> NDArray[np.float32]:
+        """`encode` for one short text, as most adds are: a third of the time."""
+        clean = _encodable(text)
+        [ids] = self._tokens([clean]) if clean.strip() else [()]
+        if not ids:
+            return np.zeros((1, DIMENSIONS), dtype=np.float32)
+        return _mean(self._table.take(ids, axis=0)).reshape(1, -1)
 
     def _sum_tokens(self, texts: Sequence[str], out: NDArray[np.float32]) -> None:
         """Add the token vectors of each text to its row; normalising makes a sum do for a mean."""
@@ -103,12 +116,10 @@ class LocalEmbedder:
             for _, chunk in _chunks(_encodable(text)):
                 chunks.append(chunk)
                 owners.append(row)
-        encodings = self._tokenizer.encode_batch_fast(chunks, add_special_tokens=False)
-        batch: list[list[int]] = []
+        batch: list[Sequence[int]] = []
         rows: list[int] = []
         tokens = 0
-        for row, encoding in zip(owners, encodings, strict=True):
-            ids = encoding.ids
+        for row, ids in zip(owners, self._tokens(chunks), strict=True):
             if not ids:
                 continue
             batch.append(ids)
@@ -120,13 +131,42 @@ class LocalEmbedder:
         if batch:
             self._add(batch, rows, out)
 
-    def _add(self, batch: list[list[int]], rows: list[int], out: NDArray[np.float32]) -> None:
+    def _add(
+        self, batch: Sequence[Sequence[int]], rows: Sequence[int], out: NDArray[np.float32]
+    ) -> None:
         lengths = np.fromiter(map(len, batch), dtype=np.intp, count=len(batch))
         starts = np.concatenate(((0,), np.cumsum(lengths)[:-1]))
-        flat = np.fromiter(
-            (i for ids in batch for i in ids), dtype=np.intp, count=int(lengths.sum())
-        )
+        flat = np.fromiter(chain.from_iterable(batch), dtype=np.intp, count=int(lengths.sum()))
         np.add.at(out, rows, np.add.reduceat(self._table[flat], starts, axis=0))
+
+    def _tokens(self, chunks: Sequence[str]) -> list[Sequence[int]]:
+        """The token ids of each chunk; word by word where that gives the same."""
+        found: list[Sequence[int] | None] = [self._by_word(chunk) for chunk in chunks]
+        places = [place for place, ids in enumerate(found) if ids is None]
+        if places:
+            whole = [chunks[place] for place in places]
+            encodings = self._tokenizer.encode_batch_fast(whole, add_special_tokens=False)
+            for place, encoding in zip(places, encodings, strict=True):
+                found[place] = encoding.ids
+        return cast("list[Sequence[int]]", found)
+
+    def _by_word(self, text: str) -> list[int] | None:
+        """The token ids of a text from those of its words; None where they may differ.
+
+        The tokeniser writes blanks as "\u2581" and puts one before its input. No token has it but
+        at its beginning, so those of a word after a single blank are those it has alone.
+        """
+        if "<" in text or "\u2581" in text:  # special tokens, such as "</s>", and the blank itself
+            return None
+        ids: list[int] = []
+        for word in text.split(" "):
+            if not 0 < len(word) <= _WORD_CHARS:
+                return None
+            ids += self._word(word)
+        return ids
+
+    def _tokenised(self, word: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(word, add_special_tokens=False).ids)
 
 
 def _model_folder() -> Path:
@@ -194,6 +234,13 @@ def _chunks(text: str) -> Iterator[tuple[int, str]]:
         # The tokeniser puts a blank before its input: the one cut at is given back by it.
         start = end + (cut > 0)
     yield start, text[start:]
+
+
+def _mean(pieces: NDArray[np.float32]) -> NDArray[np.float32]:
+    """L2-normalised, so that a sum does for it."""
+    total: NDArray[np.float32] = np.add.reduce(pieces, axis=0)
+    norm = float(total @ total) ** 0.5
+    return total / np.float32(norm or 1.0)
 
 
 def _normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ tables and puts it in place at the end. Nothing outlives the process.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Store:
     """What several `MemoryRecords` share, as processes share a file."""
 
     tables: Tables = field(default_factory=Tables)
+    cursor_key: bytes = field(default_factory=lambda: secrets.token_bytes(8))
 
 
 class MemoryRecords:
@@ -127,11 +129,13 @@ class MemoryRecords:
         if not listing.oldest_first:
             rows.reverse()
         if listing.cursor is not None:
-            last = decode_cursor(listing.cursor)
+            last = decode_cursor(listing.cursor, project, self._store.cursor_key)
             rows = [r for r in rows if (r.no > last if listing.oldest_first else r.no < last)]
         rows = rows[listing.offset :]
         shown = rows[: listing.size]
-        cursor = encode_cursor(shown[-1].no) if shown and len(rows) > len(shown) else None
+        cursor = None
+        if shown and len(rows) > len(shown):
+            cursor = encode_cursor(shown[-1].no, project, self._store.cursor_key)
         return Page(memories=tuple(row.memory for row in shown), total=total, cursor=cursor)
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:

@@ -33,7 +33,7 @@ class MemoryDirectory:
     async def insert(self, *rows: Row) -> None:
         tables = self._records.tables.copy()
         put_rows(tables.directory, rows)
-        tables.stamp += 1
+        tables.stamp += stamps(rows)
         self._records.replace(tables)
 
     async def select(
@@ -53,7 +53,13 @@ class MemoryDirectory:
     async def count(self, kind: type[Row], *where: Where) -> int:
         return len(self._matching(kind, where))
 
-    async def update(self, kind: type[Row], *where: Where, values: Mapping[str, Json]) -> int:
+    async def update(
+        self,
+        kind: type[Row],
+        *where: Where,
+        values: Mapping[str, Json],
+        insert: Sequence[Row] = (),
+    ) -> int:
         self._require(kind, where)
         for name in values:
             _field(kind, name)
@@ -61,8 +67,9 @@ class MemoryDirectory:
         tables = self._records.tables.copy()
         for row in found:
             del tables.directory[kind, _key(row)]
-        put_rows(tables.directory, [replace(row, **dict(values)) for row in found])
-        tables.stamp += bool(found)
+        new = [*(replace(row, **dict(values)) for row in found), *(insert if found else ())]
+        put_rows(tables.directory, new)
+        tables.stamp += stamps(new)
         self._records.replace(tables)
         return len(found)
 
@@ -72,7 +79,7 @@ class MemoryDirectory:
         tables = self._records.tables.copy()
         for row in found:
             del tables.directory[kind, _key(row)]
-        tables.stamp += bool(found)
+        tables.stamp += stamps(found)
         self._records.replace(tables)
         return len(found)
 
@@ -112,6 +119,11 @@ class MemoryDirectory:
     def _require(self, kind: type[Row], where: Sequence[Where]) -> None:
         if not where:
             raise ValidationError(f"A change of {kind.table} names no rows; nothing was changed.")
+
+
+def stamps(rows: Sequence[Row]) -> int:
+    """How much the stamp grows by a change of these rows."""
+    return int(any(row.stamped for row in rows))
 
 
 def put_rows(rows: Rows, new: Sequence[Row]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
-from holdfast.backends.memory_directory import Rows, put_rows
+from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled
 from holdfast.directory import Delivery, Export, Feedback
@@ -184,7 +184,7 @@ class Transaction:
             case PutUsage():
                 return self.put_usage(op)
             case PutRows():
-                self.tables.stamp += 1
+                self.tables.stamp += stamps(op.rows)
                 return put_rows(self.tables.directory, op.rows)
             case Reset():
                 return self.reset()
@@ -346,6 +346,7 @@ class Transaction:
             self.tables.removed[self.project] = (*self.tables.removed.get(self.project, ()), gone)
             self.touch(row.memory)
         self.forget_turns({turn_id for row in doomed for turn_id in row.turns})
+        self.forget({row.memory.id for row in doomed})
         if op.erase_history:
             self.blank({row.memory.id for row in doomed} | self.deleted_before(op.filter))
         return [row.memory.id for row in asked]
@@ -363,6 +364,18 @@ class Transaction:
             if not found:
                 return [doomed[no] for no in sorted(doomed)]
             doomed |= found
+
+    def forget(self, memory_ids: set[str]) -> None:
+        """Delete feedback on these memories, and exports that were made from them."""
+        directory = self.tables.directory
+        for key, row in list(directory.items()):
+            about: set[str] = set()
+            if isinstance(row, Feedback):
+                about = {row.memory_id}
+            elif isinstance(row, Export):
+                about = set(row.memories)
+            if about & memory_ids and getattr(row, "project", None) == self.project:
+                del directory[key]
 
     def forget_turns(self, turn_ids: set[str]) -> None:
         """Delete raw turns; memories that stay do not come from them any more."""

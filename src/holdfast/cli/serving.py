@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,7 +84,7 @@ def serve(
 
 
 def worker(common: Common, log_format: LogFormat = "text") -> None:
-    """Run jobs without serving: more hands beside a server on the same store.
+    """Run jobs and tell webhooks, without serving: more hands beside a server on the same store.
 
     Told to stop, it hands the jobs it is at back, to be done by others.
     """
@@ -101,12 +102,18 @@ async def _work(config: Config) -> None:
     stop = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stop.set)
-    async with AsyncAdmin(config):
+    async with AsyncAdmin(config) as admin:
         typer.echo(
             f"Holdfast {holdfast.__version__} works at the jobs of {config.path}; Ctrl-C stops it.",
             err=True,
         )
-        await stop.wait()
+        telling = asyncio.create_task(admin.webhooks.serve())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((telling, stopped), return_when=asyncio.FIRST_COMPLETED)
+        for task in (telling, stopped):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 def welcome(config: Config, port: int, first: str | None) -> str:

@@ -28,10 +28,8 @@ ANALYSIS: Final = 1
 WORD_CHARS_MAX: Final = 64
 """Longer words are cut: they are data, not words."""
 
-ENTITIES_MAX: Final = 32
-_ENTITY_CHARS: Final = 20_000
+_NAMES_CHARS: Final = 20_000
 """Names are looked for in this much of a text."""
-
 
 QUESTION: Final = 1
 """Flag of a stored text: it ends with a question. Flags are stored: never renumber."""
@@ -49,12 +47,6 @@ _NAME_WORDS_MAX: Final = 3
 NAMES_SHIFT: Final = 18
 NAMES_MAX: Final = 7
 """Flags bits 18..20: words that are capitalised inside a sentence, at most 7."""
-
-
-class Analysis(IndexTerms, frozen=True, kw_only=True):
-    """`IndexTerms` of a text, and the names in it (capitalised spans, at most 32)."""
-
-    entities: tuple[str, ...] = ()
 
 
 class QueryTerm(msgspec.Struct, frozen=True, gc=False):
@@ -101,7 +93,6 @@ _TOKEN: Final = re.compile(
 _QUESTION_END: Final = re.compile(r"[?？؟;][\s\"'”’)\]*_😊😄🙂🤔]*\Z")
 _POSSESSIVE: Final = re.compile(r"['’]s\b")
 _GROUPED: Final = re.compile(r",(?=\d{3}(?:\D|$))")
-_NAME: Final = re.compile(r"\b[A-ZÀ-ÖØ-ÞА-ЯЁ][\w'’-]*(?:\s+[A-ZÀ-ÖØ-ÞА-ЯЁ][\w'’-]*){0,3}")
 _CAPITALISED: Final = re.compile(r"(?<=[^\W\d_A-ZÀ-ÞА-Я][ ,'’\"“(])[A-ZÀ-ÖØ-ÞА-ЯЁ][^\W\d_]")
 _ROLE_NAMES: Final = frozenset(
     {"user", "assistant", "system", "tool", "human", "ai", "bot", "agent"}
@@ -186,7 +177,7 @@ def _run_flags(run: str) -> int:
     return flags
 
 
-def analyze(text: str, *, actor: str | None, role: str | None, key: bytes = b"") -> Analysis:
+def analyze(text: str, *, actor: str | None, role: str | None, key: bytes = b"") -> IndexTerms:
     """The index terms of a text that is about to be stored. Any string is fine; time is linear.
 
     `actor` is who said it; the name counts as text, and as the speaker. Names that only repeat a
@@ -209,15 +200,14 @@ def analyze(text: str, *, actor: str | None, role: str | None, key: bytes = b"")
         flags |= word.flags
     name = _name_terms(actor, role, key)
     kept = [_term(word.normal, code, key) for word in words if not word.stop >> code & 1]
-    return Analysis(
+    return IndexTerms(
         terms=b"".join((*name, *kept, *pieces)),
         flags=flags
         | code << LANGUAGE_SHIFT
         | len(name) << NAME_SHIFT
-        | min(NAMES_MAX, len(_CAPITALISED.findall(text, 0, _ENTITY_CHARS))) << NAMES_SHIFT,
+        | min(NAMES_MAX, len(_CAPITALISED.findall(text, 0, _NAMES_CHARS))) << NAMES_SHIFT,
         words=len(words) + (runs + 1) // 2,
         speaker=speaker_hash(actor, role, key),
-        entities=find_names(text),
     )
 
 
@@ -239,27 +229,6 @@ def speaker_hash(actor: str | None, role: str | None, key: bytes = b"") -> int:
     if not words:
         return 0
     return int.from_bytes(_hash("\x00" + " ".join(words), key), "little") >> 1 or 1
-
-
-def find_names(text: str) -> tuple[str, ...]:
-    """Capitalised spans of a text by first appearance, without stop words at their edges."""
-    names: dict[str, None] = {}
-    for match in _NAME.finditer(text[:_ENTITY_CHARS]):
-        words = match.group().split()
-        while words and _is_stop(words[0]):
-            words.pop(0)
-        while words and _is_stop(words[-1]):
-            words.pop()
-        if words:
-            names[" ".join(words)[:WORD_CHARS_MAX]] = None
-        if len(names) == ENTITIES_MAX:
-            break
-    return tuple(names)
-
-
-def _is_stop(word: str) -> bool:
-    stem, _, _ = word.casefold().replace("’", "'").partition("'")
-    return not stem or stem in language.STOP_MASKS
 
 
 def analyze_query(

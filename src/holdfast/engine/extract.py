@@ -15,18 +15,18 @@ from holdfast.core.extract import (
 )
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.intake import category_names
+from holdfast.core.project_settings import instructions_of
 from holdfast.core.prompt import Prompt
 from holdfast.core.reconcile import Decision, plan
 from holdfast.core.text import analyze_query
+from holdfast.engine.asking import Asker
 from holdfast.engine.embedding import query_embedding, terms_of, vectors_of
-from holdfast.engine.ledger import job_payer, record
+from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts, scope_of
-from holdfast.errors import BadAnswerError
 from holdfast.filters import Compare, conjunction, scope_filter
 from holdfast.limits import NEARBY_MEMORIES_MAX
-from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn, Usage
+from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn
 from holdfast.ports import (
-    LLM,
     Answer,
     Listing,
     Op,
@@ -58,62 +58,14 @@ async def work(parts: Parts, job: Job) -> tuple[list[Op], Json]:
 
     Raises ModelError; whatever model calls were made by then are in the ledger all the same.
     """
-    llm = parts.llm
-    if llm is None:
-        raise BadAnswerError("No language model is configured any more.", hint="Configure `llm`.")
+    asker = Asker(parts, job_payer(job))
     turns = await parts.records.turns(job.project, job.payload["turns"])
-    asker = _Asker(parts, job, llm)
     ops = await _missing_vectors(parts, job)
     if job.payload["procedural"]:
         result = await _summarise(parts, job, asker, turns, ops)
     else:
         result = await _extract(parts, job, asker, turns, ops)
     return ops, result
-
-
-class _Asker:
-    """Carries prompts to the model and writes every call into the ledger at once.
-
-    The ledger must hold a call even if its answer is useless or the worker dies afterwards.
-    """
-
-    def __init__(self, parts: Parts, job: Job, llm: LLM) -> None:
-        self._parts = parts
-        self._job = job
-        self._llm = llm
-
-    async def ask(self, prompt: Prompt) -> Answer:
-        try:
-            answer = await self._llm.complete(
-                prompt.system,
-                prompt.user,
-                schema=prompt.schema,
-                timeout_s=self._parts.model_timeout_s,
-            )
-        except BadAnswerError as error:
-            if error.usage is not None:
-                await self._record(error.usage)
-            raise
-        await self._record(answer.usage)
-        return answer
-
-    async def _record(self, usage: Usage) -> None:
-        await record(self._parts, job_payer(self._job), [usage])
-
-    async def converse(self, talk: Generator[Prompt, Answer, T]) -> T:
-        """Run a dialogue: its prompts to the model, the model's answers (or failures) back."""
-        try:
-            prompt = next(talk)
-            while True:
-                try:
-                    answer = await self.ask(prompt)
-                except BadAnswerError as error:
-                    prompt = talk.throw(error)
-                else:
-                    prompt = talk.send(answer)
-        except StopIteration as end:
-            value: T = end.value
-            return value
 
 
 async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
@@ -127,7 +79,7 @@ async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
 
 
 async def _extract(
-    parts: Parts, job: Job, asker: _Asker, turns: Sequence[Turn], ops: list[Op]
+    parts: Parts, job: Job, asker: Asker, turns: Sequence[Turn], ops: list[Op]
 ) -> Json:
     scope = scope_of(job)
     results: list[Json] = []
@@ -168,9 +120,7 @@ async def _dialogue(
 
 def _instructions(parts: Parts, job: Job, settings: Mapping[str, Json]) -> str | None:
     """What extraction is to heed: the call's, else the project's, else the deployment's."""
-    scope = scope_of(job)
-    name = "custom_instructions" if scope.user_id else "agent_custom_instructions"
-    own = settings.get(name) or settings.get("custom_instructions")
+    own = instructions_of(settings, of_user=scope_of(job).user_id is not None)
     return job.payload["instructions"] or own or parts.instructions
 
 
@@ -290,7 +240,7 @@ def _told(one: _Written) -> Json:
 
 
 async def _summarise(
-    parts: Parts, job: Job, asker: _Asker, turns: Sequence[Turn], ops: list[Op]
+    parts: Parts, job: Job, asker: Asker, turns: Sequence[Turn], ops: list[Op]
 ) -> Json:
     """One procedural memory of a whole agent run."""
     if not turns:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from holdfast.engine import extract
+from holdfast.engine import exports, extract, webhooks
 from holdfast.engine.embedding import vectors_of
 from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts
@@ -24,7 +24,7 @@ from holdfast.errors import (
 )
 from holdfast.limits import JOB_BACKOFF_MAX_S, JOB_BACKOFF_S, JOB_LEASE_S
 from holdfast.model import Job, JobState, Json
-from holdfast.ports import FinishJob, Op, SetVectors
+from holdfast.ports import FinishJob, Op, PutRows, SetVectors
 
 Work = Callable[[Parts, Job], Awaitable[tuple[list[Op], Json]]]
 
@@ -142,7 +142,10 @@ async def _finish(
         run_after=run_after,
         untried=untried,
     )
-    await parts.records.commit(job.project, [*ops, end])
+    told = await webhooks.told_of_job(parts, job, state, result)
+    await parts.records.commit(
+        job.project, [*ops, *([PutRows(rows=tuple(told))] if told else []), end]
+    )
 
 
 @asynccontextmanager
@@ -171,4 +174,4 @@ async def _embed(parts: Parts, job: Job) -> tuple[list[Op], Json]:
     return [SetVectors(vectors=filled)], job.result
 
 
-_WORK: dict[str, Work] = {"extract": extract.work, "embed": _embed}
+_WORK: dict[str, Work] = {"extract": extract.work, "embed": _embed, "export": exports.work}

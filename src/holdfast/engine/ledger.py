@@ -25,7 +25,8 @@ class Payer(Struct, frozen=True, kw_only=True):
 
 def job_payer(job: Job) -> Payer:
     """Who pays for the work of a job."""
-    return Payer(project=job.project, operation="add", scope=scope_of(job), job_id=job.id)
+    operation = "create_export" if job.kind == "export" else "add"
+    return Payer(project=job.project, operation=operation, scope=scope_of(job), job_id=job.id)
 
 
 async def record(parts: Parts, payer: Payer, calls: Sequence[Usage]) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import cast
 
+from holdfast.core.intake import clean_id
 from holdfast.directory import Member, Role, Where
 from holdfast.engine.parts import Parts
 from holdfast.errors import NotFoundError, ValidationError
@@ -39,7 +40,7 @@ async def remove(parts: Parts, email: str) -> None:
 
 def clean_email(value: object) -> str:
     """An address as people are told apart by."""
-    if not isinstance(value, str) or not _EMAIL.fullmatch(value.strip()):
+    if not isinstance(value, str) or not _EMAIL.fullmatch(clean_id(value, "email")):
         raise ValidationError("email is no address.", hint="Write it like ann@example.com.")
     return value.strip().lower()
 

@@ -29,7 +29,10 @@ class SettingsCache:
             self._known, self._stamp = {}, stamp
         if project not in self._known:
             found = await directory.select(ProjectInfo, Where("id", project))
-            self._known[project] = found[0].settings if found else {}
+            settings = found[0].settings if found else {}
+            if self._stamp != stamp:  # something changed while this was looked up
+                return settings
+            self._known[project] = settings
         return self._known[project]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from holdfast.core.project_settings import clean_description, clean_name, clean_settings
 from holdfast.directory import (
     ApiKey,
     Member,
@@ -22,12 +23,6 @@ from holdfast.model import Json
 from holdfast.ports import Reset
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-
-SETTINGS = frozenset({
-    "custom_instructions", "agent_custom_instructions", "custom_categories", "multilingual",
-    "decay", "memory_depth", "usecase_setting", "version",
-})  # fmt: skip
-"""What can be set for a project: Mem0's names."""
 
 
 async def create(
@@ -71,13 +66,16 @@ async def find(parts: Parts, project: str) -> ProjectInfo:
 
 
 async def update(parts: Parts, values: Mapping[str, Json]) -> ProjectInfo:
-    """Set name, description or settings of this project; None clears a setting."""
+    """Set name, description or settings of this project; None clears a setting.
+
+    Raises ValidationError for a setting that is wrong, or that nothing would heed.
+    """
     info = await find(parts, parts.project)
-    settings = {**info.settings, **{k: v for k, v in values.items() if k in SETTINGS}}
+    settings = {**info.settings, **clean_settings(values)}
     changed = replace(
         info,
-        name=values.get("name") or info.name,
-        description=values.get("description", info.description),
+        name=clean_name(values["name"]) if values.get("name") is not None else info.name,
+        description=clean_description(values.get("description", info.description)),
         settings={key: value for key, value in settings.items() if value is not None},
         updated_at=parts.clock.now(),
     )

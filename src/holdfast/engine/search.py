@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from holdfast.core.fence import fenced
+from holdfast.core.fence import covers_inside, fenced
 from holdfast.core.text import Query, analyze_query, without_terms
 from holdfast.engine.embedding import query_embedding
 from holdfast.engine.ledger import Payer
@@ -47,7 +47,7 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     request = replace(request, filter=fenced(parts.fence, request.filter))
     covers = entity_choices(request.filter)
     payer = Payer(project=parts.project, operation="search", scope=scope_of_covers(covers))
-    probe = await _probe(parts, request, covers, payer)
+    probe = await _probe(parts, request, covers_inside(parts.fence, covers), payer)
     missing = [] if probe.embedding is not None else ["embedder"]
     hits = await parts.index.search(parts.project, probe)
     if request.rerank:
@@ -86,6 +86,7 @@ async def _probe(
         embedding=await _embedding(parts, query, entities, payer),
         limit=max(request.top_k, more),
         explain=request.explain,
+        fence=None if parts.fence.is_open else parts.fence.filter(),
     )
 
 
@@ -93,7 +94,7 @@ async def _embedding(
     parts: Parts, query: Query, entities: Sequence[Entity], payer: Payer
 ) -> QueryEmbedding | None:
     """The question's vector: without the speakers' names, if the embedder sees it as a whole."""
-    if parts.embedder.static:
+    if parts.embedder.static or parts.fence.kinds > 1:  # those named outside must not be known of
         return await query_embedding(parts, query.text, payer)
     names = await parts.index.names(parts.project, entities)
     return await query_embedding(parts, without_terms(query, names), payer)

@@ -26,6 +26,7 @@ from holdfast.ports.operations import (
     SetVectors,
 )
 from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records, View
+from holdfast.ports.webhooks import Sender, Sent
 
 __all__ = [
     "LLM",
@@ -54,6 +55,8 @@ __all__ = [
     "RemoveMemories",
     "Reranker",
     "Reset",
+    "Sender",
+    "Sent",
     "SetVectors",
     "Spent",
     "View",

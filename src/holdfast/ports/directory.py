@@ -37,19 +37,26 @@ class Directory(Protocol):
     async def count(self, kind: type[Row], *where: Where) -> int:
         """How many rows fulfil every condition."""
 
-    async def update(self, kind: type[Row], *where: Where, values: Mapping[str, Json]) -> int:
+    async def update(
+        self,
+        kind: type[Row],
+        *where: Where,
+        values: Mapping[str, Json],
+        insert: Sequence[Row] = (),
+    ) -> int:
         """Set fields of the rows that fulfil every condition; how many there were.
 
         One statement: of two callers that change a row on the condition of what it was before, one
-        counts 1 and the other 0. Raises ConflictError like `insert`, ValidationError without a
-        condition.
+        counts 1 and the other 0. If any row was changed, the new rows of `insert` are stored in
+        the same transaction. Raises ConflictError like `insert`, ValidationError without a
+        condition; nothing was changed then.
         """
 
     async def delete(self, kind: type[Row], *where: Where) -> int:
         """Delete the rows that fulfil every condition; how many. ValidationError without one."""
 
     def stamp(self) -> int:
-        """Changes with every commit that wrote to the directory, through any process.
+        """Changes with every commit that wrote rows that are `stamped`, through any process.
 
         As new as the last such commit that returned before the call. Answers in microseconds.
         """

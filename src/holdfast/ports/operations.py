@@ -85,7 +85,8 @@ class RemoveMemories(Struct, frozen=True, kw_only=True):
     """Delete the memories that match, and what would still tell what they said.
 
     That is: their vectors and terms, the raw turns they came from, and the unlisted turns that came
-    from these raw turns (with theirs in turn). Facts that came from the same raw turns stay. Each
+    from these raw turns (with theirs in turn), the feedback on them, and exports that were made
+    from them. Facts that came from the same raw turns stay. Each
     deleted memory gets a DELETE in its history, with its text. Result: the ids of those that
     matched, in order of insertion.
     """

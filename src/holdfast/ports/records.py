@@ -130,6 +130,7 @@ class Records(Protocol):
         """One page; `total` counts all that match, exactly, whatever the page.
 
         A cursor stays good while others write: following it, what is there all the time comes once.
+        It tells its holder nothing, and is none in another project: ValidationError.
         """
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:

@@ -13,17 +13,21 @@ from holdfast.admin import AsyncAdmin
 from holdfast.config import Config
 from holdfast.model import Json
 from holdfast.server import (
+    document,
     health,
     mem0_oss,
     mem0_oss_accounts,
     mem0_oss_settings,
     mem0_platform,
     mem0_platform_entities,
+    mem0_platform_exports,
     mem0_platform_items,
     mem0_platform_reading,
     mem0_platform_setup,
+    mem0_platform_webhooks,
     metrics,
     own,
+    own_webhooks,
     problems,
 )
 from holdfast.server.deployment import deploy
@@ -34,12 +38,15 @@ PARTS = (
     mem0_platform,
     mem0_platform_reading,
     mem0_platform_entities,
+    mem0_platform_exports,
     mem0_platform_items,
     mem0_platform_setup,
+    mem0_platform_webhooks,
     mem0_oss,
     mem0_oss_accounts,
     mem0_oss_settings,
     own,
+    own_webhooks,
     health,
     metrics,
 )
@@ -73,6 +80,7 @@ def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> Fas
     )
     problems.install(app)
     for part in PARTS:
-        app.include_router(part.router)
+        app.router.routes.extend(part.router.routes)  # flat: an included router costs each request
+    document.install(app)
     surround(app, admin.config.server, telemetry)
     return app

@@ -49,22 +49,30 @@ def allow(operation: str) -> Callable[[Request], Awaitable[Context]]:
     """
 
     async def context(request: Request) -> Context:
-        deployment: Deployment = request.app.state.deployment
-        request.scope["holdfast_operation"] = operation
-        principal = await deployment.authenticator.principal(request)
-        request.scope["holdfast_principal"] = principal
-        rule = decide(principal, operation)
-        told = await deployment.limiter.count_key(principal, rule.load)
-        request.scope["holdfast_limit"] = told
-        return Context(
-            principal=principal,
-            memory=deployment.admin.memory(principal.project, principal.fence),
-            deployment=deployment,
-            operation=operation,
-            rule=rule,
-        )
+        admitted: Context | None = request.scope.get("holdfast_context")
+        if admitted is not None and admitted.operation == operation:
+            return admitted
+        return await admit(request, operation)
 
     context.operation = operation  # type: ignore[attr-defined]
+    return context
+
+
+async def admit(request: Request, operation: str) -> Context:
+    """Who calls, and that they may carry out this operation now.
+
+    Raises AuthenticationError, AccessError, RateLimitError.
+    """
+    scope = request.scope
+    deployment: Deployment = request.app.state.deployment
+    scope["holdfast_operation"] = operation
+    principal = await deployment.authenticator.principal(request)
+    scope["holdfast_principal"] = principal
+    rule = decide(principal, operation)
+    scope["holdfast_limit"] = await deployment.limiter.count_key(principal, rule.load)
+    memory = deployment.admin.memory(principal.project, principal.fence)
+    context = Context(principal, memory, deployment, operation, rule)
+    scope["holdfast_context"] = context
     return context
 
 

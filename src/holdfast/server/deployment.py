@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import logging
 from dataclasses import dataclass, field
 
 from holdfast.admin import AsyncAdmin
@@ -16,6 +16,8 @@ from holdfast.server.secret import signing_key
 from holdfast.server.telemetry import Telemetry
 from holdfast.server.tokens import Tokens, account_verifier
 
+_log = logging.getLogger("holdfast.server")
+
 
 @dataclass
 class Deployment:
@@ -24,20 +26,23 @@ class Deployment:
     admin: AsyncAdmin
     authenticator: Authenticator
     limiter: Limiter
+    tokens: Tokens
     telemetry: Telemetry
     counted: Counted
     watching: asyncio.Task[None]
     """Measures the event loop."""
-    tokens: Tokens
+    telling: asyncio.Task[None]
+    """Tells webhooks what happens."""
     requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
     async def close(self) -> None:
         """Release everything the server added, then the deployment."""
-        self.watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await self.watching
+        beside = (self.watching, self.telling)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await self.limiter.close()
         await self.admin.aclose()
 
@@ -49,12 +54,21 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
     of_issuer = issuer_verifier(admin)
     if of_issuer is not None:
         verifiers.append(of_issuer)
+    telling = asyncio.create_task(admin.webhooks.serve())
+    telling.add_done_callback(_ended)
     return Deployment(
         admin=admin,
         authenticator=Authenticator(admin, verifiers),
         limiter=Limiter(admin.config.server),
+        tokens=tokens,
         telemetry=telemetry,
         counted=Counted(admin),
         watching=asyncio.create_task(telemetry.watch(admin.metrics)),
-        tokens=tokens,
+        telling=telling,
     )
+
+
+def _ended(telling: asyncio.Task[None]) -> None:
+    """Say that webhooks are told nothing any more, unless the server ends."""
+    if not telling.cancelled() and (error := telling.exception()) is not None:
+        _log.error("webhooks are told nothing any more: %s", type(error).__name__)

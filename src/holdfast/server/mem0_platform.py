@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, Header, Query
 from pydantic import BaseModel, Field
 
+from holdfast.errors import UnsupportedError, ValidationError
 from holdfast.model import ENTITY_KINDS, Json
 from holdfast.server.context import Context, allow
 from holdfast.server.mem0_platform_parts import (
@@ -154,22 +155,25 @@ async def _added(body: AddBody, context: Context, key: str | None) -> dict[str, 
     scope = scope_for_writing(body, body.filters)
     await context.count_user(scope.user_id)
     said = body.timestamp if body.timestamp is not None else body.observation_date
-    told = await context.memory.add(
-        body.messages,
-        user_id=scope.user_id,
-        agent_id=scope.agent_id,
-        app_id=scope.app_id,
-        run_id=scope.run_id,
-        metadata=own_metadata(body.metadata),
-        timestamp=in_zone(said, body.timezone),
-        expiration_date=body.expiration_date,
-        infer=body.infer,
-        memory_type=body.memory_type,
-        prompt=body.instructions(of_agent=scope.agent_id is not None),
-        custom_categories=body.custom_categories,
-        idempotency_key=key,
-        wait=False,
-    )
+    try:
+        told = await context.memory.add(
+            body.messages,
+            user_id=scope.user_id,
+            agent_id=scope.agent_id,
+            app_id=scope.app_id,
+            run_id=scope.run_id,
+            metadata=own_metadata(body.metadata),
+            timestamp=in_zone(said, body.timezone),
+            expiration_date=body.expiration_date,
+            infer=body.infer,
+            memory_type=body.memory_type,
+            prompt=body.instructions(of_agent=scope.agent_id is not None),
+            custom_categories=body.custom_categories,
+            idempotency_key=key,
+            wait=False,
+        )
+    except UnsupportedError as error:  # clients take a 5xx for a failure of the server
+        raise ValidationError(error.message, hint=error.hint) from None
     waits = body.wait or not body.async_mode or not body.infer
     if waits and told["status"] in ("PENDING", "RUNNING"):
         told = await context.memory.wait(told["event_id"])

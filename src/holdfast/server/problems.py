@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from holdfast import errors
 from holdfast.server import upstream
@@ -131,4 +132,16 @@ async def _http(request: Request, error: Exception) -> Response:
         "code": codes.get(error.status_code, "HTTP"),
         "request_id": request_id(request),
     }
-    return Reply(body, error.status_code, error.headers)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 405:
+        headers["allow"] = ", ".join(sorted(_methods(request)))
+    return Reply(body, error.status_code, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What a path can be asked; Starlette tells of the first route that fits alone."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
 
+from holdfast.core.access import OPERATIONS
 from holdfast.server.bodies import PROBLEMS
-from holdfast.server.reply import Reply
+from holdfast.server.context import admit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,7 +23,7 @@ class Routes:
     """
 
     def __init__(self, tag: str, *, slashes: bool = False) -> None:
-        self.router = APIRouter(tags=[tag], default_response_class=Reply, responses=PROBLEMS)
+        self.router = APIRouter(tags=[tag], route_class=Route, responses=PROBLEMS)
         self._slashes = slashes
 
     def __call__(self, method: str, path: str, **more: Any) -> Callable[[F], F]:
@@ -35,3 +38,28 @@ class Routes:
             return function
 
         return register
+
+
+class Route(APIRoute):
+    """Asks who calls before it reads what they sent: a stranger's body is not looked at."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        operation = operation_of(self)
+        if operation is None:
+            return handle
+
+        async def guarded(request: Request) -> Response:
+            await admit(request, operation)
+            return await handle(request)
+
+        return guarded
+
+
+def operation_of(route: APIRoute) -> str | None:
+    """The operation that a route carries out for a principal; None if it is open to anybody."""
+    for dependency in route.dependant.dependencies:
+        operation = getattr(dependency.call, "operation", None)
+        if operation in OPERATIONS:
+            return str(operation)
+    return None

@@ -37,6 +37,7 @@ def surround(app: FastAPI, config: ServerConfig, telemetry: Telemetry) -> None:
     app.add_middleware(BodyLimit, bytes_max=config.body_bytes_max, timeout_s=config.body_timeout_s)
     app.add_middleware(Deadline, timeout_s=config.request_timeout_s)
     app.add_middleware(Shedding, requests_max=config.requests_max, telemetry=telemetry)
+    app.add_middleware(Recorded)
     origins = [origin.strip() for origin in config.cors_origins.split(",") if origin.strip()]
     if origins:
         app.add_middleware(
@@ -47,7 +48,6 @@ def surround(app: FastAPI, config: ServerConfig, telemetry: Telemetry) -> None:
             expose_headers=_EXPOSED,
             max_age=_PREFLIGHT_AGE_S,
         )
-    app.add_middleware(Recorded)
     app.add_middleware(Observed, telemetry=telemetry)
     app.add_middleware(RequestId)
 

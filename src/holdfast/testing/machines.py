@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
@@ -90,9 +90,12 @@ class RecordsMachine(RuleBasedStateMachine):
         self.run(self.reference.close())
         self._runner.close()
 
-    def _commit_some(self, data: st.DataObject, project: Project) -> None:
+    def _draw_operations(self, data: st.DataObject, project: Project) -> tuple[Op, ...]:
         here = [memory.id for memory in self.run(self.reference.fetch(project, draw.MEMORIES))]
-        ops = data.draw(draw.operations(project, here))
+        return data.draw(draw.operations(project, here))
+
+    def _commit_some(self, data: st.DataObject, project: Project) -> None:
+        ops = self._draw_operations(data, project)
         self.both(lambda store: store.commit(project, ops))
 
     @initialize(data=st.data())
@@ -115,6 +118,12 @@ class RecordsMachine(RuleBasedStateMachine):
     def commit_again(self, data: st.DataObject, project: Project) -> None:
         """Twice as likely as any other step."""
         self._commit_some(data, project)
+
+    @rule(data=st.data(), projects=st.lists(draw.projects, min_size=2, max_size=5))
+    def commit_together(self, data: st.DataObject, projects: list[Project]) -> None:
+        """Whatever a store makes of commits that are asked at once, they follow one another."""
+        calls = [_committing(project, self._draw_operations(data, project)) for project in projects]
+        self.both(lambda store: asyncio.gather(*(_outcome(call, store) for call in calls)))
 
     @rule(
         data=st.data(),
@@ -160,6 +169,10 @@ class RecordsMachine(RuleBasedStateMachine):
                 assert held == theirs[name], f"{project} {name}: {difference(held, theirs[name])}"
         for reader in self._readers:
             self.run(reader.compare(self.store, self.reference))
+
+
+def _committing(project: Project, ops: Sequence[Op]) -> Call:
+    return lambda store: store.commit(project, ops)
 
 
 async def _outcome(call: Call, store: Store) -> Json:

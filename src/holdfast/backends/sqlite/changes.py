@@ -1,10 +1,12 @@
-"""Generations and the outbox: what a transaction touched, written in that same transaction."""
+"""Generations and the outbox: what commits touched, written in the transaction they share."""
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from collections.abc import Sequence
 
+from holdfast.backends.sqlite.multirow import Row, insert, insert_all, parts
+from holdfast.backends.sqlite.rows import EntityIds
 from holdfast.limits import OUTBOX_ROWS_KEPT
 from holdfast.model import ENTITY_KINDS, EntityKind, Project
 
@@ -16,56 +18,93 @@ VALUES (?,?,?,?,?,?,?)
 ON CONFLICT (project, kind, id) DO UPDATE SET
   generation = excluded.generation, memories = memories + excluded.memories,
   updated_at = max(updated_at, excluded.updated_at)
-RETURNING no
+RETURNING project, kind, id, no
+"""
+
+_INSERT_OUTBOX = """
+INSERT INTO outbox (entity_no, generation, memory_no, memory_id) VALUES (?,?,?,?)
 """
 
 _NEXT_GENERATION = "UPDATE counters SET value = value + 1 WHERE name = 'generation' RETURNING value"
 
-EntityIds = tuple[str | None, str | None, str | None, str | None]
-"""user_id, agent_id, app_id, run_id of a memory."""
-
 
 class Changes:
-    """Collects which memories of which entities a transaction changes, then records it once."""
+    """Collects which memories of which entities one commit changes."""
 
-    def __init__(self, connection: sqlite3.Connection, project: Project) -> None:
-        self._connection = connection
-        self._project = project
-        self._touched: dict[tuple[EntityKind, str], _Touch] = {}
+    __slots__ = ("at", "project", "touched")
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.at = 0.0
+        """The time of the commit: the greatest that its operations name."""
+        self.touched: dict[tuple[EntityKind, str], Touch] = {}
 
     def note(self, ids: EntityIds, memory_no: int, memory_id: str, grows: int = 0) -> None:
         """A memory of these entities was put (grows=1), changed (0) or removed (-1)."""
         for kind, name in zip(ENTITY_KINDS, ids, strict=True):
             if name is None:
                 continue
-            touch = self._touched.get((kind, name))
+            touch = self.touched.get((kind, name))
             if touch is None:
-                touch = self._touched[kind, name] = _Touch()
+                touch = self.touched[kind, name] = Touch()
             touch.grows += grows
             touch.memories[memory_no] = memory_id
 
-    def record(self, at: float) -> None:
-        """Bump the generation of every touched entity and write its outbox rows."""
-        if not self._touched:
-            return
-        execute = self._connection.execute
-        generation = execute(_NEXT_GENERATION).fetchone()[0]
-        rows: list[tuple[Any, ...]] = []
-        for (kind, name), touch in self._touched.items():
-            values = (self._project, kind, name, generation, touch.grows, at, at)
-            entity_no = execute(_UPSERT_ENTITY, values).fetchone()[0]
-            rows += [(entity_no, generation, no, id_) for no, id_ in touch.memories.items()]
-        self._connection.executemany("INSERT INTO outbox VALUES (?,?,?,?)", rows)
-        if generation % _PRUNE_EVERY == 0:
-            _prune(self._connection)
+    def forget(self) -> None:
+        """Nothing that was noted is there any more."""
+        self.touched.clear()
 
 
-class _Touch:
-    __slots__ = ("grows", "memories")
+class Touch:
+    """What became of an entity: how many memories it has more, and which changed."""
+
+    __slots__ = ("created_at", "grows", "memories", "updated_at")
 
     def __init__(self) -> None:
         self.grows = 0
         self.memories: dict[int, str] = {}
+        self.created_at = 0.0
+        self.updated_at = 0.0
+
+
+def record(connection: sqlite3.Connection, group: Sequence[Changes]) -> None:
+    """Give every touched entity the next generation, and write what the outbox must tell.
+
+    One generation does for a group of commits, since nobody sees one of them without the others.
+    """
+    touched = _together(group)
+    if not touched:
+        return
+    generation = connection.execute(_NEXT_GENERATION).fetchone()[0]
+    entities = [
+        (*key, generation, touch.grows, touch.created_at, touch.updated_at)
+        for key, touch in touched.items()
+    ]
+    rows: list[Row] = []
+    for part in parts(len(entities)):
+        for *key, no in insert(connection, _UPSERT_ENTITY, entities[part]).fetchall():
+            changed = touched[key[0], key[1], key[2]].memories
+            rows += [(no, generation, memory_no, id_) for memory_no, id_ in changed.items()]
+    insert_all(connection, _INSERT_OUTBOX, rows)
+    if generation % _PRUNE_EVERY == 0:
+        _prune(connection)
+
+
+def _together(group: Sequence[Changes]) -> dict[tuple[Project, EntityKind, str], Touch]:
+    """What several commits did to each entity, in their order."""
+    touched: dict[tuple[Project, EntityKind, str], Touch] = {}
+    for changes in group:
+        for (kind, name), touch in changes.touched.items():
+            key = (changes.project, kind, name)
+            known = touched.get(key)
+            if known is None:
+                touch.created_at = touch.updated_at = changes.at
+                touched[key] = touch
+            else:
+                known.grows += touch.grows
+                known.memories |= touch.memories
+                known.updated_at = max(known.updated_at, changes.at)
+    return touched
 
 
 def _prune(connection: sqlite3.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Each operation of `ports`, carried out inside a write transaction."""
+"""Each operation of `ports`, carried out inside a write transaction that commits may share."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from holdfast.backends.sqlite import directory, queue, removal
-from holdfast.backends.sqlite.changes import Changes, forget_all
+from holdfast.backends.sqlite.changes import Changes, forget_all, record
+from holdfast.backends.sqlite.puts import Put, Puts
 from holdfast.backends.sqlite.rows import (
     INSERT_HISTORY,
-    INSERT_MEMORY,
-    INSERT_MESSAGE,
     MEMORY_COLUMNS,
+    entity_ids,
     history_values,
     memory_from,
-    memory_values,
-    message_values,
     only,
-    refusing_taken_ids,
     to_json,
 )
 from holdfast.backends.sqlite.spaces import Binding, confirm
@@ -48,33 +45,86 @@ _PROJECT_TABLES = (
 )  # fmt: skip
 
 
+_BOUND_OPS = (PutMemory, EditMemory, SetVectors)
+"""Operations that write vectors or terms."""
+
+_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage)
+"""Operations that do not care what was put before them, or see to it themselves."""
+
+Commit = tuple[Project, Sequence[Op]]
+
+
+def carry_out(
+    connection: sqlite3.Connection, commits: Sequence[Commit], binding: Binding, ids: Ids
+) -> list[list[Json]]:
+    """Carry out commits in one SQLite transaction, in order; the results of each.
+
+    Raises what any of them raised; nothing of it may stay then.
+    """
+    if any(isinstance(op, _BOUND_OPS) for _, ops in commits for op in ops):
+        confirm(connection, binding)
+    group = Group(connection, binding, ids)
+    outcomes = [Transaction(group, project).run(ops) for project, ops in commits]
+    group.puts.flush()
+    record(connection, group.changes)
+    return [[_told(result) for result in results] for results in outcomes]
+
+
+def _told(result: Json | Put) -> Json:
+    return result.stored_id if isinstance(result, Put) else result
+
+
+class Group:
+    """What the commits of one SQLite transaction share."""
+
+    def __init__(self, connection: sqlite3.Connection, binding: Binding, ids: Ids) -> None:
+        self.connection = connection
+        self.binding = binding
+        self.ids = ids
+        self.puts = Puts(connection, binding.space_no, ids)
+        self.changes: list[Changes] = []
+
+
 class Transaction:
     """Carries out the operations of one `commit` on the write connection."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, project: Project, binding: Binding, ids: Ids
-    ) -> None:
-        self.connection = connection
+    def __init__(self, group: Group, project: Project) -> None:
+        self.group = group
+        self.connection = group.connection
         self.project = project
-        self.binding = binding
-        self.ids = ids
-        self.changes = Changes(connection, project)
-        self.at = 0.0
-        self.stored: dict[str, str] = {}
-        """Ids under which memories were to be put, and are stored."""
+        self.binding = group.binding
+        self.ids = group.ids
+        self.changes = Changes(project)
+        group.changes.append(self.changes)
+        self._puts: list[Put] = []
 
-    def run(self, ops: Sequence[Op]) -> list[Json]:
-        """Every operation in order, then the generations they bump."""
-        if any(isinstance(op, PutMemory | EditMemory | SetVectors) for op in ops):
-            confirm(self.connection, self.binding)
-        results = [_HANDLERS[type(op)](self, op) for op in ops]
-        self.changes.record(self.at)
-        return results
+    def run(self, ops: Sequence[Op]) -> list[Json | Put]:
+        """Every operation in order; a Put stands for a result that is known once it is flushed."""
+        return [self._run_one(op) for op in ops]
 
-    def log(self, event: str, memory: Memory, old: str | None, new: str | None, at: float) -> None:
-        """Append to a memory's history."""
-        updated = None if event == "ADD" else at
-        row = history_values(self.project, event, memory, (old, new), updated, self.ids.new())
+    def _run_one(self, op: Op) -> Json | Put:
+        if not isinstance(op, _BLIND_OPS):
+            self.group.puts.flush()
+        return _HANDLERS[type(op)](self, op)
+
+    def happens(self, at: float) -> None:
+        """An operation names this time."""
+        self.changes.at = max(self.changes.at, at)
+
+    def put(self, op: PutMemory) -> Put:
+        """Put a memory; it is not written before the next flush."""
+        put = self.group.puts.memory(op, self.changes)
+        self._puts.append(put)
+        return put
+
+    def stored(self) -> dict[str, str]:
+        """Ids under which memories were to be put so far, and are stored."""
+        self.group.puts.flush()
+        return {put.op.memory.id: put.stored_id for put in self._puts}
+
+    def log(self, event: str, memory: Memory, texts: tuple[str, str], at: float) -> None:
+        """Append a change to a memory's history: the old and the new text."""
+        row = history_values(self.project, event, memory, texts, at, self.ids.new())
         self.connection.execute(INSERT_HISTORY, row)
 
     def load(self, memory_id: str) -> tuple[int, Memory] | None:
@@ -96,57 +146,19 @@ class Transaction:
         )
 
 
-def entity_ids(memory: Memory) -> tuple[str | None, str | None, str | None, str | None]:
-    """The four identities of a memory."""
-    return (memory.user_id, memory.agent_id, memory.app_id, memory.run_id)
-
-
 def _put_turns(tx: Transaction, op: PutTurns) -> None:
-    rows = [message_values(tx.project, op.scope, turn) for turn in op.turns]
-    tx.connection.executemany(INSERT_MESSAGE, rows)
+    tx.group.puts.turns(tx.project, op)
 
 
-def _put_memory(tx: Transaction, op: PutMemory) -> str:
-    memory = op.memory
-    tx.at = max(tx.at, memory.updated_at)
-    memory_no = _insert(tx, op)
-    if memory_no is not None:
-        stored_id = memory.id
-        if op.vector is not None:
-            tx.set_vector(memory_no, op.vector)
-        tx.log("ADD", memory, None, memory.text, memory.created_at)
-        tx.changes.note(entity_ids(memory), memory_no, memory.id, grows=1)
-    else:
-        memory_no, stored_id = tx.connection.execute(
-            "SELECT no, id FROM memories WHERE project = ? AND identity = ?",
-            (tx.project, op.identity),
-        ).fetchone()
-    if _link_sources(tx, memory_no, op):
-        tx.changes.note(entity_ids(memory), memory_no, stored_id)
-    for old_id in op.supersedes:
-        if old_id != stored_id:
-            _supersede(tx, old_id, memory, stored_id)
-    tx.stored[memory.id] = str(stored_id)
-    return str(stored_id)
-
-
-def _insert(tx: Transaction, op: PutMemory) -> int | None:
-    """The number of the new memory; None if one with its identity exists."""
-    with refusing_taken_ids(f"The memory id {op.memory.id} is another memory's."):
-        row = tx.connection.execute(INSERT_MEMORY, memory_values(tx.project, op)).fetchone()
-    return None if row is None else int(row[0])
-
-
-def _link_sources(tx: Transaction, memory_no: int, op: PutMemory) -> int:
-    """How many links are new."""
-    return sum(
-        tx.connection.execute(
-            "INSERT OR IGNORE INTO sources (memory_no, message_no, quote) "
-            "SELECT ?, no, ? FROM messages WHERE project = ? AND id = ?",
-            (memory_no, source.quote, tx.project, source.turn_id),
-        ).rowcount
-        for source in op.sources
-    )
+def _put_memory(tx: Transaction, op: PutMemory) -> Put:
+    tx.happens(op.memory.updated_at)
+    put = tx.put(op)
+    if op.supersedes:
+        tx.group.puts.flush()
+        for old_id in op.supersedes:
+            if old_id != put.stored_id:
+                _supersede(tx, old_id, op.memory, put.stored_id)
+    return put
 
 
 def _supersede(tx: Transaction, old_id: str, by: Memory, by_id: str) -> None:
@@ -158,7 +170,7 @@ def _supersede(tx: Transaction, old_id: str, by: Memory, by_id: str) -> None:
     begin = by.event_at if by.valid_from is None else by.valid_from
     end = max(begin, old.event_at if old.valid_from is None else old.valid_from)
     _end(tx, old_no, old, end, by_id, by.updated_at)
-    tx.log("SUPERSEDE", old, old.text, by.text, by.updated_at)
+    tx.log("SUPERSEDE", old, (old.text, by.text), by.updated_at)
     for turn_no, turn in _turns_behind(tx, old_no):
         _end(tx, turn_no, turn, max(end, turn.event_at), by_id, by.updated_at)
 
@@ -192,7 +204,7 @@ def _edit_memory(tx: Transaction, op: EditMemory) -> Memory | None:
     if found is None:
         return None
     memory_no, old = found
-    tx.at = max(tx.at, op.at)
+    tx.happens(op.at)
     if op.identity is not None:
         _refuse_taken(tx, op.identity, memory_no)
     columns = _edited_columns(op, old)
@@ -204,7 +216,8 @@ def _edit_memory(tx: Transaction, op: EditMemory) -> Memory | None:
         tx.set_vector(memory_no, op.vector)
     tx.connection.execute("UPDATE memories SET version = version + 1 WHERE no = ?", (memory_no,))
     if op.text is not None or op.metadata is not None or op.set_expires:
-        tx.log("UPDATE", old, old.text, old.text if op.text is None else op.text, op.at)
+        new_text = old.text if op.text is None else op.text
+        tx.log("UPDATE", old, (old.text, new_text), op.at)
     tx.changes.note(entity_ids(old), memory_no, old.id)
     changed = tx.load(op.memory_id)
     return None if changed is None else changed[1]
@@ -257,7 +270,7 @@ def _set_vectors(tx: Transaction, op: SetVectors) -> None:
 
 
 def _remove(tx: Transaction, op: RemoveMemories) -> list[str]:
-    tx.at = max(tx.at, op.at)
+    tx.happens(op.at)
     return removal.remove(tx.connection, tx.project, op, tx.changes, tx.ids)
 
 
@@ -287,20 +300,22 @@ def _reset(tx: Transaction, _op: Reset) -> None:
     )
     for table in _PROJECT_TABLES:
         execute(f"DELETE FROM {table} WHERE project = ?", (tx.project,))
-    # the numbers of the changes that are gone are given again
-    execute("UPDATE webhooks SET fed = min(fed, (SELECT coalesce(max(no), 0) FROM history))")
     forget_all(tx.connection)
-    # what earlier operations of this commit changed is gone as well
-    tx.changes = Changes(tx.connection, tx.project)
+    # what earlier operations changed is gone as well, those of earlier commits of the group too
+    for changes in tx.group.changes:
+        if changes.project == tx.project:
+            changes.forget()
 
 
 def _put_job(tx: Transaction, op: PutJob) -> None:
-    job = replace(op.job, result=settled(op.job.result, tx.stored))
+    job = op.job
+    if job.result is not None:
+        job = replace(job, result=settled(job.result, tx.stored()))
     queue.put(tx.connection, tx.project, job)
 
 
 def _finish_job(tx: Transaction, op: FinishJob) -> None:
-    end = replace(op, result=settled(op.result, tx.stored))
+    end = replace(op, result=settled(op.result, tx.stored()))
     queue.finish(tx.connection, tx.project, end)
 
 

@@ -69,7 +69,9 @@ def turns(connection: sqlite3.Connection, project: Project, ids: Sequence[str]) 
     return [found[id_] for id_ in ids if id_ in found]
 
 
-def page(connection: sqlite3.Connection, project: Project, listing: Listing) -> Page:
+def page(
+    connection: sqlite3.Connection, project: Project, listing: Listing, cursor_key: bytes
+) -> Page:
     """One page of a listing, by number of insertion (keyset), and the exact total."""
     condition, parameters = compile_sql(listing.filter)
     seen, seen_parameters = _visible(listing.view)
@@ -78,7 +80,7 @@ def page(connection: sqlite3.Connection, project: Project, listing: Listing) -> 
     total = only(connection, f"SELECT count(*) FROM memories m WHERE {where}", values)
     if listing.cursor is not None:
         where += " AND m.no > ?" if listing.oldest_first else " AND m.no < ?"
-        values = (*values, decode_cursor(listing.cursor))
+        values = (*values, decode_cursor(listing.cursor, project, cursor_key))
     order = "ASC" if listing.oldest_first else "DESC"
     rows = connection.execute(
         f"SELECT {MEMORY_COLUMNS}, m.no FROM memories m WHERE {where} "
@@ -87,7 +89,7 @@ def page(connection: sqlite3.Connection, project: Project, listing: Listing) -> 
     ).fetchall()
     shown = rows[: listing.size]
     more = len(rows) > listing.size and bool(shown)
-    cursor = encode_cursor(shown[-1][-1]) if more else None
+    cursor = encode_cursor(shown[-1][-1], project, cursor_key) if more else None
     return Page(memories=tuple(map(memory_from, shown)), total=total, cursor=cursor)
 
 

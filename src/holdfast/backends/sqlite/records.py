@@ -13,7 +13,7 @@ from holdfast.backends.sqlite import queries, queue, terms
 from holdfast.backends.sqlite.connect import connect, translate
 from holdfast.backends.sqlite.directory import SqliteDirectory
 from holdfast.backends.sqlite.migrate import prepare
-from holdfast.backends.sqlite.operations import Transaction
+from holdfast.backends.sqlite.operations import Commit, carry_out
 from holdfast.backends.sqlite.readers import Readers
 from holdfast.backends.sqlite.spaces import Binding, settle
 from holdfast.backends.sqlite.writer import Writer
@@ -108,10 +108,13 @@ class SqliteRecords:
             self._writer.close()
 
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
-        def work(connection: sqlite3.Connection) -> list[Json]:
-            return Transaction(connection, project, self._binding, self._ids).run(ops)
+        together = self._write.run_together(self._carry_out, (project, ops))
+        return cast("list[Json]", await together)
 
-        return cast("list[Json]", await self._write.run(work))
+    def _carry_out(
+        self, connection: sqlite3.Connection, commits: Sequence[Commit]
+    ) -> list[list[Json]]:
+        return carry_out(connection, commits, self._binding, self._ids)
 
     async def fetch(self, project: Project, ids: Sequence[str]) -> list[Memory]:
         return await self._read.run(lambda c: queries.fetch(c, project, ids))
@@ -120,7 +123,8 @@ class SqliteRecords:
         return await self._read.run(lambda c: queries.turns(c, project, ids))
 
     async def page(self, project: Project, listing: Listing) -> Page:
-        return await self._read.run(lambda c: queries.page(c, project, listing))
+        key = self._binding.cursor_key
+        return await self._read.run(lambda c: queries.page(c, project, listing, key))
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
         return await self._read.run(lambda c: queries.history(c, project, memory_id))

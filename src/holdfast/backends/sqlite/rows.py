@@ -21,18 +21,24 @@ MEMORY_COLUMNS = (
 
 INSERT_MEMORY = """
 INSERT INTO memories (
-  id, project, identity, kind, text, hash, user_id, agent_id, app_id, run_id, actor_id, role,
+  no, id, project, identity, kind, text, hash, user_id, agent_id, app_id, run_id, actor_id, role,
   metadata, categories, listed, event_at, valid_from, valid_to, superseded_by, expires_on,
   created_at, updated_at, version, terms, flags, words, speaker
-) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-ON CONFLICT (project, identity) DO NOTHING RETURNING no
+) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (project, identity) DO NOTHING
 """
 
 INSERT_MESSAGE = """
 INSERT INTO messages (
-  id, project, user_id, agent_id, app_id, run_id, role, actor_id, text, event_at
+  no, id, project, user_id, agent_id, app_id, run_id, role, actor_id, text, event_at
 )
-VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (project, id) DO NOTHING
+VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (project, id) DO NOTHING
+"""
+
+INSERT_EMBEDDING = "INSERT INTO embeddings (memory_no, space_no, vector) VALUES (?,?,?)"
+
+INSERT_SOURCE = """
+INSERT OR IGNORE INTO sources (memory_no, message_no, quote) VALUES (?,?,?)
 """
 
 INSERT_HISTORY = """
@@ -95,8 +101,17 @@ def memory_from(row: tuple[Any, ...]) -> Memory:
     )
 
 
+EntityIds = tuple[str | None, str | None, str | None, str | None]
+"""user_id, agent_id, app_id, run_id of a memory."""
+
+
+def entity_ids(memory: Memory) -> EntityIds:
+    """The four identities of a memory."""
+    return (memory.user_id, memory.agent_id, memory.app_id, memory.run_id)
+
+
 def memory_values(project: Project, op: PutMemory) -> tuple[Any, ...]:
-    """The parameters of INSERT_MEMORY."""
+    """The parameters of INSERT_MEMORY after the number."""
     memory, terms = op.memory, op.terms
     return (
         memory.id,
@@ -130,7 +145,7 @@ def memory_values(project: Project, op: PutMemory) -> tuple[Any, ...]:
 
 
 def message_values(project: Project, scope: Scope, turn: Turn) -> tuple[Any, ...]:
-    """The parameters of INSERT_MESSAGE."""
+    """The parameters of INSERT_MESSAGE after the number."""
     ids = (scope.user_id, scope.agent_id, scope.app_id, scope.run_id)
     return (turn.id, project, *ids, turn.role, turn.actor_id, turn.text, turn.event_at)
 

@@ -1,8 +1,10 @@
 """One thread owns the write connection and commits waiting transactions together.
 
 A commit costs an fsync whether it carries one transaction or a hundred, so everything that waits
-when the thread becomes free shares one (group commit). If any of them fails, the group is rolled
-back and each is run again on its own, so that one caller's error is never another's.
+when the thread becomes free shares one (group commit). What is asked in one turn of an event loop
+arrives at its end, together: the thread would else begin with the first, and compete for the
+interpreter with the loop, which has the others still to prepare. If any of a group fails, it is
+rolled back and each is run again on its own, so that one caller's error is never another's.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +27,18 @@ from holdfast.limits import WRITE_BATCH_MAX, WRITE_QUEUE_MAX
 Work = Callable[[sqlite3.Connection], Any]
 """Runs inside a transaction; may be run twice, so it must have no effect outside of it."""
 
+Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+"""`Work` for several transactions at once, each told by a value: one result for each, in order."""
+
 
 class _Request:
-    """A transaction and the future its caller awaits."""
+    """A transaction, told by a value, and the future its caller awaits."""
 
-    __slots__ = ("error", "future", "loop", "result", "work")
+    __slots__ = ("error", "future", "loop", "result", "together", "value")
 
-    def __init__(self, work: Work, loop: asyncio.AbstractEventLoop) -> None:
-        self.work = work
+    def __init__(self, together: Together, value: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.together = together
+        self.value = value
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
@@ -44,6 +52,8 @@ class Writer:
         self._connection = connection
         self._path = path
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._arrived: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
+        """What each loop asked in this turn of it: handed over at its end, all at once."""
         self._closed = False
         self._gate = threading.Lock()
         """Held while a request, or the end, is put: nothing is put behind the end."""
@@ -52,15 +62,24 @@ class Writer:
 
     async def run(self, work: Work) -> Any:
         """Run `work` in a transaction; returns when it is durable, raises what it raised."""
-        request = _Request(work, asyncio.get_running_loop())
+        return await self.run_together(_each, work)
+
+    async def run_together(self, together: Together, value: Any) -> Any:
+        """`run` for what `together` makes of the value; neighbours in the queue share a call."""
+        loop = asyncio.get_running_loop()
+        request = _Request(together, value, loop)
         with self._gate:
             if self._closed:
                 raise ClosedError("The record store is closed.")
-            if self._queue.qsize() >= WRITE_QUEUE_MAX:
+            if self._queue.qsize() + sum(map(len, self._arrived.values())) >= WRITE_QUEUE_MAX:
                 raise StoreUnavailableError(
                     f"{WRITE_QUEUE_MAX} writes are waiting.", hint="Slow down, then retry."
                 )
-            self._queue.put(request)
+            arrived = self._arrived.get(loop)
+            if arrived is None:
+                arrived = self._arrived[loop] = []
+                loop.call_soon(self._deliver, loop)
+            arrived.append(request)
         # a cancelled caller does not undo the write: it was accepted and will be committed
         return await request.future
 
@@ -74,8 +93,18 @@ class Writer:
         with self._gate:
             if not self._closed:
                 self._closed = True
+                for loop in list(self._arrived):
+                    self._enqueue(loop)
                 self._queue.put(None)
         self._thread.join()
+
+    def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._gate:
+            self._enqueue(loop)
+
+    def _enqueue(self, loop: asyncio.AbstractEventLoop) -> None:
+        for request in self._arrived.pop(loop, ()):
+            self._queue.put(request)
 
     def _serve(self) -> None:
         while True:
@@ -134,13 +163,20 @@ class Writer:
     def _carry_out(self, group: list[_Request]) -> None:
         connection = self._connection
         try:
-            for request in group:
-                request.result = request.work(connection)
+            for together, neighbours in groupby(group, key=attrgetter("together")):
+                requests = list(neighbours)
+                results = together(connection, [request.value for request in requests])
+                for request, result in zip(requests, results, strict=True):
+                    request.result = result
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _each(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Any]:
+    return [work(connection) for work in works]
 
 
 def _optimize(connection: sqlite3.Connection) -> None:

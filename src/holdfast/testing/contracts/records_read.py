@@ -148,6 +148,23 @@ class PageContract(StoreFixtures):
         assert [m.id for m in rest.memories] == ["m3", "m1", "m0"]
         assert (rest.total, rest.cursor) == (5, None)
 
+    async def test_a_cursor_is_none_in_another_project(self, store: Store) -> None:
+        for project in (RED, BLUE):
+            await commit(store, put("a", "one"), put("b", "two"), project=project)
+        cursor = (await store.page(RED, listing(size=1))).cursor
+        assert await listed(store, cursor=cursor) == ["a"]
+        with pytest.raises(ValidationError):
+            await store.page(BLUE, listing(cursor=cursor))
+
+    async def test_a_cursor_does_not_tell_what_other_projects_write(self, store: Store) -> None:
+        """Neighbouring places of a listing have nothing in common that could be counted by."""
+        for n in range(32):
+            await commit(store, put(f"m{n}", f"text {n}"))
+        cursors = [(await store.page(RED, listing(size=n))).cursor or "" for n in range(1, 32)]
+        assert len({len(cursor) for cursor in cursors}) == 1
+        assert len({cursor[: len(cursor) // 2] for cursor in cursors}) == 31
+        assert len({cursor[len(cursor) // 2 :] for cursor in cursors}) == 31
+
     async def test_an_offset_passes_over(self, store: Store) -> None:
         for n in range(5):
             await commit(store, put(f"m{n}", f"text {n}"))

@@ -1,0 +1,183 @@
+"""Turns and memories that a group of commits puts, written together: many rows to a statement.
+
+Nothing is written as it is put, but at a `flush`, which comes before anything else looks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from holdfast.backends.sqlite.changes import Changes
+from holdfast.backends.sqlite.multirow import Row, insert, insert_all, parts
+from holdfast.backends.sqlite.rows import (
+    INSERT_EMBEDDING,
+    INSERT_HISTORY,
+    INSERT_MEMORY,
+    INSERT_MESSAGE,
+    INSERT_SOURCE,
+    entity_ids,
+    history_values,
+    memory_values,
+    message_values,
+    refusing_taken_ids,
+)
+from holdfast.clock import Ids
+from holdfast.errors import ConflictError
+from holdfast.model import Project
+from holdfast.ports import PutMemory, PutTurns
+
+TurnKey = tuple[Project, str]
+
+# The last numbers that were given. Whoever holds the write lock gives the next ones.
+_LAST: Final = """
+SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memories'), 0),
+           coalesce((SELECT max(no) FROM memories), 0)),
+       coalesce((SELECT max(no) FROM messages), 0)
+"""
+
+_LINK: Final = """
+INSERT OR IGNORE INTO sources (memory_no, message_no, quote)
+SELECT ?, no, ? FROM messages WHERE project = ? AND id = ?
+"""
+
+
+class Put:
+    """A memory that is put. When it is flushed, `no` and `stored_id` tell where it is stored."""
+
+    __slots__ = ("changes", "is_new", "no", "op", "stored_id")
+
+    def __init__(self, op: PutMemory, changes: Changes) -> None:
+        self.op = op
+        self.changes = changes
+        self.no = 0
+        self.stored_id = ""
+        self.is_new = False
+
+
+class Puts:
+    """What was put and is not written yet, in order."""
+
+    def __init__(self, connection: sqlite3.Connection, space_no: int, ids: Ids) -> None:
+        self._connection = connection
+        self._space_no = space_no
+        self._ids = ids
+        self._turns: dict[TurnKey, Row] = {}
+        self._memories: list[Put] = []
+        self._missed: set[TurnKey] = set()
+        """Turns that memories name, and that were not put before them."""
+
+    def turns(self, project: Project, op: PutTurns) -> None:
+        """Put turns; those whose id is known are passed over."""
+        if self._missed and any((project, turn.id) in self._missed for turn in op.turns):
+            self.flush()  # a memory is not linked to turns that come after it
+        for turn in op.turns:
+            self._turns.setdefault((project, turn.id), message_values(project, op.scope, turn))
+
+    def memory(self, op: PutMemory, changes: Changes) -> Put:
+        """Put a memory unless its identity is known; note what it changes."""
+        put = Put(op, changes)
+        self._memories.append(put)
+        for source in op.sources:
+            key = (changes.project, source.turn_id)
+            if key not in self._turns:
+                self._missed.add(key)
+        return put
+
+    def flush(self) -> None:
+        """Write what was put, so that statements find it.
+
+        Raises ConflictError for an id that another memory has.
+        """
+        if not self._turns and not self._memories:
+            return
+        turns, puts = self._turns, self._memories
+        self._turns, self._memories, self._missed = {}, [], set()
+        memory_no, turn_no = self._connection.execute(_LAST).fetchone()
+        numbers = self._write_turns(turns, turn_no + 1)
+        self._write_memories(puts, memory_no + 1)
+        new = [put for put in puts if put.is_new]
+        self._write_beside(new)
+        self._link_new(new, numbers)
+        for put in puts:
+            if not put.is_new:
+                self._link(put)
+
+    def _write_turns(self, turns: dict[TurnKey, Row], first: int) -> dict[TurnKey, int]:
+        """The numbers of turns, unless some that were put with them are known."""
+        numbers: dict[TurnKey, int] = {}
+        keys = list(turns)
+        rows = [(no, *row) for no, row in enumerate(turns.values(), first)]
+        for part in parts(len(rows)):
+            some = rows[part]
+            if insert(self._connection, INSERT_MESSAGE, some).rowcount == len(some):
+                numbers.update(zip(keys[part], (row[0] for row in some), strict=True))
+        return numbers
+
+    def _write_memories(self, puts: Sequence[Put], first: int) -> None:
+        for no, put in enumerate(puts, first):
+            put.no = no
+        for part in parts(len(puts)):
+            some = puts[part]
+            all_new = self._insert(some) == len(some)
+            for put in some:
+                if all_new:
+                    put.is_new, put.stored_id = True, put.op.memory.id
+                else:
+                    self._find(put)
+
+    def _insert(self, puts: Sequence[Put]) -> int:
+        """How many are stored now; the others' identities are known."""
+        rows = [(put.no, *memory_values(put.changes.project, put.op)) for put in puts]
+        try:
+            with refusing_taken_ids(f"The memory id {puts[0].op.memory.id} is another memory's."):
+                return insert(self._connection, INSERT_MEMORY, rows).rowcount
+        except ConflictError:
+            if len(puts) == 1:
+                raise
+        # the statement left nothing; one by one tells whose id it is
+        return sum(self._insert([put]) for put in puts)
+
+    def _find(self, put: Put) -> None:
+        no, put.stored_id = self._connection.execute(
+            "SELECT no, id FROM memories WHERE project = ? AND identity = ?",
+            (put.changes.project, put.op.identity),
+        ).fetchone()
+        put.is_new, put.no = no == put.no, no
+
+    def _write_beside(self, new: Sequence[Put]) -> None:
+        """The vectors and the history of new memories."""
+        vectors: list[Row] = []
+        history: list[Row] = []
+        for put in new:
+            memory, project = put.op.memory, put.changes.project
+            if put.op.vector is not None:
+                vectors.append((put.no, self._space_no, put.op.vector))
+            texts = (None, memory.text)
+            history.append(history_values(project, "ADD", memory, texts, None, self._ids.new()))
+            put.changes.note(entity_ids(memory), put.no, memory.id, grows=1)
+        insert_all(self._connection, INSERT_EMBEDDING, vectors)
+        insert_all(self._connection, INSERT_HISTORY, history)
+
+    def _link_new(self, new: Sequence[Put], numbers: dict[TurnKey, int]) -> None:
+        links: list[Row] = []
+        for put in new:
+            keys = [(put.changes.project, source.turn_id) for source in put.op.sources]
+            if all(key in numbers for key in keys):
+                pairs = zip(keys, put.op.sources, strict=True)
+                links += [(put.no, numbers[key], source.quote) for key, source in pairs]
+            else:
+                self._link(put)
+        insert_all(self._connection, INSERT_SOURCE, links)
+
+    def _link(self, put: Put) -> None:
+        """Look its turns up; a memory that gets a new link has changed."""
+        links = sum(
+            self._connection.execute(
+                _LINK, (put.no, source.quote, put.changes.project, source.turn_id)
+            ).rowcount
+            for source in put.op.sources
+        )
+        if links:
+            put.changes.note(entity_ids(put.op.memory), put.no, put.stored_id)
