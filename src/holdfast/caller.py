@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 _PACKAGE = __name__.partition(".")[0]
-_BLOCKING = f"{_PACKAGE}.sync"
+_BLOCKING = frozenset({f"{_PACKAGE}.sync", f"{_PACKAGE}.remote.sync"})
 WORK = "work"
 """Name under which a method of the blocking face keeps the coroutine it waits for."""
 
@@ -52,7 +52,7 @@ def _waiting_for(entry: FrameType) -> FrameType | None:
     """The frame of the blocking face, on any thread, that waits for the coroutine of `entry`."""
     for top in sys._current_frames().values():
         for frame in _outwards(top):
-            if _module(frame) == _BLOCKING:
+            if _module(frame) in _BLOCKING:
                 work = frame.f_locals.get(WORK)
                 if getattr(work, "cr_frame", None) is entry:
                     return frame

@@ -182,7 +182,7 @@ class AsyncMemory:
         )
         added = await adding.add(parts, request)
         if added.job is not None:
-            return await reading.add_answer(parts, added.job)
+            return await reading.add_answer(parts, added.job, request.said)
         return {"results": shapes.said_shapes(added.items, request.said)}
 
     async def get(self, memory_id: str) -> Answer | None:

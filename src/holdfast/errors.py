@@ -185,6 +185,19 @@ class ClosedError(HoldfastError):
     code = "CLOSED"
 
 
+class ServerUnavailableError(HoldfastError):
+    """The server a client talks to cannot be reached, or what answers there is no Holdfast."""
+
+    code = "SERVER_UNAVAILABLE"
+    retryable = True
+
+
+class ServerTimeoutError(ServerUnavailableError, TimeoutError):
+    """The server did not answer in time; whether it did what was asked is not known."""
+
+    code = "SERVER_TIMEOUT"
+
+
 class ModelError(HoldfastError):
     """A model (LLM or embedder) failed.
 

@@ -188,6 +188,27 @@ VIEW_BYTES_MAX = 512 * 1024 * 1024
 OUTBOX_ROWS_KEPT = 200_000
 """Rows of the change log kept for incremental refresh of working sets."""
 
+CLIENT_TIMEOUT_S = 160.0
+"""Seconds a client waits for a server's answer: longer than the server lets a request take."""
+
+CLIENT_CONNECT_S = 10.0
+"""Seconds a client waits for a connection to a server."""
+
+CLIENT_RETRIES_MAX = 3
+"""Times a client repeats a call, if it may be repeated."""
+
+CLIENT_BACKOFF_S = 0.25
+"""Seconds before the first repetition of a call by a client; doubles with each further one."""
+
+CLIENT_PAUSE_MAX_S = 60.0
+"""Longest pause a server may ask a client for before the error is raised instead, in seconds."""
+
+CLIENT_CONNECTIONS_MAX = 64
+"""Connections of one client open at once."""
+
+CLIENT_WAIT_S = 30.0
+"""Longest time one request of a client's `wait` takes, in seconds; longer waits take several."""
+
 PASSWORD_CHARS_MIN = 8
 """Characters of the shortest password."""
 

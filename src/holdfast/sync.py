@@ -26,7 +26,7 @@ class Memory:
     """
 
     def _start(self, make: Callable[[], AsyncMemory]) -> None:
-        """Start the loop and open the memory on it; on failure leave nothing running."""
+        """Start the loop and open the other form on it; on failure leave nothing running."""
         self._loop = LoopThread()
         try:
             self._async = make()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from holdfast.backends.memory import MemoryRecords
 from holdfast.backends.memory_tables import Key, Leased, Tables, change
 from holdfast.core.visibility import visible
 from holdfast.errors import ValidationError
 from holdfast.model import (
     ANY,
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -274,6 +277,12 @@ class AnswersOthersToo(Broken):
 class MiscountsStats(Broken):
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return {**await super().stats(project), "turns": len(self.tables.turns)}
+
+
+class CountsUsersOfOneName(Broken):
+    async def census(self, at: float) -> Census:
+        names = {row.memory.user_id for row in self.tables.rows.values()}
+        return replace(await super().census(at), users=len(names - {None}))
 
 
 class OpenToEverybody(Broken):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.backends.webhook_sender import HttpSender
 from holdfast.clock import ManualClock
@@ -364,14 +365,22 @@ async def test_it_serves_until_cancelled(
 # ------------------------------------------------------------------------- what is kept
 
 
+@pytest.mark.parametrize("everything", [True, False])
 async def test_nothing_said_is_left_of_what_is_deleted(
-    tmp_path: Path, parts: Parts, receiver: LLMServer, deliveries: Deliveries, clock: ManualClock
+    everything: bool,
+    parts: Parts,
+    receiver: LLMServer,
+    deliveries: Deliveries,
+    clock: ManualClock,
 ) -> None:
     receiver.answer_all(Reply(body={}, status=500), OK)
     await hook(parts, receiver.url)
-    await add(parts, "a secret of ann's", "ann")
+    [memory_id] = await add(parts, "a secret of ann's", "ann")
     await drain(deliveries)
-    await deleting.delete_all(parts, of_user("ann"))
+    if everything:
+        await deleting.delete_all(parts, of_user("ann"))
+    else:
+        await deleting.delete(parts, memory_id)
     assert all("secret" not in repr(row.body) for row in await rows(parts))
     clock.advance(60)
     await drain(deliveries)
@@ -384,8 +393,6 @@ async def test_old_messages_go(parts: Parts, deliveries: Deliveries, clock: Manu
         id="", project=webhook.project, webhook=webhook.id, event="memory_add", body={},
         run_after=0.0, created_at=0.0, completed_at=clock.now(),
     )  # fmt: skip
-    from msgspec.structs import replace
-
     for id_, state in (("a", "DELIVERED"), ("b", "FAILED")):
         await parts.directory.insert(replace(row, id=id_, state=state))
     await deliveries.round()

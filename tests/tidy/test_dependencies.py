@@ -24,6 +24,7 @@ COMES_WITH = {
     "openai": "pydantic-ai-slim",
     "httpx2": "pydantic-ai-slim",
     "click": "typer",
+    "genai_prices": "pydantic-ai-slim",
     "pydantic": "fastapi",
     "starlette": "fastapi",
 }

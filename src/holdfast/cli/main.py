@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import holdfast
-from holdfast.cli import access, evaluation, inspection, memories, serving, transfer
+from holdfast.cli import access, agents, evaluation, inspection, memories, serving, transfer
 from holdfast.cli.failure import reported
 from holdfast.cli.options import Common, expanded
 from holdfast.cli.parsing import Command, Commands
@@ -65,6 +65,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Memories": memories.COMMANDS,
     "Many at once": transfer.COMMANDS,
     "Running it": serving.COMMANDS,
+    "For agents": agents.COMMANDS,
     "Looking inside": inspection.COMMANDS,
     "Trying it": evaluation.COMMANDS,
 }

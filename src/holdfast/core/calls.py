@@ -10,6 +10,9 @@ from holdfast.core import intake
 from holdfast.filters import Filter, conjunction, parse_filter, scope_filter
 from holdfast.model import Json
 
+OLD_IDS = "Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}."
+DROPPED = "Identity keys in metadata were dropped: identity is set by arguments only."
+
 
 def call_filter(
     filters: Mapping[str, Json] | None, old: Mapping[str, str | None], limit: int | None
@@ -18,7 +21,7 @@ def call_filter(
     named = {name: value for name, value in old.items() if value is not None}
     if not named:
         return parse_filter(filters, require_entity=True)
-    warn("Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}.", DeprecationWarning)
+    warn(OLD_IDS, DeprecationWarning)
     scope = scope_filter(intake.clean_scope(**named))
     if not filters:
         return scope
@@ -40,8 +43,5 @@ def call_metadata(value: object) -> dict[str, Json] | None:
     """Metadata as JSON values; warns the caller if identity keys had to be dropped from it."""
     metadata, dropped = intake.clean_metadata(value)
     if dropped:
-        warn(
-            "Identity keys in metadata were dropped: identity is set by arguments only.",
-            UserWarning,
-        )
+        warn(DROPPED, UserWarning)
     return metadata

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from holdfast.core.fence import fenced, inside, mark_of
-from holdfast.core.intake import clean_id
-from holdfast.core.shapes import event_shape, job_event, job_items
+from holdfast.core.intake import Said, clean_id
+from holdfast.core.shapes import event_shape, job_event, job_items, said_shapes
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.errors import NotFoundError
 from holdfast.filters import Compare, Filter
@@ -156,9 +156,11 @@ async def event(parts: Parts, job: Job) -> dict[str, Json]:
     return event_shape(job, texts)
 
 
-async def add_answer(parts: Parts, job: Job) -> dict[str, Json]:
+async def add_answer(parts: Parts, job: Job, said: Sequence[Said]) -> dict[str, Json]:
     """An add's answer that tells the state of the job behind it."""
-    shown = await event(parts, job)
+    shown, results = await event(parts, job), job_items(job)
+    if job.kind != "extract" and len(results) == len(said):  # kept word for word
+        shown["results"] = said_shapes(results, said)
     told = {"results": shown["results"], "status": job.state, "event_id": job.id}
     for name in ("error", "error_code", "rejected"):
         if shown[name]:

@@ -15,6 +15,7 @@ from holdfast.model import Json
 from holdfast.server import (
     document,
     health,
+    mcp,
     mem0_oss,
     mem0_oss_accounts,
     mem0_oss_settings,
@@ -27,6 +28,7 @@ from holdfast.server import (
     mem0_platform_webhooks,
     metrics,
     own,
+    own_admin,
     own_webhooks,
     problems,
 )
@@ -46,7 +48,9 @@ PARTS = (
     mem0_oss_accounts,
     mem0_oss_settings,
     own,
+    own_admin,
     own_webhooks,
+    mcp,
     health,
     metrics,
 )

@@ -22,6 +22,8 @@ class Problem(BaseModel):
     """The same, for clients that read this name."""
     code: str
     """The stable name of the error."""
+    hint: str = ""
+    """The end of `detail`: what to do."""
     request_id: str
     """Finds the request in the log."""
 

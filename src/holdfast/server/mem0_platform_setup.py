@@ -19,8 +19,8 @@ from holdfast.server.mem0_platform_parts import ORGANISATION, Done
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
-_PROJECTS = "/api/v1/orgs/organizations/{organisation}/projects"
-_PROJECT = _PROJECTS + "/{project}"
+_PROJECTS = "/api/v1/orgs/organizations/{org_id}/projects"
+_PROJECT = _PROJECTS + "/{project_id}"
 
 Organisation = Annotated[str, Path(examples=[ORGANISATION])]
 Project = Annotated[str, Path(examples=["default"])]
@@ -119,10 +119,10 @@ class ProjectMade(Done):
 
 @route("GET", _PROJECTS, summary="List projects", response_model=list[ProjectShape])
 async def projects(
-    organisation: Organisation, context: Annotated[Context, Depends(allow("get_project"))]
+    org_id: Organisation, context: Annotated[Context, Depends(allow("get_project"))]
 ) -> Reply:
     """The caller's project; for whoever runs the deployment, every one."""
-    _check(organisation)
+    _check(org_id)
     mine = context.project
     found = await context.admin.projects() if context.principal.is_root else []
     found = found or [await context.admin.project(mine)]
@@ -131,25 +131,25 @@ async def projects(
 
 @route("POST", _PROJECTS, summary="Create a project", response_model=ProjectMade)
 async def create_project(
-    organisation: Organisation,
+    org_id: Organisation,
     body: ProjectBody,
     context: Annotated[Context, Depends(allow("create_project"))],
 ) -> Reply:
     """A new, empty project; keys for it are made by whoever runs the deployment."""
-    _check(organisation)
+    _check(org_id)
     made = await context.admin.create_project(body.name, description=body.description)
     return Reply({"message": "Project created successfully", "project_id": made.id})
 
 
 @route("GET", _PROJECT, summary="Get a project", response_model=ProjectShape)
 async def get_project(
-    organisation: Organisation,
-    project: Project,
+    org_id: Organisation,
+    project_id: Project,
     context: Annotated[Context, Depends(allow("get_project"))],
     fields: Annotated[list[str] | None, Query(examples=[["custom_instructions"]])] = None,
 ) -> Reply:
     """What was set for a project: all of it, or the fields asked for."""
-    info = await _project(context, organisation, project)
+    info = await _project(context, org_id, project_id)
     members = await context.admin.members(project=info.id)
     shape = _shape(info, members, context)
     if fields:
@@ -159,13 +159,13 @@ async def get_project(
 
 @route("PATCH", _PROJECT, summary="Change a project", response_model=Done)
 async def update_project(
-    organisation: Organisation,
-    project: Project,
+    org_id: Organisation,
+    project_id: Project,
     body: SettingsBody,
     context: Annotated[Context, Depends(allow("update_project"))],
 ) -> Reply:
     """Set what a project's extraction heeds, and its name."""
-    info = await _project(context, organisation, project)
+    info = await _project(context, org_id, project_id)
     values = {k: v for k, v in body.model_dump(exclude_unset=True).items() if v is not None}
     if not values:
         raise ValidationError("Nothing to update.", hint="Give e.g. custom_instructions.")
@@ -175,50 +175,50 @@ async def update_project(
 
 @route("DELETE", _PROJECT, summary="Delete a project", response_model=Done)
 async def delete_project(
-    organisation: Organisation,
-    project: Project,
+    org_id: Organisation,
+    project_id: Project,
     context: Annotated[Context, Depends(allow("delete_project"))],
 ) -> Reply:
     """Delete a project with its memories, keys, members and webhooks."""
-    info = await _project(context, organisation, project)
+    info = await _project(context, org_id, project_id)
     await context.admin.delete_project(info.id)
     return Reply({"message": "Project deleted successfully"})
 
 
 @route("GET", _PROJECT + "/members", summary="List members", response_model=Members)
 async def members(
-    organisation: Organisation,
-    project: Project,
+    org_id: Organisation,
+    project_id: Project,
     context: Annotated[Context, Depends(allow("members"))],
 ) -> Reply:
     """Who has a role in a project."""
-    info = await _project(context, organisation, project)
+    info = await _project(context, org_id, project_id)
     found = await context.admin.members(project=info.id)
     return Reply({"members": [_member(each) for each in found]})
 
 
 @route("POST", _PROJECT + "/members", summary="Add a member", response_model=Done)
 async def add_member(
-    organisation: Organisation,
-    project: Project,
+    org_id: Organisation,
+    project_id: Project,
     body: MemberBody,
     context: Annotated[Context, Depends(allow("change_members"))],
 ) -> Reply:
     """Give somebody a role."""
-    info = await _project(context, organisation, project)
+    info = await _project(context, org_id, project_id)
     await context.admin.set_member(body.email, body.role, project=info.id)
     return Reply({"message": "Member added successfully"})
 
 
 @route("PUT", _PROJECT + "/members", summary="Change a member's role", response_model=Done)
 async def update_member(
-    organisation: Organisation,
-    project: Project,
+    org_id: Organisation,
+    project_id: Project,
     body: MemberBody,
     context: Annotated[Context, Depends(allow("change_members"))],
 ) -> Reply:
     """Give a member another role."""
-    info = await _project(context, organisation, project)
+    info = await _project(context, org_id, project_id)
     known = {member.email for member in await context.admin.members(project=info.id)}
     if body.email.strip().lower() not in known:
         raise NotFoundError("There is no such member.", hint="Add them first.")
@@ -228,31 +228,31 @@ async def update_member(
 
 @route("DELETE", _PROJECT + "/members", summary="Remove a member", response_model=Done)
 async def remove_member(
-    organisation: Organisation,
-    project: Project,
+    org_id: Organisation,
+    project_id: Project,
     email: Annotated[str, Query(examples=["ann@example.com"])],
     context: Annotated[Context, Depends(allow("change_members"))],
 ) -> Reply:
     """Take somebody's role away."""
-    info = await _project(context, organisation, project)
+    info = await _project(context, org_id, project_id)
     await context.admin.remove_member(email, project=info.id)
     return Reply({"message": "Member removed successfully"})
 
 
-def _check(organisation: str) -> None:
-    if organisation != ORGANISATION:
+def _check(org_id: str) -> None:
+    if org_id != ORGANISATION:
         raise NotFoundError("There is no such organisation.", hint="`ping` tells the right one.")
 
 
-async def _project(context: Context, organisation: str, project: str) -> ProjectInfo:
+async def _project(context: Context, org_id: str, project_id: str) -> ProjectInfo:
     """The project of a path: the caller's, or any for whoever runs the deployment.
 
     Raises NotFoundError for every other one, whether there is one or not.
     """
-    _check(organisation)
-    if project != context.project and not context.principal.is_root:
+    _check(org_id)
+    if project_id != context.project and not context.principal.is_root:
         raise NotFoundError("There is no such project.", hint="`ping` tells the right one.")
-    return await context.admin.project(project)
+    return await context.admin.project(project_id)
 
 
 def _shape(info: ProjectInfo, found: Sequence[Member], context: Context) -> dict[str, Json]:

@@ -65,34 +65,34 @@ class NewWebhookShape(WebhookShape):
 
 @route(
     "GET",
-    "/api/v1/webhooks/projects/{project}",
+    "/api/v1/webhooks/projects/{project_id}",
     summary="List webhooks",
     response_model=list[WebhookShape],
 )
 async def webhooks(
-    project: Project, context: Annotated[Context, Depends(allow("webhooks"))]
+    project_id: Project, context: Annotated[Context, Depends(allow("webhooks"))]
 ) -> Reply:
     """The webhooks of the project; their secrets are not told again."""
-    _check(context, project)
+    _check(context, project_id)
     found = await context.admin.webhooks.listed(project=context.project)
     return Reply([_shape(webhook) for webhook in found])
 
 
 @route(
     "POST",
-    "/api/v1/webhooks/projects/{project}",
+    "/api/v1/webhooks/projects/{project_id}",
     summary="Create a webhook",
     status_code=201,
     response_model=NewWebhookShape,
 )
 async def create_webhook(
-    project: Project,
+    project_id: Project,
     body: NewWebhookBody,
     context: Annotated[Context, Depends(allow("change_webhooks"))],
 ) -> Reply:
     """A webhook is told of what happens from now on. Its `secret` signs the messages; it is told
     in this answer only."""
-    _check(context, project)
+    _check(context, project_id)
     made = await context.admin.webhooks.create(
         body.name, body.url, body.event_types, project=context.project
     )
@@ -122,9 +122,9 @@ async def delete_webhook(
     return Reply({"message": "Webhook deleted successfully"})
 
 
-def _check(context: Context, project: str) -> None:
+def _check(context: Context, project_id: str) -> None:
     """Refuse every project but the caller's own: a webhook is found again by its id alone."""
-    if project != context.project:
+    if project_id != context.project:
         raise NotFoundError("There is no such project.", hint="`ping` tells the right one.")
 
 

@@ -56,7 +56,14 @@ def status_of(error: errors.HoldfastError) -> int:
 def body_of(error: errors.HoldfastError, request_id: str) -> dict[str, Any]:
     """The body of the answer."""
     text = str(error) if status_of(error) != 500 else "The server failed; see its log."
-    return {"detail": text, "error": text, "code": error.code, "request_id": request_id}
+    hint = error.hint if text == str(error) else ""
+    return {
+        "detail": text,
+        "error": text,
+        "code": error.code,
+        "hint": hint,
+        "request_id": request_id,
+    }
 
 
 def answer(error: errors.HoldfastError, request_id: str) -> Response:

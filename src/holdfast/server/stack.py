@@ -142,7 +142,7 @@ class Deadline:
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/mcp"):
+        if scope["type"] != "http":
             return await self.app(scope, receive, send)
         begun = False
 
