@@ -21,5 +21,5 @@ def server(tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture
 def client(server: Served) -> Iterator[httpx.Client]:
     """Talks to the server as its administrator."""
-    with httpx.Client(base_url=server.url, headers=server.headers) as talking:
+    with httpx.Client(base_url=server.url, headers=server.headers, timeout=60) as talking:
         yield talking

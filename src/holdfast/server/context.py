@@ -10,6 +10,7 @@ from fastapi import Request
 from holdfast.admin import AsyncAdmin
 from holdfast.client import AsyncMemory
 from holdfast.core.access import Principal, Rule, decide
+from holdfast.server.auth import anyone
 from holdfast.server.deployment import Deployment
 
 OPEN_ROUTE = "open"
@@ -66,7 +67,11 @@ async def admit(request: Request, operation: str) -> Context:
     scope = request.scope
     deployment: Deployment = request.app.state.deployment
     scope["holdfast_operation"] = operation
-    principal = await deployment.authenticator.principal(request)
+    config = deployment.admin.config
+    if operation == "metrics" and config.server.metrics_open:
+        principal = anyone(config.project)
+    else:
+        principal = await deployment.authenticator.principal(request)
     scope["holdfast_principal"] = principal
     rule = decide(principal, operation)
     scope["holdfast_limit"] = await deployment.limiter.count_key(principal, rule.load)

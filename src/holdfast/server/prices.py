@@ -14,27 +14,29 @@ def price_usd(model: str, kind: str, tokens: float) -> float:
 
     `kind` is input, cached (the part of input that the provider had, so told twice) or output.
     """
-    prices = _per_million(model)
-    return prices.get(kind, 0.0) * tokens / _MILLION
+    return _per_million(model).get(kind, 0.0) * tokens / _MILLION
 
 
 @lru_cache(maxsize=256)
 def _per_million(model: str) -> dict[str, float]:
     """Dollars for a million tokens of each kind; `cached` is what they cost less than input."""
     try:
-        from genai_prices import Usage, calc_price
+        from pydantic_ai.messages import ModelResponse
+        from pydantic_ai.usage import RequestUsage
     except ImportError:
         return {}
     provider, _, name = model.partition(":")
 
-    def total(usage: Usage) -> float:
-        return float(calc_price(usage, name, provider_id=provider).total_price)
+    def total(*, input_: int = 0, cached: int = 0, output: int = 0) -> float:
+        usage = RequestUsage(input_tokens=input_, cache_read_tokens=cached, output_tokens=output)
+        response = ModelResponse(parts=[], usage=usage, model_name=name, provider_name=provider)
+        return float(response.cost().total_price)
 
     try:
-        fresh = total(Usage(input_tokens=_MILLION))
-        cached = total(Usage(input_tokens=_MILLION, cache_read_tokens=_MILLION))
-        output = total(Usage(output_tokens=_MILLION))
+        fresh = total(input_=_MILLION)
+        cached = total(input_=_MILLION, cached=_MILLION)
+        output = total(output=_MILLION)
     except LookupError:
-        _log.info("no price is known of the model %s", model)
+        _log.info("no price is known of a configured model: its tokens count as free")
         return {}
     return {"input": fresh, "cached": cached - fresh, "output": output}
