@@ -431,7 +431,21 @@ async def test_after_a_reset_nothing_is_missed(
     await drain(deliveries)
     assert told(receiver)[-1] == ("ADD", "after")
     # one who read before the reset, and comes to write after it
-    assert await hooking.feed(parts, [behind]) == 0
+    assert not await hooking.feed(parts, [behind])
+
+
+async def test_many_changes_of_others_hold_nobody_up(
+    tmp_path: Path, parts: Parts, receiver: LLMServer, deliveries: Deliveries
+) -> None:
+    webhook = await hook(parts, receiver.url)
+    async with opened(tmp_path / "holdfast.db", project=Project("other")) as other:
+        for i in range(6):
+            said = [{"role": "user", "content": f"{i} {j}"} for j in range(100)]
+            await add(other, said, "bob")
+    assert await hooking.feed(parts, [webhook]), "there is more than one reading of changes"
+    await add(parts, "I like tea", "ann")
+    await drain(deliveries)
+    assert told(receiver) == [("ADD", "I like tea")]
 
 
 async def test_one_that_is_off_is_told_nothing(

@@ -83,7 +83,7 @@ class Deliveries:
         self._wake.clear()
         webhooks = await self._parts.directory.select(Webhook, Where("is_active", True))
         if await feed(self._parts, webhooks):
-            self._wake.set()  # there may be more
+            self._wake.set()
         if await self._is_any_due():
             for webhook in webhooks:
                 await self._begin(webhook)

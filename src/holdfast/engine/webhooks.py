@@ -115,22 +115,22 @@ async def rerun(parts: Parts, webhook_id: str, delivery_id: str) -> None:
     raise ConflictError("The delivery has not failed.", hint="Only failed ones are sent again.")
 
 
-async def feed(parts: Parts, webhooks: Sequence[Webhook]) -> int:
-    """Make deliveries of the changes since the last time; how many.
+async def feed(parts: Parts, webhooks: Sequence[Webhook]) -> bool:
+    """Make deliveries of the changes since the last time; whether there may be more to do at once.
 
     Each change is told once to each webhook, whatever process does it, and even if one dies here:
     the deliveries and the number of the last change are one transaction, on the condition that
     nobody was faster.
     """
-    made = 0
+    more = False
     read: dict[int, Sequence[Change]] = {}
     for webhook in webhooks:
         if webhook.fed not in read:
             read[webhook.fed] = await parts.directory.changes(webhook.fed, _CHANGES_MAX)
         changes = read[webhook.fed]
         if changes and not await _is_behind(parts, webhook):
-            made += await _told(parts, webhook, changes)
-    return made
+            more = await _told(parts, webhook, changes) or more
+    return more
 
 
 async def _is_behind(parts: Parts, webhook: Webhook) -> bool:
@@ -139,7 +139,8 @@ async def _is_behind(parts: Parts, webhook: Webhook) -> bool:
     return await parts.directory.count(Delivery, *waiting) >= WEBHOOK_PENDING_MAX
 
 
-async def _told(parts: Parts, webhook: Webhook, changes: Sequence[Change]) -> int:
+async def _told(parts: Parts, webhook: Webhook, changes: Sequence[Change]) -> bool:
+    """Make a webhook's deliveries of these changes; whether there is something to send or read."""
     rows = [
         _delivery(parts, webhook, event, body, change.no)
         for change in changes
@@ -150,7 +151,7 @@ async def _told(parts: Parts, webhook: Webhook, changes: Sequence[Change]) -> in
     unchanged = (Where("id", webhook.id), Where("fed", webhook.fed))
     fed: dict[str, Json] = {"fed": changes[-1].no}
     won = await parts.directory.update(Webhook, *unchanged, values=fed, insert=rows)
-    return len(rows) if won else 0
+    return bool(won and (rows or len(changes) == _CHANGES_MAX))
 
 
 async def told_of_job(parts: Parts, job: Job, state: JobState, result: Json) -> Sequence[Row]:
