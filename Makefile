@@ -18,16 +18,19 @@ PYTEST_ARGS ?=
 
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test check bench eval fmt generate lock clean
+.PHONY: help demo test test-compat check bench bench-server eval fmt generate lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## set everything up, then watch Holdfast remember a conversation
 	@$(BIN)/holdfast demo
 
 test: $(VENV)/.installed-dev ## set everything up, then run all tests (PYTEST_ARGS="-k name")
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-compat: $(VENV)/.installed-dev ## drive the real clients of Mem0 against a server (installs them once)
+	@$(BIN)/python -m pytest -m compat tests/compat $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, layers, generated files current
 	$(BIN)/ruff format --check .
@@ -38,6 +41,9 @@ check: $(VENV)/.installed-dev ## format, lint, types, layers, generated files cu
 
 bench: $(VENV)/.installed-dev ## measure against Mem0 and the bare limit, in one run (ARGS="--quick")
 	@$(BIN)/python bench/run.py $(ARGS)
+
+bench-server: $(VENV)/.installed-dev ## measure the server against Mem0 behind FastAPI (ARGS="--quick")
+	@$(BIN)/python bench/server_run.py $(ARGS)
 
 eval: $(VENV)/.installed ## recall on conversations with known evidence (FILE="a.json b.json")
 	@[ -n "$(strip $(FILE))" ] || { \
@@ -54,7 +60,7 @@ lock: ## find newer versions of what is installed and write requirements.lock
 	@PYTHON=$(PYTHON) tools/lock.sh
 
 clean: ## remove the environment, caches and what the benchmark built
-	rm -rf $(VENV) .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench .compat build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -39,7 +39,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _chosen(given: str | None, known: list[str], what: str) -> list[str]:
+def chosen(given: str | None, known: list[str], what: str) -> list[str]:
     """The names given, in the order of `known`; all of them if none was given."""
     names = known if given is None else given.split(",")
     unknown = set(names) - set(known)
@@ -113,9 +113,10 @@ def _measure(
     return results, time.monotonic() - begin
 
 
-def _versions(contenders: list[str]) -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in ("numpy", "wordllama")}
-    return versions | (environments.peer_versions() if "mem0" in contenders else {})
+def versions(contenders: list[str]) -> dict[str, str]:
+    """Of what is measured and of the embedder."""
+    found = {name: importlib.metadata.version(name) for name in ("numpy", "wordllama")}
+    return found | (environments.peer_versions() if "mem0" in contenders else {})
 
 
 def main() -> int:
@@ -124,8 +125,8 @@ def main() -> int:
     sizes = QUICK if arguments.quick else FULL
     # Piped, rich would wrap the table at 80 columns.
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-    contenders = _chosen(arguments.contenders, list(NAMES), "contender")
-    names = _chosen(arguments.only, list(scenarios(sizes)), "scenario")
+    contenders = chosen(arguments.contenders, list(NAMES), "contender")
+    names = chosen(arguments.only, list(scenarios(sizes)), "scenario")
     try:
         if "mem0" in contenders:
             with console.status("preparing Mem0's own environment (once)"):
@@ -134,7 +135,7 @@ def main() -> int:
         raise SystemExit(str(error)) from error
     results, seconds = _measure(sizes, names, contenders, console)
     report.print_table(results, console)
-    about = report.about_machine(_versions(contenders), contenders, arguments.quick)
+    about = report.about_machine(versions(contenders), contenders, arguments.quick)
     console.print(
         f"{seconds:.0f} s on {about['cores']} cores, {about['versions']}", highlight=False
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,17 @@ def commands() -> str:
     listed: dict[str, click.Command] = getattr(group, "commands", {})
     if not listed:
         raise SystemExit("generate_docs: the command line has no commands")
-    return "\n\n".join(_command(name, command) for name, command in listed.items())
+    return "\n\n".join(_command(name, command) for name, command in _flat(listed, ""))
+
+
+def _flat(listed: dict[str, click.Command], before: str) -> Iterator[tuple[str, click.Command]]:
+    """The commands by their whole names, those of groups too."""
+    for name, command in listed.items():
+        inner: dict[str, click.Command] | None = getattr(command, "commands", None)
+        if inner is None:
+            yield before + name, command
+        else:
+            yield from _flat(inner, f"{before}{name} ")
 
 
 def _command(name: str, command: click.Command) -> str:

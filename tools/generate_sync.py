@@ -12,28 +12,52 @@ import builtins
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/holdfast/client.py"
 TARGET = ROOT / "src/holdfast/sync.py"
-MODULE = "holdfast.client"
-ASYNC, SYNC = "AsyncMemory", "Memory"
+WORK = "work"
+"""What a method calls the coroutine it waits for; `holdfast.caller` looks for it."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-HEAD = '''"""The synchronous face of Holdfast: `Memory`, method for method `AsyncMemory`.
+
+@dataclass(frozen=True)
+class Pair:
+    """An asynchronous class, and the blocking one that is derived from it."""
+
+    asynchronous: str
+    blocking: str
+    module: str
+    """Where the asynchronous one is."""
+    head: str
+    """How the derived module begins."""
+    phrases: Mapping[str, str]
+    """What is true of the asynchronous form only, and what is true of the other instead."""
+
+
+MEMORY = Pair(
+    asynchronous="AsyncMemory",
+    blocking="Memory",
+    module="holdfast.client",
+    head='''"""The synchronous face of Holdfast: `Memory`, method for method `AsyncMemory`.
 
 Generated from client.py by tools/generate_sync.py. Do not edit; run `make generate`.
 """
 
 from __future__ import annotations
-'''
+''',
+    phrases={
+        "Opens on first use, or with `async with`.": "Opened by its constructor; `with` closes it.",
+    },
+)
 
-START = f'''
-    def _start(self, make: Callable[[], {ASYNC}]) -> None:
-        """Start the loop and open the memory on it; on failure leave nothing running."""
+START = '''
+    def _start(self, make: Callable[[], ASYNC]) -> None:
+        """Start the loop and open the other form on it; on failure leave nothing running."""
         self._loop = LoopThread()
         try:
             self._async = make()
@@ -51,11 +75,6 @@ finally:
     self._loop.close()
 """
 
-PHRASES = {
-    "Opens on first use, or with `async with`.": "Opened by its constructor; `with` closes it.",
-}
-"""What is true of the asynchronous form only, and what is true of the other instead."""
-
 
 class CannotDeriveError(SystemExit):
     """The source holds something this generator has no rule for."""
@@ -64,26 +83,29 @@ class CannotDeriveError(SystemExit):
         super().__init__(f"generate_sync: {reason}")
 
 
-def derive(source: str) -> str:
+def derive(source: str, pair: Pair = MEMORY) -> str:
     """The text of the synchronous module for the text of the asynchronous one, formatted."""
     tree = ast.parse(source)
-    owner = _class(tree)
-    methods = list(_methods(owner, source))
+    owner = _class(tree, pair)
+    methods = list(_methods(owner, source, pair))
     if not any(isinstance(node, ast.AsyncFunctionDef) for node in _public(owner)):
-        raise CannotDeriveError(f"{ASYNC} has no public coroutine: nothing to derive from")
+        raise CannotDeriveError(
+            f"{pair.asynchronous} has no public coroutine: nothing to derive from"
+        )
     missing = {"__init__", "open", "close", "aclose"} - {
         node.name for node in owner.body if isinstance(node, Function)
     }
     if missing:
-        raise CannotDeriveError(f"{ASYNC} lacks {sorted(missing)}")
-    body = "\n".join([_class_head(owner), *methods])
-    return _formatted(f"{HEAD}\n{_imports(tree, body)}\n\n{body}")
+        raise CannotDeriveError(f"{pair.asynchronous} lacks {sorted(missing)}")
+    body = "\n".join([_class_head(owner, pair), *methods])
+    return formatted(f"{pair.head}\n{_imports(tree, body, pair)}\n\n{body}")
 
 
-def _class(tree: ast.Module) -> ast.ClassDef:
-    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == ASYNC]
+def _class(tree: ast.Module, pair: Pair) -> ast.ClassDef:
+    name = pair.asynchronous
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     if not found:
-        raise CannotDeriveError(f"no class {ASYNC} in the source")
+        raise CannotDeriveError(f"no class {name} in the source")
     return found[0]
 
 
@@ -94,17 +116,19 @@ def _public(owner: ast.ClassDef) -> Iterator[Function]:
             yield node
 
 
-def _class_head(owner: ast.ClassDef) -> str:
-    text = _in_sync_words(ast.get_docstring(owner) or "")
+def _class_head(owner: ast.ClassDef, pair: Pair) -> str:
+    text = _in_sync_words(ast.get_docstring(owner) or "", pair)
     if not text:
-        raise CannotDeriveError(f"{ASYNC} has no docstring")
+        raise CannotDeriveError(f"{pair.asynchronous} has no docstring")
     indented = text.replace("\n", "\n    ")
-    return f'class {SYNC}:\n    """{indented}\n    """\n{START}'
+    start = START.replace("ASYNC", pair.asynchronous)
+    return f'class {pair.blocking}:\n    """{indented}\n    """\n{start}'
 
 
-def _methods(owner: ast.ClassDef, source: str) -> Iterator[str]:
+def _methods(owner: ast.ClassDef, source: str, pair: Pair) -> Iterator[str]:
     for node in _public(owner):
-        lines = [*_decorators(node), _signature(node), *_docstring(node, source), _body(node)]
+        head = [*_decorators(node), _signature(node, pair), *_docstring(node, source, pair)]
+        lines = [*head, _body(node, pair)]
         text = "\n".join(lines).replace("\n", "\n    ")
         yield f"    {text}\n"
 
@@ -117,30 +141,30 @@ def _is(node: Function, *decorators: str) -> bool:
     return any(ast.unparse(decorator) in decorators for decorator in node.decorator_list)
 
 
-def _signature(node: Function) -> str:
+def _signature(node: Function, pair: Pair) -> str:
     name = {"__aenter__": "__enter__", "__aexit__": "__exit__"}.get(node.name, node.name)
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    return f"def {name}({ast.unparse(node.args)}){_in_sync_words(returns)}:"
+    return f"def {name}({ast.unparse(node.args)}){_in_sync_words(returns, pair)}:"
 
 
-def _docstring(node: Function, source: str) -> list[str]:
+def _docstring(node: Function, source: str, pair: Pair) -> list[str]:
     """The method's docstring as it is written, less the method's indentation."""
     if ast.get_docstring(node) is None:
         return []
     literal = ast.get_source_segment(source, node.body[0]) or ""
-    return [f"    {_in_sync_words(literal)}".replace("\n    ", "\n")]
+    return [f"    {_in_sync_words(literal, pair)}".replace("\n    ", "\n")]
 
 
-def _body(node: Function) -> str:
-    lines = _call(node).splitlines()
+def _body(node: Function, pair: Pair) -> str:
+    lines = _call(node, pair).splitlines()
     return "\n".join(f"    {line}" for line in lines)
 
 
-def _call(node: Function) -> str:
+def _call(node: Function, pair: Pair) -> str:
     """The statements that carry out one method through the asynchronous object."""
     arguments = _arguments(node.args)
     if node.name == "__init__":
-        return f"self._start(lambda: {ASYNC}({arguments}))"
+        return f"self._start(lambda: {pair.asynchronous}({arguments}))"
     if node.name == "__aenter__":
         return "return self"
     if node.name == "__aexit__":
@@ -148,25 +172,27 @@ def _call(node: Function) -> str:
     if node.name == "close":
         return CLOSE.strip()
     if _is(node, "classmethod"):
-        return (
-            f"made = cls.__new__(cls)\nmade._start(lambda: {ASYNC}.{node.name}({arguments}))"
-            "\nreturn made"
-        )
+        make = f"{pair.asynchronous}.{node.name}({arguments})"
+        return f"made = cls.__new__(cls)\nmade._start(lambda: {make})\nreturn made"
     if _is(node, "property"):
         return f"return self._async.{node.name}"
     if _is(node, "overload"):
         return "..."
-    return _delegation(node, arguments)
+    return _delegation(node, arguments, pair)
 
 
-def _delegation(node: Function, arguments: str) -> str:
+def _delegation(node: Function, arguments: str, pair: Pair) -> str:
     if node.decorator_list or re.fullmatch(r"__\w+__", node.name):
-        raise CannotDeriveError(f"no rule for {ASYNC}.{node.name}")
+        raise CannotDeriveError(f"no rule for {pair.asynchronous}.{node.name}")
     if any(isinstance(inner, ast.Yield | ast.YieldFrom) for inner in ast.walk(node)):
-        raise CannotDeriveError(f"no rule for the generator {ASYNC}.{node.name}")
+        raise CannotDeriveError(f"no rule for the generator {pair.asynchronous}.{node.name}")
     call = f"self._async.{node.name}({arguments})"
     if isinstance(node, ast.AsyncFunctionDef):
-        return f"return self._loop.run({call})"
+        if WORK in {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)}:
+            raise CannotDeriveError(
+                f"{pair.asynchronous}.{node.name} has an argument called {WORK}"
+            )
+        return f"{WORK} = {call}\nreturn self._loop.run({WORK})"
     return f"return {call}"
 
 
@@ -179,33 +205,34 @@ def _arguments(args: ast.arguments) -> str:
     return ", ".join(given)
 
 
-def _in_sync_words(text: str) -> str:
+def _in_sync_words(text: str, pair: Pair) -> str:
     """Documentation for the other form: no `await`, the other class's name."""
-    for phrase, other in PHRASES.items():
+    for phrase, other in pair.phrases.items():
         text = text.replace(phrase, other)
     text = re.sub(r"\bawait ", "", text)
     text = re.sub(r"\basync (with|for|def)\b", r"\1", text)
-    return re.sub(rf"\b{ASYNC}\b", SYNC, text)
+    return re.sub(rf"\b{pair.asynchronous}\b", pair.blocking, text)
 
 
-def _imports(tree: ast.Module, body: str) -> str:
+def _imports(tree: ast.Module, body: str, pair: Pair) -> str:
     """The imports the derived class needs: those of the source, or names the source defines."""
     needed = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     needed |= set(_names_in_strings(body))
-    own = {ASYNC, SYNC, "Callable", "ClosedError", "LoopThread", "suppress", "self", "cls", "made"}
+    own = {pair.asynchronous, pair.blocking, "Callable", "ClosedError", "LoopThread", "suppress"}
+    own |= {"self", "cls", "made", WORK}
     lines = [
         "from collections.abc import Callable",
         "from contextlib import suppress",
-        f"from {MODULE} import {ASYNC}",
+        f"from {pair.module} import {pair.asynchronous}",
         "from holdfast.errors import ClosedError",
         "from holdfast.loop import LoopThread",
     ]
     needed -= own | set(dir(builtins)) | _parameters(body)
     typing_only = [inner for node in tree.body for inner in _type_checking(node)]
-    lines += _bindings(tree.body, needed)
-    guarded = _bindings(typing_only, needed)
-    lines += [f"from {MODULE} import {name}" for name in sorted(needed & _defined(tree))]
-    if left := needed - _defined(tree):
+    lines += bindings(tree.body, needed)
+    guarded = bindings(typing_only, needed)
+    lines += [f"from {pair.module} import {name}" for name in sorted(needed & defined(tree))]
+    if left := needed - defined(tree):
         raise CannotDeriveError(f"cannot tell where {sorted(left)} come from")
     if guarded:
         lines += ["from typing import TYPE_CHECKING", "if TYPE_CHECKING:"]
@@ -232,7 +259,7 @@ def _type_checking(node: ast.stmt) -> list[ast.stmt]:
     return []
 
 
-def _bindings(statements: Iterable[ast.stmt], needed: set[str]) -> list[str]:
+def bindings(statements: Iterable[ast.stmt], needed: set[str]) -> list[str]:
     """Import statements that bind needed names; what they bind is taken out of `needed`."""
     lines = []
     for node in statements:
@@ -247,7 +274,7 @@ def _bindings(statements: Iterable[ast.stmt], needed: set[str]) -> list[str]:
     return lines
 
 
-def _defined(tree: ast.Module) -> set[str]:
+def defined(tree: ast.Module) -> set[str]:
     """Names the source module itself defines."""
     names = set()
     for node in tree.body:
@@ -260,9 +287,9 @@ def _defined(tree: ast.Module) -> set[str]:
     return names
 
 
-def _formatted(text: str) -> str:
+def formatted(text: str) -> str:
     """The text as the project's formatter leaves it."""
-    name = str(TARGET.relative_to(ROOT))
+    name = str(TARGET.relative_to(ROOT))  # decides by which rules, not what is written
     for command in (
         ["check", "--quiet", "--fix-only", "--select", "I,F401,PIE790", "--stdin-filename", name],
         ["format", "--quiet", "--stdin-filename", name],

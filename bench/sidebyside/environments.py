@@ -17,6 +17,8 @@ from sidebyside.contender_mem0 import ENVIRONMENT as MEM0_ENVIRONMENT
 
 PEER_REQUIREMENT = "mem0ai>=2.2.1,<3"
 SHARED_PACKAGES = ("numpy", "wordllama", "tokenizers")
+SERVING_PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools")
+"""For `make bench-server`; Mem0 itself imports none of them."""
 INSTALL_TIMEOUT_S = 900
 BENCH = Path(__file__).resolve().parent.parent
 CACHE = BENCH.parent / ".bench"
@@ -35,7 +37,10 @@ def cache_folder() -> Path:
 
 def peer_requirements() -> list[str]:
     """What is installed into Mem0's environment."""
-    pinned = [f"{name}=={importlib.metadata.version(name)}" for name in SHARED_PACKAGES]
+    pinned = [
+        f"{name}=={importlib.metadata.version(name)}"
+        for name in (*SHARED_PACKAGES, *SERVING_PACKAGES)
+    ]
     return [PEER_REQUIREMENT, *pinned]
 
 

@@ -154,7 +154,8 @@ TARGETS = (
 class Results:
     """The numbers of one run, filled by the scenarios."""
 
-    def __init__(self, specs: Sequence[Spec]) -> None:
+    def __init__(self, specs: Sequence[Spec], targets: Sequence[Target] = TARGETS) -> None:
+        self._targets = targets
         self._measures = {spec.key: Measure(spec) for spec in specs}
         self.failures: list[str] = []
         self.notes: list[str] = []
@@ -177,7 +178,7 @@ class Results:
         measure = self._measures[key]
         held = (
             _verdict(measure, target, self._measures[target.over or key])
-            for target in TARGETS
+            for target in self._targets
             if target.key == key
         )
         return [verdict for verdict in held if verdict is not None]

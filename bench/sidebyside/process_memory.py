@@ -1,4 +1,4 @@
-"""Resident and peak memory of this process, in bytes."""
+"""Resident and peak memory of a process, in bytes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 
-def resident_bytes() -> int:
-    """Memory that is resident now: from /proc where there is one, else from `ps`."""
-    statm = Path("/proc/self/statm")
+def resident_bytes(pid: int | None = None) -> int:
+    """Memory that is resident now in a process, this one unless told: from /proc, else `ps`."""
+    pid = pid or os.getpid()
+    statm = Path(f"/proc/{pid}/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize()
     listing = subprocess.run(
-        ["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, text=True, check=True
+        ["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True
     )
     return int(listing.stdout) * 1024
 

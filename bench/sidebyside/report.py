@@ -14,6 +14,7 @@ from sidebyside.measures import Measure, Results, Verdict
 
 COLUMNS = ("measure", "bare limit", "Holdfast", "Mem0", "cost / bare", "gain on Mem0", "must")
 NAMES = ("bare", "holdfast", "mem0")
+TITLE = "Holdfast beside Mem0 and the bare limit"
 WORDS = {True: "yes", False: "**no**", None: "not decided"}
 
 
@@ -52,9 +53,9 @@ def _cells(measure: Measure) -> list[str]:
     return [measure.spec.label, *values, *ratios]
 
 
-def print_table(results: Results, console: Console) -> None:
+def print_table(results: Results, console: Console, title: str = TITLE) -> None:
     """The table, notes and failures under it, and how many targets were met."""
-    table = Table(title="Holdfast beside Mem0 and the bare limit", header_style="bold")
+    table = Table(title=title, header_style="bold")
     for position, column in enumerate(COLUMNS):
         table.add_column(column, justify="left" if position in (0, 6) else "right", no_wrap=True)
     passed = undecided = total = 0

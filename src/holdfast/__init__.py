@@ -6,8 +6,8 @@
     memory.add("I am allergic to peanuts.", user_id="alice")
     memory.search("What must Alice not eat?", filters={"user_id": "alice"})
 
-What is listed in `__all__` is public; everything else may change. `Memory` and `AsyncMemory` are
-loaded when first asked for, so that importing the package stays cheap.
+What is listed in `__all__` is public; everything else may change. `Memory`, `Client` and their
+asynchronous forms are loaded when first asked for, so that importing the package stays cheap.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from holdfast.errors import (
     CorruptError,
     FilterError,
     HoldfastError,
+    IssuerUnavailableError,
     LLMError,
     MissingExtraError,
     ModelError,
@@ -34,7 +35,10 @@ from holdfast.errors import (
     OverloadedError,
     RateLimitError,
     ReplayedError,
+    RequestTimeoutError,
     SchemaTooNewError,
+    ServerTimeoutError,
+    ServerUnavailableError,
     SpaceMismatchError,
     StoreError,
     StoreReadOnlyError,
@@ -45,7 +49,10 @@ from holdfast.errors import (
 )
 
 if TYPE_CHECKING:
+    from holdfast.admin import AsyncAdmin
     from holdfast.client import AsyncMemory
+    from holdfast.remote.client import AsyncClient
+    from holdfast.remote.sync import Client
     from holdfast.sync import Memory
 
 __version__ = "0.1.0"
@@ -53,15 +60,18 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessError",
     "AsyncAdmin",
+    "AsyncClient",
     "AsyncMemory",
     "AuthenticationError",
     "BadAnswerError",
+    "Client",
     "ClosedError",
     "ConfigError",
     "ConflictError",
     "CorruptError",
     "FilterError",
     "HoldfastError",
+    "IssuerUnavailableError",
     "LLMError",
     "Memory",
     "MissingExtraError",
@@ -72,7 +82,10 @@ __all__ = [
     "OverloadedError",
     "RateLimitError",
     "ReplayedError",
+    "RequestTimeoutError",
     "SchemaTooNewError",
+    "ServerTimeoutError",
+    "ServerUnavailableError",
     "SpaceMismatchError",
     "StoreError",
     "StoreReadOnlyError",
@@ -83,11 +96,17 @@ __all__ = [
     "__version__",
 ]
 
-_LAZY = {"AsyncMemory": "holdfast.client", "Memory": "holdfast.sync"}
+_LAZY = {
+    "AsyncAdmin": "holdfast.admin",
+    "AsyncClient": "holdfast.remote.client",
+    "AsyncMemory": "holdfast.client",
+    "Client": "holdfast.remote.sync",
+    "Memory": "holdfast.sync",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Load `Memory` or `AsyncMemory` on first use."""
+    """Load a class that stands for a memory on first use."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(_LAZY[name]), name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -14,11 +15,13 @@ from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.config import Config
+from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.text import ANALYSIS, analyze
 from holdfast.engine import worker
 from holdfast.engine.parts import Parts
 from holdfast.errors import StoreReadOnlyError, StoreUnavailableError
+from holdfast.metrics import Metrics, Part
 from holdfast.model import IndexTerms, Project
 from holdfast.ports import LLM, Embedder, Records, Reranker
 from holdfast.registry import make_embedder, make_llm, make_reranker
@@ -36,9 +39,18 @@ class Assembly:
     records: SqliteRecords
     index: EmbeddedIndex
     workers: list[asyncio.Task[None]]
+    borrowed: bool = False
+    """Whether this is a view, and the parts are another assembly's to close."""
+
+    def within(self, project: Project, fence: Fence) -> Assembly:
+        """The same parts for another project, or for a part of one."""
+        parts = replace(self.parts, project=project, fence=fence)
+        return Assembly(parts, self.records, self.index, [], borrowed=True)
 
     async def close(self) -> None:
         """Stop the workers, end model connections, close the store."""
+        if self.borrowed:
+            return
         for task in self.workers:
             task.cancel()
         await asyncio.gather(*self.workers, return_exceptions=True)
@@ -47,6 +59,8 @@ class Assembly:
 
     def close_now(self) -> None:
         """The same without an event loop; blocks for the writes under way."""
+        if self.borrowed:
+            return
         for task in self.workers:
             task.cancel()
         self.index.close_now()
@@ -60,7 +74,8 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
     """
     clock = clock or SystemClock()
     ids = Ids(clock)
-    models = await asyncio.to_thread(_models, config)
+    metrics = Metrics(clock.now)
+    models = await asyncio.to_thread(_models, config, metrics)
     embedder = models.embedder
     records = SqliteRecords(
         _database(Path(config.path)),
@@ -77,7 +92,9 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
         records.close_now()
         await models.close()
         raise
-    index = EmbeddedIndex(records, embedder.space.dimensions, config.view_bytes_max)
+    for name, read in records.gauges().items():
+        metrics.gauge(name, read)
+    index = EmbeddedIndex(records, embedder.space.dimensions, config.view_bytes_max, metrics)
     parts = Parts(
         project=Project(config.project),
         records=records,
@@ -96,6 +113,9 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
         threshold=config.threshold,
         model_timeout_s=config.model_timeout_s,
         job_attempts_max=config.job_attempts_max,
+        directory=records.directory,
+        home=Project(config.project),
+        metrics=metrics,
     )
     return Assembly(parts, records, index, _workers(parts, config.workers))
 
@@ -124,19 +144,23 @@ async def _reindexed(records: Records, key: bytes) -> None:
         _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
-def _models(config: Config) -> _Models:
+def _models(config: Config, metrics: Metrics) -> _Models:
     """Models, wrapped where they are somebody else's: deadline, retries, concurrency."""
     embedder, llm = make_embedder(config.embedder), make_llm(config.llm)
     reranker = make_reranker(config.reranker, config.llm)
     if embedder.in_process and llm is None and reranker is None:
         return _Models(embedder, None, None)
-    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker, Bounds
+    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker, Bounds, Gate
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
+
+    def gate(part: Part) -> Gate:
+        return Gate(bounds, told=partial(metrics.called, part))
+
     return _Models(
-        embedder if embedder.in_process else BoundedEmbedder(embedder, bounds),
-        None if llm is None else BoundedLLM(llm, bounds),
-        None if reranker is None else BoundedReranker(reranker, bounds),
+        embedder if embedder.in_process else BoundedEmbedder(embedder, bounds, gate("embedder")),
+        None if llm is None else BoundedLLM(llm, bounds, gate("llm")),
+        None if reranker is None else BoundedReranker(reranker, bounds, gate("reranker")),
     )
 
 

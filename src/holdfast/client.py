@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,15 +15,30 @@ from holdfast import limits
 from holdfast.assemble import Assembly, assemble
 from holdfast.config import Config, Resolved, load_config
 from holdfast.core import intake, shapes
+from holdfast.core.calls import call_filter, call_metadata, either, page_span
+from holdfast.core.fence import Fence
 from holdfast.engine import add as adding
 from holdfast.engine import delete as deleting
 from holdfast.engine import read as reading
 from holdfast.engine import search as searching
 from holdfast.engine import update as updating
 from holdfast.engine.parts import Parts
-from holdfast.errors import ClosedError, NotFoundError, UnsupportedError, ValidationError
-from holdfast.filters import Filter, conjunction, parse_filter, scope_filter
-from holdfast.model import Job, JobState, Json
+from holdfast.errors import (
+    AccessError,
+    ClosedError,
+    NotFoundError,
+    UnsupportedError,
+    ValidationError,
+)
+from holdfast.filters import parse_filter, scope_filter
+from holdfast.model import (
+    ENTITY_KINDS,
+    Entity,
+    EntityKind,
+    JobState,
+    Json,
+    Project,
+)
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()
 """Stands for "not given" where None has a meaning of its own."""
@@ -56,6 +70,7 @@ class AsyncMemory:
         self._assembly: Assembly | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._is_view = False
 
     @classmethod
     def from_config(cls, config_dict: Mapping[str, Json] | str | Path) -> Self:
@@ -72,6 +87,18 @@ class AsyncMemory:
                 raise ClosedError("This memory is closed.", hint="Make a new one.")
             if self._assembly is None:
                 self._assembly = await assemble(self._resolved.config)
+
+    def _within(self, project: str, fence: Fence) -> AsyncMemory:
+        """A view on the same open store: another project, and only what is inside the fence.
+
+        Closing it closes nothing.
+        """
+        assert self._assembly is not None
+        view = object.__new__(type(self))
+        view._resolved, view._opening, view._closed = self._resolved, self._opening, False
+        view._assembly = self._assembly.within(Project(project), fence)
+        view._is_view = True
+        return view
 
     def close(self) -> None:
         """Stop the workers and release everything. Blocks for the writes under way. Idempotent."""
@@ -112,6 +139,7 @@ class AsyncMemory:
         memory_type: str | None = None,
         prompt: str | None = None,
         categories: list[str] | None = None,
+        custom_categories: list[Any] | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
     ) -> Answer:
@@ -126,6 +154,7 @@ class AsyncMemory:
             expiration_date: last day (UTC) on which the memories are found.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
+            custom_categories: names, or {name: description}, for the model to choose from.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -134,29 +163,27 @@ class AsyncMemory:
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (the model
             is away; it will be tried again) or FAILED (given up, with `error`; the turns stay).
 
-        Raises:
-            ValidationError, TooLargeError, ConflictError, StoreError.
+        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
         parts = await self._ready()
         request = adding.AddRequest(
             scope=intake.clean_scope(user_id, agent_id, app_id, run_id),
             said=intake.clean_messages(messages),
             at=intake.moment(timestamp, "timestamp"),
-            metadata=_metadata(metadata),
+            metadata=call_metadata(metadata),
             categories=intake.clean_categories(categories),
+            custom_categories=intake.clean_custom_categories(custom_categories),
             expires_on=intake.last_day(expiration_date, "expiration_date"),
             infer=intake.clean_flag(infer, "infer"),
-            procedural=_procedural(parts, memory_type, agent_id),
+            procedural=adding.is_procedural(parts, memory_type, agent_id),
             instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
-            idempotency_key=None
-            if idempotency_key is None
-            else intake.clean_id(idempotency_key, "idempotency_key"),
+            idempotency_key=intake.optional_id(idempotency_key, "idempotency_key"),
             wait=intake.clean_flag(wait, "wait"),
         )
         added = await adding.add(parts, request)
         if added.job is not None:
-            return await self._job_answer(parts, added.job)
-        return _kept(added, request)
+            return await reading.add_answer(parts, added.job, request.said)
+        return {"results": shapes.said_shapes(added.items, request.said)}
 
     async def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""
@@ -171,6 +198,8 @@ class AsyncMemory:
         top_k: int = 20,
         show_expired: bool = False,
         cursor: str | None = None,
+        page: int = 1,
+        oldest_first: bool = False,
         as_of: When = None,
         user_id: str | None = None,
         agent_id: str | None = None,
@@ -178,12 +207,13 @@ class AsyncMemory:
         run_id: str | None = None,
         limit: int | None = None,
     ) -> Answer:
-        """List memories, newest first.
+        """List memories, newest first unless `oldest_first`.
 
         Args:
             filters: Mem0's filter grammar; at least one entity must be named positively.
             top_k: size of the page, 1 to 1,000.
             cursor: from the previous page's answer.
+            page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
@@ -192,24 +222,27 @@ class AsyncMemory:
         """
         parts = await self._ready()
         old = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
+        size = intake.clean_count(either(limit, top_k), "top_k", limits.PAGE_SIZE_MAX)
         request = reading.ListRequest(
-            filter=_filter(filters, old, limit),
-            size=intake.clean_count(_or(limit, top_k), "top_k", limits.PAGE_SIZE_MAX),
+            filter=call_filter(filters, old, limit),
+            size=size,
             cursor=intake.clean_cursor(cursor),
+            offset=(intake.clean_count(page, "page", limits.PAGE_MAX) - 1) * size,
+            oldest_first=intake.clean_flag(oldest_first, "oldest_first"),
             show_expired=intake.clean_flag(show_expired, "show_expired"),
             as_of=intake.moment(as_of, "as_of"),
         )
-        page = await reading.get_all(parts, request)
+        found = await reading.get_all(parts, request)
         return {
-            "results": [shapes.memory_shape(memory) for memory in page.memories],
-            "total": page.total,
-            "cursor": page.cursor,
+            "results": [shapes.memory_shape(memory) for memory in found.memories],
+            "total": found.total,
+            "cursor": found.cursor,
         }
 
     async def count(self, filters: Mapping[str, Json]) -> int:
         """How many memories match, exactly."""
         parts = await self._ready()
-        request = reading.ListRequest(filter=_filter(filters, {}, None), size=1)
+        request = reading.ListRequest(filter=call_filter(filters, {}, None), size=1)
         return (await reading.get_all(parts, request)).total
 
     async def search(
@@ -253,8 +286,8 @@ class AsyncMemory:
         old = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
         request = searching.SearchRequest(
             query=intake.clean_text(query, "query", limits.QUERY_CHARS_MAX),
-            filter=_filter(filters, old, limit),
-            top_k=intake.clean_count(_or(limit, top_k), "top_k", limits.TOP_K_MAX),
+            filter=call_filter(filters, old, limit),
+            top_k=intake.clean_count(either(limit, top_k), "top_k", limits.TOP_K_MAX),
             threshold=least,
             reference=intake.moment(reference_date, "reference_date"),
             as_of=intake.moment(as_of, "as_of"),
@@ -293,7 +326,7 @@ class AsyncMemory:
         request = updating.UpdateRequest(
             memory_id=intake.clean_memory_id(memory_id),
             text=None if new_text is None else intake.clean_text(new_text, "text"),
-            metadata=_metadata(metadata),
+            metadata=call_metadata(metadata),
             expires_on=None
             if expiration_date is UNSET
             else intake.last_day(expiration_date, "expiration_date"),
@@ -307,6 +340,22 @@ class AsyncMemory:
         await updating.update(parts, request)
         return {"message": "Memory updated successfully!"}
 
+    async def batch_update(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
+        """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
+
+        Raises like `update`; nothing was changed then.
+        """
+        parts = await self._ready()
+        ids = intake.clean_batch(memories)
+        await updating.update_several(parts, updating.batch_of(ids, memories))
+        return {"message": f"Successfully updated {len(ids)} memories", "count": len(ids)}
+
+    async def batch_delete(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
+        """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
+        parts = await self._ready()
+        count = await deleting.delete_several(parts, intake.clean_batch(memories))
+        return {"message": f"Successfully deleted {count} memories", "count": count}
+
     async def delete(self, memory_id: str) -> Answer:
         """Delete one memory and the raw turns it was taken from. Raises NotFoundError."""
         parts = await self._ready()
@@ -319,15 +368,29 @@ class AsyncMemory:
         agent_id: str | None = None,
         run_id: str | None = None,
         app_id: str | None = None,
+        *,
+        filters: Mapping[str, Json] | None = None,
     ) -> Answer:
         """Delete every memory of all the entities named together, turns and history texts too.
 
-        Raises ValidationError if none is named: it never means "everything" (see `reset`).
+        `filters` narrows it down, or names the entities itself ("*" for all of a kind). Returns the
+        `count`, and the `event_id` of the event that tells of it.
+
+        Raises ValidationError if no entity is named positively: it never means "everything" (see
+        `reset`).
         """
         parts = await self._ready()
-        scope = intake.clean_scope(user_id, agent_id, app_id, run_id)
-        count = await deleting.delete_all(parts, scope_filter(scope))
-        return {"message": "Memories deleted successfully!", "count": count}
+        ids = (user_id, agent_id, app_id, run_id)
+        named = any(id_ is not None for id_ in ids)
+        conditions = [scope_filter(intake.clean_scope(*ids))] if named or filters is None else []
+        if filters is not None:
+            conditions.append(parse_filter(filters, require_entity=not named))
+        done = await deleting.delete_all(parts, *conditions)
+        return {
+            "message": "Memories deleted successfully!",
+            "count": done.count,
+            "event_id": done.event_id,
+        }
 
     async def history(self, memory_id: str) -> list[Answer]:
         """Every change of a memory, oldest first; of deleted ones too."""
@@ -346,28 +409,51 @@ class AsyncMemory:
     async def entities(self, *, page: int = 1, page_size: int = 100) -> Answer:
         """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total"}`."""
         parts = await self._ready()
-        offset, size = _page(page, page_size)
+        offset, size = page_span(page, page_size)
         found, total = await reading.entities(parts, offset, size)
         return {"results": [shapes.entity_shape(entity) for entity in found], "total": total}
+
+    async def entity(self, kind: EntityKind, name: str) -> Answer:
+        """One of `entities`: a user, agent, app or run. Raises NotFoundError."""
+        parts = await self._ready()
+        if kind not in ENTITY_KINDS:
+            raise ValidationError("kind is unknown.", hint="Use user, agent, app or run.")
+        found = await reading.entity(parts, Entity(kind, intake.clean_id(name, "name")))
+        if found is None:
+            raise NotFoundError(f"This {kind} has no memories.", hint="`entities` lists who has.")
+        return shapes.entity_shape(found)
 
     async def event(self, event_id: str) -> Answer:
         """The job behind an add: status, results, error. Raises NotFoundError."""
         parts = await self._ready()
-        job = await self._job(parts, event_id)
-        return shapes.event_shape(job, await self._texts(parts, job))
+        job = await reading.job(parts, event_id)
+        return await reading.event(parts, job)
 
     async def events(
-        self, *, status: JobState | None = None, page: int = 1, page_size: int = 100
+        self,
+        *,
+        status: JobState | None = None,
+        event_type: str | None = None,
+        since: When = None,
+        before: When = None,
+        page: int = 1,
+        page_size: int = 100,
     ) -> Answer:
-        """Jobs, newest first, of one status or all."""
+        """Jobs, newest first: of one status, one kind (ADD, DELETE_ALL), accepted from `since` on
+        and `before`; or all. `{"results": [...], "total": how many there are}`."""
         parts = await self._ready()
-        if status not in (None, "PENDING", "RUNNING", "SUCCEEDED", "FAILED"):
-            raise ValidationError(
-                "status is unknown.", hint="Use PENDING, RUNNING, SUCCEEDED or FAILED."
-            )
-        offset, size = _page(page, page_size)
-        jobs = await parts.jobs.jobs(parts.project, status, offset, size)
-        return {"results": [shapes.event_shape(job, await self._texts(parts, job)) for job in jobs]}
+        offset, size = page_span(page, page_size)
+        request = reading.JobsRequest(
+            offset=offset,
+            size=size,
+            status=intake.clean_status(status),
+            event=event_type,
+            since=intake.moment(since, "since"),
+            before=intake.moment(before, "before"),
+        )
+        jobs, total = await reading.jobs(parts, request)
+        shown = [await reading.event(parts, job) for job in jobs]
+        return {"results": shown, "total": total}
 
     async def wait(self, event_id: str, timeout_s: float | None = None) -> Answer:
         """Wait until the job behind an add is finished, parked for a later try, or time is up."""
@@ -375,24 +461,32 @@ class AsyncMemory:
         limit = parts.model_timeout_s * 2
         if timeout_s is not None:
             limit = intake.clean_seconds(timeout_s, "timeout_s")
-        job = await self._job(parts, event_id)
+        job = await reading.job(parts, event_id)
         if job.state not in ("SUCCEEDED", "FAILED"):
             job = await adding.wait_for(parts, job.id, limit)
-        return shapes.event_shape(job, await self._texts(parts, job))
+        return await reading.event(parts, job)
 
     async def rerun(self, event_id: str) -> Answer:
         """Try a failed job again."""
         parts = await self._ready()
-        job = await self._job(parts, event_id)
+        job = await reading.job(parts, event_id)
         if not await parts.jobs.rerun(parts.project, job.id, parts.clock.now()):
             raise ValidationError(f"Event {job.id} has not failed.", hint="Only failed ones rerun.")
         parts.wake.set()
-        return shapes.event_shape(await self._job(parts, event_id), {})
+        return await reading.event(parts, await reading.job(parts, event_id))
 
     async def stats(self) -> Answer:
-        """Counts and sizes of this project's store."""
+        """Counts of this project, and the bytes of its store, if the store was opened for it alone.
+
+        Raises AccessError for a part of a project.
+        """
         parts = await self._ready()
-        return {**await parts.records.stats(parts.project), "project": parts.project}
+        if not parts.fence.is_open:
+            raise AccessError("This credential may not see the project's counts.")
+        counts = dict(await parts.records.stats(parts.project))
+        if self._is_view:  # of all projects of the deployment together
+            del counts["bytes"]
+        return {**counts, "project": parts.project}
 
     def settings(self) -> Answer:
         """The settings in force, secrets hidden, and where each comes from."""
@@ -403,89 +497,3 @@ class AsyncMemory:
             await self.open()
         assert self._assembly is not None
         return self._assembly.parts
-
-    async def _job(self, parts: Parts, event_id: str) -> Job:
-        job = await parts.jobs.job(parts.project, intake.clean_id(event_id, "event_id"))
-        if job is None:
-            raise NotFoundError(f"Event {event_id} not found.", hint="`events` lists those known.")
-        return job
-
-    async def _texts(self, parts: Parts, job: Job) -> dict[str, str]:
-        ids = [item["id"] for item in shapes.job_items(job) if item.get("id")]
-        memories = await parts.records.fetch(parts.project, ids)
-        return {memory.id: memory.text for memory in memories}
-
-    async def _job_answer(self, parts: Parts, job: Job) -> Answer:
-        """An add's answer that tells the state of the job behind it."""
-        event = shapes.event_shape(job, await self._texts(parts, job))
-        told = {"results": event["results"], "status": job.state, "event_id": job.id}
-        for name in ("error", "error_code", "rejected"):
-            if event[name]:
-                told[name] = event[name]
-        return told
-
-
-def _kept(added: adding.Added, request: adding.AddRequest) -> Answer:
-    """The answer to an add that kept each message as it is."""
-    results = []
-    for item, one in zip(added.items, request.said, strict=True):
-        result = {"id": item["id"], "memory": one.text, "event": item["event"], "role": one.role}
-        if one.actor_id is not None:
-            result["actor_id"] = one.actor_id
-        results.append(result)
-    return {"results": results}
-
-
-def _filter(
-    filters: Mapping[str, Json] | None, old: Mapping[str, str | None], limit: int | None
-) -> Filter:
-    """The filter of a call, in either generation's form."""
-    named = {name: value for name, value in old.items() if value is not None}
-    if not named:
-        return parse_filter(filters, require_entity=True)
-    warnings.warn(
-        "Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}.",
-        DeprecationWarning,
-        stacklevel=4,
-    )
-    scope = scope_filter(intake.clean_scope(**named))
-    if not filters:
-        return scope
-    return conjunction(scope, parse_filter(filters, require_entity=False))
-
-
-def _or(first: int | None, second: int) -> int:
-    return second if first is None else first
-
-
-def _page(page: int, page_size: int) -> tuple[int, int]:
-    """Offset and size of a numbered page."""
-    size = intake.clean_count(page_size, "page_size", limits.PAGE_SIZE_MAX)
-    return (intake.clean_count(page, "page", 2**31) - 1) * size, size
-
-
-def _metadata(value: object) -> dict[str, Json] | None:
-    metadata, dropped = intake.clean_metadata(value)
-    if dropped:
-        warnings.warn(
-            "Identity keys in metadata were dropped: identity is set by arguments only.",
-            UserWarning,
-            stacklevel=3,
-        )
-    return metadata
-
-
-def _procedural(parts: Parts, memory_type: str | None, agent_id: str | None) -> bool:
-    if memory_type is None:
-        return False
-    if memory_type != "procedural_memory":
-        raise ValidationError(
-            "memory_type is unknown.", hint="Leave it out, or use 'procedural_memory'."
-        )
-    if agent_id is None:
-        raise ValidationError(
-            "procedural_memory needs agent_id.", hint="Say whose run it is, e.g. agent_id='bot'."
-        )
-    if parts.llm is None:
-        raise UnsupportedError("procedural_memory needs a language model.", hint="Configure `llm`.")
-    return True

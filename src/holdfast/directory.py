@@ -16,6 +16,7 @@ PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
 Role = Literal["READER", "OWNER"]
 """READER reads; OWNER does everything."""
 
+ExportState = Literal["PENDING", "SUCCEEDED", "FAILED"]
 DeliveryState = Literal["PENDING", "DELIVERED", "FAILED"]
 
 
@@ -25,6 +26,8 @@ class Row(Struct, frozen=True, kw_only=True):
     table: ClassVar[str]
     key: ClassVar[tuple[str, ...]] = ("id",)
     """The columns that tell rows of this kind apart."""
+    stamped: ClassVar[bool] = True
+    """Whether the directory's stamp tells of changes: those that decide who may do what."""
 
 
 class ProjectInfo(Row, frozen=True, kw_only=True):
@@ -108,6 +111,7 @@ class Webhook(Row, frozen=True, kw_only=True):
     """An address that is told of a project's changes."""
 
     table = "webhooks"
+    stamped = False
 
     id: str
     project: str
@@ -122,17 +126,28 @@ class Webhook(Row, frozen=True, kw_only=True):
     created_at: float
     updated_at: float
 
+    def __repr__(self) -> str:
+        return f"Webhook(id={self.id!r}, project={self.project!r}, secret=***)"
+
 
 class Delivery(Row, frozen=True, kw_only=True):
-    """One message to a webhook, kept until it was taken or given up."""
+    """One message to a webhook: what happened to what. It holds no text of a memory.
+
+    The text is looked up when it is sent, so that nothing is left here of what was deleted.
+    """
 
     table = "deliveries"
+    stamped = False
 
     id: str
     project: str
     webhook: str
     event: str
+    """Its type, one of `core.webhooks.EVENT_TYPES`."""
     body: Mapping[str, Json]
+    """What is sent, texts aside."""
+    change_no: int | None = None
+    """The number of the change of a memory that it tells of, if it does."""
     state: DeliveryState = "PENDING"
     attempts: int = 0
     run_after: float
@@ -147,6 +162,7 @@ class Feedback(Row, frozen=True, kw_only=True):
     """What somebody thought of a memory."""
 
     table = "feedback"
+    stamped = False
     key = ("project", "memory_id")
 
     project: str
@@ -158,15 +174,21 @@ class Feedback(Row, frozen=True, kw_only=True):
 
 
 class Export(Row, frozen=True, kw_only=True):
-    """A request for memories in a form of the caller's own, and what came of it."""
+    """A request for memories in a form of the caller's own, and what came of it.
+
+    It goes when one of the memories it tells of is deleted.
+    """
 
     table = "exports"
+    stamped = False
 
     id: str
     project: str
     request: Mapping[str, Json]
-    state: Literal["PENDING", "SUCCEEDED", "FAILED"]
+    state: ExportState
     result: Json = None
+    memories: tuple[str, ...] = ()
+    """The ids of those that the result was made from."""
     error: str | None = None
     created_at: float
     completed_at: float | None = None

@@ -6,7 +6,8 @@ succeed later without a change by the caller.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 
 class HoldfastError(Exception):
@@ -76,10 +77,39 @@ class AccessError(HoldfastError):
     code = "FORBIDDEN"
 
 
+class IssuerUnavailableError(HoldfastError):
+    """The issuer of tokens is away, and its keys are not known: whose token it is, is open."""
+
+    code = "ISSUER_UNAVAILABLE"
+    retryable = True
+
+
 class RateLimitError(HoldfastError):
-    """Too many calls; `retry_after_s` says when the next one is welcome."""
+    """Too many calls; `retry_after_s` says when the next one is welcome.
+
+    Attributes:
+        told: the limit, what remains of it and when it starts anew, as headers of an answer.
+    """
 
     code = "RATE_LIMITED"
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after_s: float | None = None,
+        told: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, retry_after_s=retry_after_s)
+        self.told: Mapping[str, str] = told or {}
+
+
+class RequestTimeoutError(HoldfastError):
+    """The request took too long to arrive; nothing was changed."""
+
+    code = "REQUEST_TIMEOUT"
     retryable = True
 
 
@@ -155,10 +185,33 @@ class ClosedError(HoldfastError):
     code = "CLOSED"
 
 
+class ServerUnavailableError(HoldfastError):
+    """The server a client talks to cannot be reached, or what answers there is no Holdfast."""
+
+    code = "SERVER_UNAVAILABLE"
+    retryable = True
+
+
+class ServerTimeoutError(ServerUnavailableError, TimeoutError):
+    """The server did not answer in time; whether it did what was asked is not known."""
+
+    code = "SERVER_TIMEOUT"
+
+
 class ModelError(HoldfastError):
-    """A model (LLM or embedder) failed."""
+    """A model (LLM or embedder) failed.
+
+    Attributes:
+        reason: auth_failed, rate_limited, timeout, unavailable, bad_request, or unknown.
+    """
 
     code = "MODEL"
+    reason = "unknown"
+
+    def because(self, reason: str) -> Self:
+        """The same error, with its reason."""
+        self.reason = reason
+        return self
 
 
 class ModelUnavailableError(ModelError):
@@ -166,12 +219,14 @@ class ModelUnavailableError(ModelError):
 
     code = "MODEL_UNAVAILABLE"
     retryable = True
+    reason = "unavailable"
 
 
 class ModelRefusedError(ModelError):
     """The model's provider refuses the call: credentials, rights, or an unknown model."""
 
     code = "MODEL_REFUSED"
+    reason = "bad_request"
 
 
 class BadAnswerError(ModelError):

@@ -41,6 +41,15 @@ TOP_K_MAX = 1_000
 PAGE_SIZE_MAX = 1_000
 """Memories in one page of a listing."""
 
+PAGE_MAX = 2**31
+"""Greatest number of a page."""
+
+BARE_LIST_MAX = 10_000
+"""Memories in one list without pages, which Mem0's old clients ask for."""
+
+BATCH_MAX = 1_000
+"""Memories in one batch of updates or deletions."""
+
 JOB_ATTEMPTS_MAX = 5
 """Tries of one job before it is dead-lettered."""
 
@@ -83,6 +92,87 @@ EMBED_BATCH_MAX = 256
 BODY_BYTES_MAX = 32 * 1024 * 1024
 """Bytes of one HTTP request's body."""
 
+WEBHOOKS_PER_PROJECT_MAX = 32
+"""Webhooks of one project."""
+
+WEBHOOK_URL_CHARS_MAX = 2_048
+"""Characters of a webhook's address."""
+
+WEBHOOK_ATTEMPTS_MAX = 10
+"""Tries of one message to a webhook before it is dead-lettered."""
+
+WEBHOOK_BACKOFF_S = 5.0
+"""Longest pause before the second try of a message, in seconds; doubles with each further try."""
+
+WEBHOOK_BACKOFF_MAX_S = 3_600.0
+"""Longest pause between two tries of a message, in seconds."""
+
+WEBHOOK_TIMEOUT_S = 10.0
+"""Seconds one message may take, from the look-up of the name to the answer."""
+
+WEBHOOK_LEASE_S = 30.0
+"""Seconds after which a message is sent again whose sender died while it sent it."""
+
+WEBHOOK_ANSWER_BYTES_MAX = 65_536
+"""Bytes read of what a webhook answers."""
+
+WEBHOOK_SENDS_MAX = 64
+"""Messages one process sends at once."""
+
+WEBHOOK_SENDS_EACH_MAX = 8
+"""Messages one process sends to one webhook at once."""
+
+WEBHOOK_PENDING_MAX = 10_000
+"""Messages to one webhook that wait; further changes wait in the history."""
+
+DELIVERED_KEPT_S = 7 * 86_400.0
+"""Seconds for which is known that a message was delivered."""
+
+DEAD_KEPT_S = 30 * 86_400.0
+"""Seconds for which a dead-lettered message is kept, to be sent again."""
+
+FEEDBACK_CHARS_MAX = 4_096
+"""Characters of the reason given with feedback."""
+
+EXPORT_SCHEMA_BYTES_MAX = 65_536
+"""Bytes of the schema of an export, as JSON."""
+
+EXPORT_MEMORIES_MAX = 1_000
+"""Memories in one export or summary."""
+
+EXPORT_CHARS_MAX = 120_000
+"""Characters of memories that a model is given for an export or summary."""
+
+EXPORTS_KEPT_MAX = 50
+"""Exports kept of one project; the oldest go."""
+
+HEADER_BYTES_MAX = 65_536
+"""Bytes of the head of one HTTP request: its line and headers."""
+
+HEALTH_CONNECTIONS = 16
+"""Connections beyond the bound of a server that are taken all the same, for health checks."""
+
+BODY_GRACE_S = 1.0
+"""Seconds after the end of a body's time in which its answer is sent before the line is cut."""
+
+DEPENDENCY_TIMEOUT_S = 2.0
+"""Seconds the store or Redis may take to answer a health check."""
+
+CENSUS_AGE_MAX_S = 30.0
+"""Age up to which counts over the whole store are told again instead of made anew."""
+
+REDIS_TIMEOUT_S = 0.25
+"""Seconds the Redis of the limits may take before calls are counted without it."""
+
+RATE_WINDOWS_MAX = 100_000
+"""Callers, users and addresses whose calls one process counts at a time."""
+
+REDIS_PAUSE_S = 2.0
+"""Seconds until a Redis that was away is asked again."""
+
+QUEUE_AGE_MAX_S = 300.0
+"""How long a job may be due, in seconds, before the queue counts as degraded."""
+
 WRITE_BATCH_MAX = 256
 """Writes committed together by the group commit."""
 
@@ -100,3 +190,54 @@ VIEW_BYTES_MAX = 512 * 1024 * 1024
 
 OUTBOX_ROWS_KEPT = 200_000
 """Rows of the change log kept for incremental refresh of working sets."""
+
+CLIENT_TIMEOUT_S = 160.0
+"""Seconds a client waits for a server's answer: longer than the server lets a request take."""
+
+CLIENT_CONNECT_S = 10.0
+"""Seconds a client waits for a connection to a server."""
+
+CLIENT_RETRIES_MAX = 3
+"""Times a client repeats a call, if it may be repeated."""
+
+CLIENT_BACKOFF_S = 0.25
+"""Seconds before the first repetition of a call by a client; doubles with each further one."""
+
+CLIENT_PAUSE_MAX_S = 60.0
+"""Longest pause a server may ask a client for before the error is raised instead, in seconds."""
+
+CLIENT_CONNECTIONS_MAX = 64
+"""Connections of one client open at once."""
+
+CLIENT_WAIT_S = 30.0
+"""Longest time one request of a client's `wait` takes, in seconds; longer waits take several."""
+
+PASSWORD_CHARS_MIN = 8
+"""Characters of the shortest password."""
+
+PASSWORD_CHARS_MAX = 1_024
+"""Characters of the longest password."""
+
+PASSWORDS_AT_ONCE_MAX = 2
+"""Passwords compared at once by one process: each takes 32 MiB and some tenths of a second."""
+
+SESSIONS_PER_ACCOUNT_MAX = 100
+"""Places where one account is signed in; the oldest is signed out first."""
+
+ACCESS_TOKEN_S = 1_800
+"""Seconds an account's access token is good for."""
+
+REFRESH_TOKEN_S = 2_592_000
+"""Seconds an account's refresh token is good for."""
+
+SIGN_UPS_PER_MINUTE_MAX = 5
+"""Registrations tried a minute from one address."""
+
+SIGN_INS_PER_MINUTE_MAX = 10
+"""Passwords tried a minute from one address."""
+
+REFRESHES_PER_MINUTE_MAX = 20
+"""Refresh tokens tried a minute from one address."""
+
+REQUESTS_KEPT = 1_000
+"""Rows of the log of requests that one server process keeps."""

@@ -151,7 +151,7 @@ class Space(Struct, frozen=True, kw_only=True):
 
 
 JobState = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]
-JobKind = Literal["extract", "embed", "store"]
+JobKind = Literal["extract", "embed", "store", "export"]
 """extract: facts from turns; embed: vectors that are missing; store: done when accepted."""
 
 
@@ -193,6 +193,21 @@ class EntitySummary(Struct, frozen=True, kw_only=True):
     memories: int
     created_at: float
     updated_at: float
+
+
+class Census(Struct, frozen=True, kw_only=True):
+    """What a whole store holds, all projects together."""
+
+    memories: int
+    """Listed, and not ended."""
+    vectors: int
+    users: int
+    """Users with memories, counted in each project they are in."""
+    jobs_waiting: int
+    jobs_running: int
+    jobs_failed: int
+    oldest_due_s: float
+    """How long the longest-waiting job has been due, in seconds; 0 if none is."""
 
 
 class Page(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from holdfast.config import LOCAL_EMBEDDER, Part
-from holdfast.ports import LLM, Embedder, Reranker
+from holdfast.errors import MissingExtraError
+from holdfast.ports import LLM, Embedder, Reranker, Sender
+
+
+def providers() -> dict[str, list[str]]:
+    """The names that `llm` and `embedder` know."""
+    from holdfast.backends.models_catalog import PROVIDERS
+
+    llms = [one.name for one in PROVIDERS.values() if one.family != "local"]
+    without = ("anthropic", "groq")
+    embedders = [one.name for one in PROVIDERS.values() if one.family not in without]
+    return {"llm": llms, "embedder": [LOCAL_EMBEDDER, *embedders]}
 
 
 def make_embedder(part: Part) -> Embedder:
@@ -36,3 +47,14 @@ def make_reranker(part: Part | None, llm: Part | None) -> Reranker | None:
     from holdfast.backends.rerankers import build_reranker
 
     return build_reranker(part, llm)
+
+
+def make_sender(private: bool) -> Sender:
+    """What sends to webhooks; `private`: whether to the own network too. MissingExtraError."""
+    try:
+        from holdfast.backends.webhook_sender import HttpSender
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "Webhooks need the package httpx.", hint="pip install 'holdfast[server]'."
+        ) from error
+    return HttpSender(private=private)

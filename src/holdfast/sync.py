@@ -5,7 +5,7 @@ Generated from client.py by tools/generate_sync.py. Do not edit; run `make gener
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from holdfast.client import UNSET, Answer, AsyncMemory, When
 from holdfast.config import Config
 from holdfast.errors import ClosedError
 from holdfast.loop import LoopThread
-from holdfast.model import JobState, Json
+from holdfast.model import EntityKind, JobState, Json
 
 
 class Memory:
@@ -26,7 +26,7 @@ class Memory:
     """
 
     def _start(self, make: Callable[[], AsyncMemory]) -> None:
-        """Start the loop and open the memory on it; on failure leave nothing running."""
+        """Start the loop and open the other form on it; on failure leave nothing running."""
         self._loop = LoopThread()
         try:
             self._async = make()
@@ -59,7 +59,8 @@ class Memory:
 
         Raises StoreError and its kinds, SpaceMismatchError, ModelError, MissingExtraError.
         """
-        return self._loop.run(self._async.open())
+        work = self._async.open()
+        return self._loop.run(work)
 
     def close(self) -> None:
         """Stop the workers and release everything. Blocks for the writes under way. Idempotent."""
@@ -95,6 +96,7 @@ class Memory:
         memory_type: str | None = None,
         prompt: str | None = None,
         categories: list[str] | None = None,
+        custom_categories: list[Any] | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
     ) -> Answer:
@@ -109,6 +111,7 @@ class Memory:
             expiration_date: last day (UTC) on which the memories are found.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
+            custom_categories: names, or {name: description}, for the model to choose from.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -117,31 +120,31 @@ class Memory:
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (the model
             is away; it will be tried again) or FAILED (given up, with `error`; the turns stay).
 
-        Raises:
-            ValidationError, TooLargeError, ConflictError, StoreError.
+        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
-        return self._loop.run(
-            self._async.add(
-                messages,
-                user_id=user_id,
-                agent_id=agent_id,
-                app_id=app_id,
-                run_id=run_id,
-                metadata=metadata,
-                timestamp=timestamp,
-                expiration_date=expiration_date,
-                infer=infer,
-                memory_type=memory_type,
-                prompt=prompt,
-                categories=categories,
-                idempotency_key=idempotency_key,
-                wait=wait,
-            )
+        work = self._async.add(
+            messages,
+            user_id=user_id,
+            agent_id=agent_id,
+            app_id=app_id,
+            run_id=run_id,
+            metadata=metadata,
+            timestamp=timestamp,
+            expiration_date=expiration_date,
+            infer=infer,
+            memory_type=memory_type,
+            prompt=prompt,
+            categories=categories,
+            custom_categories=custom_categories,
+            idempotency_key=idempotency_key,
+            wait=wait,
         )
+        return self._loop.run(work)
 
     def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""
-        return self._loop.run(self._async.get(memory_id))
+        work = self._async.get(memory_id)
+        return self._loop.run(work)
 
     def get_all(
         self,
@@ -150,6 +153,8 @@ class Memory:
         top_k: int = 20,
         show_expired: bool = False,
         cursor: str | None = None,
+        page: int = 1,
+        oldest_first: bool = False,
         as_of: When = None,
         user_id: str | None = None,
         agent_id: str | None = None,
@@ -157,36 +162,39 @@ class Memory:
         run_id: str | None = None,
         limit: int | None = None,
     ) -> Answer:
-        """List memories, newest first.
+        """List memories, newest first unless `oldest_first`.
 
         Args:
             filters: Mem0's filter grammar; at least one entity must be named positively.
             top_k: size of the page, 1 to 1,000.
             cursor: from the previous page's answer.
+            page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
             `{"results": [...], "total": exact count of all that match, "cursor": str | None}`
         """
-        return self._loop.run(
-            self._async.get_all(
-                filters=filters,
-                top_k=top_k,
-                show_expired=show_expired,
-                cursor=cursor,
-                as_of=as_of,
-                user_id=user_id,
-                agent_id=agent_id,
-                app_id=app_id,
-                run_id=run_id,
-                limit=limit,
-            )
+        work = self._async.get_all(
+            filters=filters,
+            top_k=top_k,
+            show_expired=show_expired,
+            cursor=cursor,
+            page=page,
+            oldest_first=oldest_first,
+            as_of=as_of,
+            user_id=user_id,
+            agent_id=agent_id,
+            app_id=app_id,
+            run_id=run_id,
+            limit=limit,
         )
+        return self._loop.run(work)
 
     def count(self, filters: Mapping[str, Json]) -> int:
         """How many memories match, exactly."""
-        return self._loop.run(self._async.count(filters))
+        work = self._async.count(filters)
+        return self._loop.run(work)
 
     def search(
         self,
@@ -224,24 +232,23 @@ class Memory:
             `{"results": [{"id", "memory", "score" (0..1), ...}]}`, and `degraded` with the parts
             that were missing, if any were.
         """
-        return self._loop.run(
-            self._async.search(
-                query,
-                top_k=top_k,
-                filters=filters,
-                threshold=threshold,
-                rerank=rerank,
-                explain=explain,
-                reference_date=reference_date,
-                show_expired=show_expired,
-                as_of=as_of,
-                user_id=user_id,
-                agent_id=agent_id,
-                app_id=app_id,
-                run_id=run_id,
-                limit=limit,
-            )
+        work = self._async.search(
+            query,
+            top_k=top_k,
+            filters=filters,
+            threshold=threshold,
+            rerank=rerank,
+            explain=explain,
+            reference_date=reference_date,
+            show_expired=show_expired,
+            as_of=as_of,
+            user_id=user_id,
+            agent_id=agent_id,
+            app_id=app_id,
+            run_id=run_id,
+            limit=limit,
         )
+        return self._loop.run(work)
 
     def update(
         self,
@@ -260,13 +267,26 @@ class Memory:
         Raises:
             NotFoundError, ValidationError, ConflictError (another memory already says it).
         """
-        return self._loop.run(
-            self._async.update(memory_id, text, metadata, expiration_date, data, timestamp)
-        )
+        work = self._async.update(memory_id, text, metadata, expiration_date, data, timestamp)
+        return self._loop.run(work)
+
+    def batch_update(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
+        """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
+
+        Raises like `update`; nothing was changed then.
+        """
+        work = self._async.batch_update(memories)
+        return self._loop.run(work)
+
+    def batch_delete(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
+        """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
+        work = self._async.batch_delete(memories)
+        return self._loop.run(work)
 
     def delete(self, memory_id: str) -> Answer:
         """Delete one memory and the raw turns it was taken from. Raises NotFoundError."""
-        return self._loop.run(self._async.delete(memory_id))
+        work = self._async.delete(memory_id)
+        return self._loop.run(work)
 
     def delete_all(
         self,
@@ -274,50 +294,89 @@ class Memory:
         agent_id: str | None = None,
         run_id: str | None = None,
         app_id: str | None = None,
+        *,
+        filters: Mapping[str, Json] | None = None,
     ) -> Answer:
         """Delete every memory of all the entities named together, turns and history texts too.
 
-        Raises ValidationError if none is named: it never means "everything" (see `reset`).
+        `filters` narrows it down, or names the entities itself ("*" for all of a kind). Returns the
+        `count`, and the `event_id` of the event that tells of it.
+
+        Raises ValidationError if no entity is named positively: it never means "everything" (see
+        `reset`).
         """
-        return self._loop.run(self._async.delete_all(user_id, agent_id, run_id, app_id))
+        work = self._async.delete_all(user_id, agent_id, run_id, app_id, filters=filters)
+        return self._loop.run(work)
 
     def history(self, memory_id: str) -> list[Answer]:
         """Every change of a memory, oldest first; of deleted ones too."""
-        return self._loop.run(self._async.history(memory_id))
+        work = self._async.history(memory_id)
+        return self._loop.run(work)
 
     def reset(self) -> None:
         """Delete everything this project has."""
-        return self._loop.run(self._async.reset())
+        work = self._async.reset()
+        return self._loop.run(work)
 
     def chat(self, query: str) -> Answer:
         """Not offered, as in Mem0: Holdfast remembers, it does not talk."""
-        return self._loop.run(self._async.chat(query))
+        work = self._async.chat(query)
+        return self._loop.run(work)
 
     def entities(self, *, page: int = 1, page_size: int = 100) -> Answer:
         """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total"}`."""
-        return self._loop.run(self._async.entities(page=page, page_size=page_size))
+        work = self._async.entities(page=page, page_size=page_size)
+        return self._loop.run(work)
+
+    def entity(self, kind: EntityKind, name: str) -> Answer:
+        """One of `entities`: a user, agent, app or run. Raises NotFoundError."""
+        work = self._async.entity(kind, name)
+        return self._loop.run(work)
 
     def event(self, event_id: str) -> Answer:
         """The job behind an add: status, results, error. Raises NotFoundError."""
-        return self._loop.run(self._async.event(event_id))
+        work = self._async.event(event_id)
+        return self._loop.run(work)
 
     def events(
-        self, *, status: JobState | None = None, page: int = 1, page_size: int = 100
+        self,
+        *,
+        status: JobState | None = None,
+        event_type: str | None = None,
+        since: When = None,
+        before: When = None,
+        page: int = 1,
+        page_size: int = 100,
     ) -> Answer:
-        """Jobs, newest first, of one status or all."""
-        return self._loop.run(self._async.events(status=status, page=page, page_size=page_size))
+        """Jobs, newest first: of one status, one kind (ADD, DELETE_ALL), accepted from `since` on
+        and `before`; or all. `{"results": [...], "total": how many there are}`."""
+        work = self._async.events(
+            status=status,
+            event_type=event_type,
+            since=since,
+            before=before,
+            page=page,
+            page_size=page_size,
+        )
+        return self._loop.run(work)
 
     def wait(self, event_id: str, timeout_s: float | None = None) -> Answer:
         """Wait until the job behind an add is finished, parked for a later try, or time is up."""
-        return self._loop.run(self._async.wait(event_id, timeout_s))
+        work = self._async.wait(event_id, timeout_s)
+        return self._loop.run(work)
 
     def rerun(self, event_id: str) -> Answer:
         """Try a failed job again."""
-        return self._loop.run(self._async.rerun(event_id))
+        work = self._async.rerun(event_id)
+        return self._loop.run(work)
 
     def stats(self) -> Answer:
-        """Counts and sizes of this project's store."""
-        return self._loop.run(self._async.stats())
+        """Counts of this project, and the bytes of its store, if the store was opened for it alone.
+
+        Raises AccessError for a part of a project.
+        """
+        work = self._async.stats()
+        return self._loop.run(work)
 
     def settings(self) -> Answer:
         """The settings in force, secrets hidden, and where each comes from."""

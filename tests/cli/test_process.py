@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -57,12 +58,42 @@ def test_help_and_version_load_nothing_heavy(option: str, start: Start) -> None:
     assert result.stderr.decode().strip() in (str(list(allowed)), "[]")
 
 
-@pytest.mark.parametrize("words", [["nonsense"], ["search", "--nonsense"], ["get"], ["import"]])
-def test_wrong_usage_is_code_2_without_a_traceback(words: list[str], start: Start) -> None:
+@pytest.mark.parametrize(
+    ("words", "says", "place"),
+    [
+        (["nonsense"], "'nonsense'", ""),
+        (["serach"], "'search'?", ""),
+        (["--nonsense"], "--nonsense", ""),
+        (["--version=3"], "--version", ""),
+        (["search", "--nonsense", "--debug"], "--nonsense", " search"),
+        (["search", "-u"], "-u", " search"),
+        (["search", "x", "--json=3"], "--json", " search"),
+        (["search", "-k", "1.5"], "'-k': Input should be a valid integer", " search"),
+        (["search", "-k", "\n"], "'-k': Input should be a valid integer", " search"),
+        (["add", "x", "--\udcff\n"], "--", " add"),
+        (["get"], "'ID'", " get"),
+        (["get", "a", "b"], "b", " get"),
+        (["import"], "'FILE'", " import"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(
+    words: list[str], says: str, place: str, start: Start
+) -> None:
     result = start(*words)
     assert result.returncode == 2
-    assert b"Usage" in result.stderr
-    assert b"Traceback" not in result.stderr
+    assert result.stdout == b""
+    line = last_line(result)
+    hint = rf"`.*holdfast{place} --help` tells what it takes\."
+    assert re.fullmatch(rf"error: .+[.?] \(USAGE\) {hint}", line)
+    assert says in line
+
+
+def test_no_words_at_all_show_the_help(start: Start) -> None:
+    result = start()
+    shown = result.stdout + result.stderr
+    assert result.returncode == 2
+    assert b"USAGE" not in shown
+    assert start("--help").stdout.strip() == shown.strip()
 
 
 def test_an_error_is_one_line_with_its_code(start: Start) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from holdfast.backends.memory import MemoryRecords
 from holdfast.backends.memory_tables import Key, Leased, Tables, change
 from holdfast.core.visibility import visible
+from holdfast.errors import ValidationError
 from holdfast.model import (
     ANY,
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -87,6 +91,27 @@ class CountsTheRest(Broken):
 class IgnoresTheCursor(Broken):
     async def page(self, project: Project, listing: Listing) -> Page:
         return await super().page(project, change(listing, cursor=None))
+
+
+class TakesCursorsOfOthers(Broken):
+    """A cursor is good in every project; one that cannot be read is the first page."""
+
+    async def page(self, project: Project, listing: Listing) -> Page:
+        try:
+            return await super().page(project, listing)
+        except ValidationError:
+            return await super().page(project, change(listing, cursor=None))
+
+
+class CountsInCursors(Broken):
+    """Cursors are numbers of all projects together."""
+
+    async def page(self, project: Project, listing: Listing) -> Page:
+        page = await super().page(project, listing)
+        ids = [row.memory.id for row in self.tables.of(project)]
+        if page.cursor is None:
+            return page
+        return change(page, cursor=f"{ids.index(page.memories[-1].id):08}")
 
 
 class CountsByOffset(Broken):
@@ -252,6 +277,12 @@ class AnswersOthersToo(Broken):
 class MiscountsStats(Broken):
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return {**await super().stats(project), "turns": len(self.tables.turns)}
+
+
+class CountsUsersOfOneName(Broken):
+    async def census(self, at: float) -> Census:
+        names = {row.memory.user_id for row in self.tables.rows.values()}
+        return replace(await super().census(at), users=len(names - {None}))
 
 
 class OpenToEverybody(Broken):

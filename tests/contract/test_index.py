@@ -106,6 +106,19 @@ class FiltersAfterwards(Broken):
         return [hit for hit in hits if matches(probe.filter, hit.memory)]
 
 
+class IgnoresTheFence(Broken):
+    def misread(self, probe: Probe) -> Probe:
+        return replace(probe, fence=None)
+
+
+class FencesAfterwards(Broken):
+    """What is outside is not found, but shows in the scores of what is inside."""
+
+    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+        hits = await self.asked(project, replace(probe, fence=None))
+        return [h for h in hits if probe.fence is None or matches(probe.fence, h.memory)]
+
+
 class IgnoresTheView(Broken):
     def misread(self, probe: Probe) -> Probe:
         return replace(probe, view=View(now=0.0, show_expired=True, listed_only=False))

@@ -7,6 +7,7 @@ zombie until its master asks for its status, so that its id means nobody else me
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -26,13 +27,14 @@ _MESSAGE_BYTES = 1 << 20
 class Zygote:
     """The master's side; use with `with`."""
 
-    def __init__(self) -> None:
+    def __init__(self, victim: str = "tests.crash.victim") -> None:
+        """`victim`: the module whose `live` its children run."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MESSAGE_BYTES)
         paths = [str(_ROOT), str(_ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.zygote", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.crash.zygote", str(theirs.fileno()), victim],
                 pass_fds=[theirs.fileno()],
                 cwd=_ROOT,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
@@ -64,7 +66,7 @@ class Zygote:
         self._process.wait(10)
 
 
-def _serve(master: socket.socket) -> None:
+def _serve(master: socket.socket, victim: str) -> None:
     """Fork a victim for every order, until the master is gone."""
     while True:
         data, files, _, _ = socket.recv_fds(master, _MESSAGE_BYTES, 1)
@@ -80,17 +82,15 @@ def _serve(master: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             master.close()
-            _become_victim(decode_order(data), files[0])
+            _become_victim(victim, decode_order(data), files[0])
         os.close(files[0])
         master.send(b"%d" % pid)
 
 
-def _become_victim(order: Order, out: int) -> None:
+def _become_victim(victim: str, order: Order, out: int) -> None:
     code = 1
     try:
-        from tests.crash.victim import live
-
-        code = live(order, out)
+        code = importlib.import_module(victim).live(order, out)
     except BaseException:
         traceback.print_exc()
         raise
@@ -99,21 +99,21 @@ def _become_victim(order: Order, out: int) -> None:
         os._exit(code)
 
 
-def _preload() -> None:
+def _preload(victim: str) -> None:
     """Import whatever a victim needs, migrations included."""
     import alembic.autogenerate
     import alembic.command
     import sqlalchemy.dialects.sqlite
 
     import holdfast.backends.schema
-    import tests.crash.victim
     from holdfast.core.text import analyze, analyze_query
 
     analyze("warm", actor=None, role="user", key=b"")
-    assert all((alembic, sqlalchemy, holdfast, tests, analyze_query))
+    module = importlib.import_module(victim)
+    assert all((alembic, sqlalchemy, holdfast, module, analyze_query))
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _preload()
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _preload(sys.argv[2])
+    _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

@@ -271,7 +271,7 @@ class TestMetadata:
     @pytest.mark.parametrize(
         "categories",
         ["food", {"food": 1}, 5, [None], [["food"]], [str(n) for n in range(65)], iter(["food"])],
-        ids=ascii,
+        ids=["text", "mapping", "number", "none", "nested", "many", "iterator"],
     )
     def test_categories_that_are_none(self, categories: Any, refused: Refusals) -> None:
         kind = ValidationError if not isinstance(categories, list) or len(categories) < 65 else (

@@ -11,7 +11,7 @@ import pytest
 from holdfast.backends.local_embedder import LocalEmbedder
 from holdfast.core.text import analyze_query
 from holdfast.model import Entity
-from holdfast.ports import QueryEmbedding
+from holdfast.ports import QueryEmbedding, Spent
 from holdfast.wrap.bounded import BoundedEmbedder
 from support.embedded import HashEmbedder, add, find, opened
 
@@ -30,13 +30,13 @@ class Listening(HashEmbedder):
         self.questions: list[str] = []
         self.texts: list[str] = []
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
         self.texts += texts
-        return await super().embed(texts)
+        return await super().embed(texts, spent)
 
-    async def embed_query(self, text: str) -> QueryEmbedding:
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         self.questions.append(text)
-        return await super().embed_query(text)
+        return await super().embed_query(text, spent)
 
 
 async def asked(path: Path, embedder: Listening, question: str) -> None:

@@ -359,10 +359,10 @@ def unit(rows: Any) -> np.ndarray:
 async def test_vectors_are_normalised_in_order_and_counted(server: LLMServer) -> None:
     spent: list[Usage] = []
     config = {"model": "scripted", "base_url": server.url, "embedding_dims": 8}
-    embedder = build_embedder("openai", config, on_usage=spent.append)
+    embedder = build_embedder("openai", config)
     server.vectors(hashed_vectors(8))
     texts = ["tea", "", "coffee", "   \n"]
-    rows = await embedder.embed(texts)
+    rows = await embedder.embed(texts, spent.append)
     expected = unit([hashed_vector("tea", 8), hashed_vector("coffee", 8)])
     assert rows.dtype == np.float32
     assert rows.shape == (4, 8)
@@ -444,6 +444,24 @@ async def test_bad_vectors_are_refused(
     with pytest.raises(BadAnswerError, match=told) as caught:
         await embedder.embed([PRIVATE])
     quiet(caught.value)
+
+
+async def test_vectors_of_no_use_are_paid_for_too(server: LLMServer, embedder: Embedder) -> None:
+    spent: list[Usage] = []
+    server.vectors(embedding([[1.0, 2.0, 3.0]]))
+    with pytest.raises(BadAnswerError):
+        await embedder.embed_query("tea", spent.append)
+    assert [usage.input_tokens for usage in spent] == [7]
+
+
+async def test_a_server_that_tells_no_tokens_counts_as_zero(
+    server: LLMServer, embedder: Embedder
+) -> None:
+    spent: list[Usage] = []
+    row = {"object": "embedding", "index": 0, "embedding": [1.0] * 8}
+    server.vectors(Reply(body={"object": "list", "model": "scripted", "data": [row]}))
+    await embedder.embed(["tea"], spent.append)
+    assert spent == [Usage(model=f"{embedder.space.provider}:{embedder.space.model}")]
 
 
 async def test_an_embedder_that_is_limited_or_broken_is_unavailable(

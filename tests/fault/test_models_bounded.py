@@ -14,7 +14,7 @@ from holdfast.backends.models import build_embedder, build_llm
 from holdfast.errors import BadAnswerError, HoldfastError, ModelRefusedError, ModelUnavailableError
 from holdfast.limits import EMBED_BATCH_MAX
 from holdfast.model import Space, Usage
-from holdfast.ports import Answer, QueryEmbedding
+from holdfast.ports import Answer, QueryEmbedding, Spent
 from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, Bounds, Gate
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors, reset
 
@@ -189,13 +189,13 @@ class CountingEmbedder:
         self.sizes: list[int] = []
         self.closed = False
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
         self.sizes.append(len(texts))
         if self.errors and (error := self.errors.pop(0)) is not None:
             raise error
         return np.array([[len(text)] for text in texts], dtype=np.float32)
 
-    async def embed_query(self, text: str) -> QueryEmbedding:
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         return QueryEmbedding(vector=(await self.embed([text]))[0])
 
     async def close(self) -> None:
@@ -244,5 +244,8 @@ async def test_an_embedder_comes_through_too() -> None:
         server.vectors(failure(503), Reply(reset=True), hashed_vectors(4))
         config = {"model": "m", "base_url": server.url, "embedding_dims": 4}
         embedder = BoundedEmbedder(build_embedder("openai", config), Bounds(backoff_s=0.01))
-        assert (await embedder.embed(["tea"])).any()
+        spent: list[Usage] = []
+        assert (await embedder.embed(["tea"], spent.append)).any()
+        await embedder.embed_query("coffee", spent.append)
         await embedder.close()
+        assert [usage.input_tokens for usage in spent] == [7, 7], "failed tries cost nothing known"

@@ -141,8 +141,10 @@ async def test_embeddings(provider: str, library: str, config: dict[str, Any]) -
         server.answer_all(Reply(body=body))
         root = server.url.removesuffix("/v1")
         embedder = build_embedder(provider, {**config, "base_url": root})
-        rows = await embedder.embed(["tea"])
+        spent: list[Usage] = []
+        rows = await embedder.embed(["tea"], spent.append)
         await embedder.close()
+    assert [usage.model for usage in spent] == [f"{embedder.space.provider}:{embedder.space.model}"]
     np.testing.assert_allclose(rows[0], np.array(row) / np.sqrt(30), atol=1e-6)
 
 

@@ -27,7 +27,7 @@ from holdfast.engine.parts import Parts
 from holdfast.filters import Filter, scope_filter
 from holdfast.limits import VIEW_BYTES_MAX
 from holdfast.model import DEFAULT_PROJECT, Project, Scope, Space
-from holdfast.ports import LLM, Embedder, QueryEmbedding
+from holdfast.ports import LLM, Embedder, QueryEmbedding, Spent
 
 DIMENSIONS = 16
 
@@ -42,11 +42,11 @@ class HashEmbedder:
         self.space = Space(provider="tests", model=model, dimensions=dimensions)
         self.asked = 0
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
         self.asked += 1
         return np.stack([self.vector(text) for text in texts])
 
-    async def embed_query(self, text: str) -> QueryEmbedding:
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         return QueryEmbedding(vector=self.vector(text))
 
     async def close(self) -> None:
@@ -104,6 +104,8 @@ async def opened(
             threshold=0.1,
             model_timeout_s=60.0,
             job_attempts_max=5,
+            directory=records.directory,
+            home=project,
         )
     finally:
         await index.close()

@@ -41,6 +41,8 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: Body
+    raw: bytes = b""
+    """The body before it was read as JSON."""
 
 
 def chat(
@@ -200,7 +202,7 @@ def _server(owner: LLMServer) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             body: Body = json.loads(raw)
-            reply = owner.handle(Request(self.path, _lower(self.headers), body))
+            reply = owner.handle(Request(self.path, _lower(self.headers), body, raw))
             if reply.make is not None:
                 made = reply.make(body)
                 reply = made if isinstance(made, Reply) else Reply(body=made)

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,6 +54,68 @@ def test_errors_come_through(memory: Memory, tmp_path: Path) -> None:
         memory.delete("0190a0a0-0000-7000-8000-000000000000")
     with pytest.raises(ConfigError):
         Memory({"path": str(tmp_path), "no_such_setting": 1})
+
+
+OLD_FORMS: dict[str, Callable[[Any], Any]] = {
+    "search": lambda memory: memory.search("tea", user_id="a"),
+    "get_all": lambda memory: memory.get_all(user_id="a", limit=3),
+    "add": lambda memory: memory.add("I drink tea.", user_id="a", metadata={"user_id": "b"}),
+}
+"""Calls that are warned of, each on a line of its own."""
+
+
+def line_of(name: str) -> int:
+    return OLD_FORMS[name].__code__.co_firstlineno
+
+
+@pytest.mark.parametrize("name", OLD_FORMS)
+def test_a_warning_names_the_line_of_a_blocking_caller(memory: Memory, name: str) -> None:
+    with pytest.warns((DeprecationWarning, UserWarning)) as caught:
+        OLD_FORMS[name](memory)
+    assert [(one.filename, one.lineno) for one in caught] == [(__file__, line_of(name))]
+
+
+@pytest.mark.parametrize("name", OLD_FORMS)
+async def test_a_warning_names_the_line_of_an_awaiting_caller(tmp_path: Path, name: str) -> None:
+    async def call(memory: AsyncMemory) -> None:
+        await OLD_FORMS[name](memory)
+
+    async with AsyncMemory({"path": str(tmp_path)}) as memory:
+        with pytest.warns((DeprecationWarning, UserWarning)) as caught:
+            await call(memory)
+    line = call.__code__.co_firstlineno + 1
+    assert [(one.filename, one.lineno) for one in caught] == [(__file__, line)]
+
+
+def test_each_of_many_threads_is_named_by_its_own_line(memory: Memory) -> None:
+    names = [*OLD_FORMS] * 20
+    with pytest.warns((DeprecationWarning, UserWarning)) as caught, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: OLD_FORMS[name](memory), names))
+    expected = Counter((__file__, line_of(name)) for name in names)
+    assert Counter((one.filename, one.lineno) for one in caught) == expected
+
+
+def test_a_warning_that_is_an_error_comes_before_anything_is_done(memory: Memory) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="Identity keys"):
+            OLD_FORMS["add"](memory)
+    assert memory.count({"user_id": "a"}) == 0
+
+
+def test_a_deprecation_is_shown_to_the_author_of_a_script(tmp_path: Path) -> None:
+    """Python's own filters show it where the line is in `__main__`, and once for each line."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from holdfast import Memory\n"
+        f"with Memory({{'path': {str(tmp_path)!r}}}) as memory:\n"
+        "    for _ in range(3):\n"
+        "        memory.search('tea', user_id='a')\n"
+    )
+    command = [sys.executable, str(script)]
+    result = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    assert result.stderr.count("DeprecationWarning") == 1
+    assert f"{script}:4: DeprecationWarning" in result.stderr
 
 
 def test_closing_twice_is_fine_and_using_afterwards_is_an_error(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from tidy import source
 
 IMPORT_NAME = {
+    "prometheus-client": "prometheus_client",
+    "pyjwt": "jwt",
     "pystemmer": "Stemmer",
     "pyyaml": "yaml",
     "pydantic-ai-slim": "pydantic_ai",
@@ -18,7 +20,14 @@ IMPORT_NAME = {
 FILES_ONLY = {"tzdata", "wordllama"}
 """Installed for their files, never imported: time zones for systems that have none, and the model
 in wordllama's wheel (decision 0001)."""
-COMES_WITH = {"openai": "pydantic-ai-slim", "httpx2": "pydantic-ai-slim", "click": "typer"}
+COMES_WITH = {
+    "openai": "pydantic-ai-slim",
+    "httpx2": "pydantic-ai-slim",
+    "click": "typer",
+    "genai_prices": "pydantic-ai-slim",
+    "pydantic": "fastapi",
+    "starlette": "fastapi",
+}
 """Imported modules that another dependency brings and whose versions it rules."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from holdfast import caller
 from holdfast.errors import ClosedError
 from tidy import source
 from tools import generate_sync as generator
@@ -182,9 +183,14 @@ def test_formatted_and_short() -> None:
         ("    def plain", "    @cache\n    def plain", "no rule for AsyncMemory.plain"),
         ("from decimal import Decimal", "pass", "Decimal"),
         ("async def aclose", "async def shut", "lacks \\['aclose'\\]"),
+        ("price: Decimal", "work: Decimal", "an argument called work"),
     ],
 )
 def test_what_has_no_rule_is_refused(old: str, new: str, reason: str) -> None:
     assert old in SAMPLE
     with pytest.raises(generator.CannotDeriveError, match=reason):
         generator.derive(SAMPLE.replace(old, new))
+
+
+def test_a_warning_looks_for_the_coroutine_where_the_generator_keeps_it() -> None:
+    assert caller.WORK == generator.WORK

@@ -19,6 +19,7 @@ GENERATED = {
         "docs/errors.md",
         "docs/limits.md",
     ],
+    "tools/generate_remote.py": ["src/holdfast/remote/client.py", "src/holdfast/remote/sync.py"],
     "tools/generate_settings.py": ["docs/configuration.md"],
     "tools/generate_schema.py": ["src/holdfast/backends/sqlite/schema.sql"],
     "tools/generate_sync.py": ["src/holdfast/sync.py"],

@@ -21,12 +21,14 @@ import msgspec
 from holdfast.backends.sqlite.migrate import REVISIONS
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.identity import content_hash, fact_identity
+from holdfast.directory import KINDS
 from holdfast.engine.delete import delete, delete_all
 from holdfast.engine.embedding import local_vectors, terms_of
 from holdfast.engine.parts import Parts
 from holdfast.engine.update import UpdateRequest, update
 from holdfast.model import Entity, Job, Memory, Scope, Source, Turn, Usage
 from holdfast.ports import PutJob, PutMemory, PutTurns, PutUsage
+from holdfast.testing.contracts.rows import sample
 from support.embedded import add, of_user, opened
 from support.revisions import create, current
 
@@ -62,6 +64,8 @@ async def _fill(path: Path, revision: str) -> dict[str, Any]:
             usage = Usage(model="tests:model", input_tokens=1_200, output_tokens=80)
             row = PutUsage(usage=usage, operation="add", scope=Scope(user_id="bob"), at=NOW)
             await parts.records.commit(parts.project, [row])
+        if revision >= "0003":
+            await parts.directory.insert(*(sample(kind) for kind in KINDS))
         return await read(parts)
 
 
@@ -159,6 +163,10 @@ async def read(parts: Parts) -> dict[str, Any]:
             msgspec.to_builtins(job) for job in await parts.jobs.jobs(parts.project, None, 0, 100)
         ],
         "entities": [msgspec.to_builtins(entity) for entity in entities],
+        "directory": {
+            kind.table: [msgspec.to_builtins(row) for row in await parts.directory.select(kind)]
+            for kind in KINDS
+        },
     }
 
 

@@ -59,7 +59,8 @@ def options_of(path: Path) -> list[tuple[Any, ...]]:
             "ORDER BY name"
         )
         counting = connection.execute(
-            "SELECT name, 'AUTOINCREMENT' FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"
+            "SELECT name, 'AUTOINCREMENT' FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%' "
+            "ORDER BY name"
         )
         return [*tables, *indexes, *counting]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from holdfast.core.rank import rank
 from holdfast.core.view import EntityView
 from holdfast.filters import Everything, Filter, compile_predicate, within
+from holdfast.metrics import Metrics
 from holdfast.model import Entity, Memory, Project
 from holdfast.ports import Delta, Hit, Probe, Records, View
 
@@ -69,7 +70,16 @@ class Warm:
 class EmbeddedIndex:
     """Ranks in this process, on working sets read from the records."""
 
-    def __init__(self, records: Records, dimensions: int, bytes_max: int) -> None:
+    def __init__(
+        self,
+        records: Records,
+        dimensions: int,
+        bytes_max: int,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._metrics = metrics or Metrics()
+        self._metrics.gauge("working_set_bytes", lambda: self._bytes)
+        self._metrics.gauge("working_sets", lambda: len(self._warm))
         self._records = records
         self._dimensions = dimensions
         self._bytes_max = bytes_max
@@ -81,11 +91,10 @@ class EmbeddedIndex:
         hits: list[Hit] = []
         for entity in probe.entities:
             warm = await self._current(project, entity)
-            predicate = _residual(probe.filter, entity)
             if len(warm.memories) > INLINE_ROWS_MAX:
-                hits += await asyncio.to_thread(_ranked, warm, probe, predicate)
+                hits += await asyncio.to_thread(_ranked, warm, probe, entity)
             else:
-                hits += _ranked(warm, probe, predicate)
+                hits += _ranked(warm, probe, entity)
         return hits if len(probe.entities) == 1 else _merged(hits, probe.limit)
 
     async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:
@@ -111,6 +120,7 @@ class EmbeddedIndex:
             if warm is not None and warm.generation == generation:
                 if key in self._warm:
                     self._warm.move_to_end(key)
+                self._metrics.count("working_set_lookup", "hit")
                 return warm
             task = self._loading.get(key)
             if task is None or task.done():  # done, but its callback has not run yet
@@ -125,6 +135,7 @@ class EmbeddedIndex:
 
     async def _refresh(self, key: Key, old: Warm | None) -> Warm:
         project, entity = key
+        self._metrics.count("working_set_lookup", "load" if old is None else "refresh")
         delta = await self._records.delta(project, entity, None if old is None else old.generation)
         size = len(delta.entries) + (0 if old is None or delta.complete else len(old.memories))
         if size > INLINE_ROWS_MAX:
@@ -158,7 +169,8 @@ def _updated(old: Warm | None, delta: Delta, dimensions: int) -> Warm:
         )
     view = old.view.changed(delta.removed, delta.entries)
     memories, text_bytes = _changed(old, view, delta)
-    told = _told(_without(old.told, delta), delta)
+    gone = {*delta.removed, *(entry.id for entry in delta.entries)}
+    told = _told(_without(old.told, gone), delta)
     return Warm(view, memories, delta.generation, told, text_bytes)
 
 
@@ -189,9 +201,8 @@ def _appends(old: Warm, delta: Delta) -> bool:
     return {entry.id for entry in delta.entries}.isdisjoint(old.view.ids)
 
 
-def _without(told: Told, delta: Delta) -> Told:
-    """Without the pairs that name a memory which is gone or told anew."""
-    gone = {*delta.removed, *(entry.id for entry in delta.entries)}
+def _without(told: Told, gone: Set[str]) -> Told:
+    """Without the pairs that name one of these memories."""
     kept = ((turn, facts - gone) for turn, facts in told.items() if turn not in gone)
     return {turn: facts for turn, facts in kept if facts}
 
@@ -224,12 +235,28 @@ def _residual(wanted: Filter, entity: Entity) -> Predicate | None:
     return None if isinstance(left, Everything) else compile_predicate(left)
 
 
-def _ranked(warm: Warm, probe: Probe, predicate: Predicate | None) -> list[Hit]:
+def _inside(warm: Warm, fence: Filter | None, entity: Entity) -> Warm:
+    """The working set as if nothing were there but what is inside the fence."""
+    left = Everything() if fence is None else within(fence, entity)
+    if isinstance(left, Everything):
+        return warm
+    seen = compile_predicate(left)
+    kept = tuple([memory for memory in warm.memories if seen(memory)])
+    removed = {memory.id for memory in warm.memories} - {memory.id for memory in kept}
+    if not removed:
+        return warm
+    view = warm.view.changed(removed, ())
+    return Warm(view, kept, warm.generation, _without(warm.told, removed), 0)
+
+
+def _ranked(warm: Warm, probe: Probe, entity: Entity) -> list[Hit]:
     """The best rows of one working set.
 
     A filter is first tried on more rows than asked for; only if too few of them pass is every row
     looked at.
     """
+    warm = _inside(warm, probe.fence, entity)
+    predicate = _residual(probe.filter, entity)
     eligible = _eligible(warm, probe.view)
     if predicate is None and not warm.told:
         return _top(warm, probe, eligible, probe.limit)

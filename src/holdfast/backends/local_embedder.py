@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from holdfast.errors import MissingExtraError
 from holdfast.model import Space
-from holdfast.ports import QueryEmbedding
+from holdfast.ports import QueryEmbedding, Spent
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -59,7 +59,7 @@ class LocalEmbedder:
         self._table = _table(folder / _WEIGHTS_FILE)
         self._word = lru_cache(maxsize=_WORDS_KEPT)(self._tokenised)
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> NDArray[np.float32]:
         """L2-normalised float32 [len(texts), 256]; a text without content gives zeros.
 
         Much text is embedded in a thread, so that the event loop goes on.
@@ -68,7 +68,7 @@ class LocalEmbedder:
             return await asyncio.to_thread(self.encode, texts)
         return self.encode(texts)
 
-    async def embed_query(self, text: str) -> QueryEmbedding:
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         """The query's vector, and the vector and character range of each of its tokens."""
         return self.encode_query(text)
 

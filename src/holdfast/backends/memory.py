@@ -6,10 +6,12 @@ tables and puts it in place at the end. Nothing outlives the process.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from holdfast.backends.memory_directory import MemoryDirectory
 from holdfast.backends.memory_tables import Key, Leased, Row, Tables, Transaction, change, raw
 from holdfast.backends.memory_tables import current as is_current
 from holdfast.clock import Ids
@@ -20,6 +22,7 @@ from holdfast.errors import ClosedError, ConfigError, SpaceMismatchError
 from holdfast.filters import matches
 from holdfast.model import (
     ANY,
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -42,6 +45,7 @@ class Store:
     """What several `MemoryRecords` share, as processes share a file."""
 
     tables: Tables = field(default_factory=Tables)
+    cursor_key: bytes = field(default_factory=lambda: secrets.token_bytes(8))
 
 
 class MemoryRecords:
@@ -61,6 +65,15 @@ class MemoryRecords:
         if self._state != "open":
             raise ClosedError(f"The record store is {self._state}, not open.")
         return self._store.tables
+
+    @property
+    def directory(self) -> MemoryDirectory:
+        """The directory beside the records."""
+        return MemoryDirectory(self)
+
+    def replace(self, tables: Tables) -> None:
+        """Put changed tables in place of the committed ones."""
+        self._store.tables = tables
 
     async def open(self, space: Space, key_mark: int = 0) -> None:
         if self._state == "closed":
@@ -116,11 +129,13 @@ class MemoryRecords:
         if not listing.oldest_first:
             rows.reverse()
         if listing.cursor is not None:
-            last = decode_cursor(listing.cursor)
+            last = decode_cursor(listing.cursor, project, self._store.cursor_key)
             rows = [r for r in rows if (r.no > last if listing.oldest_first else r.no < last)]
         rows = rows[listing.offset :]
         shown = rows[: listing.size]
-        cursor = encode_cursor(shown[-1].no) if shown and len(rows) > len(shown) else None
+        cursor = None
+        if shown and len(rows) > len(shown):
+            cursor = encode_cursor(shown[-1].no, project, self._store.cursor_key)
         return Page(memories=tuple(row.memory for row in shown), total=total, cursor=cursor)
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
@@ -185,6 +200,28 @@ class MemoryRecords:
             "jobs": dict(Counter(job.state for job in await self.jobs(project, None, 0, 2**63))),
             "bytes": sum(len(row.memory.text.encode()) for row in rows),
         }
+
+    async def census(self, at: float) -> Census:
+        rows = list(self.tables.rows.values())
+        users = {
+            (project, row.memory.scope.user_id) for (project, _), row in self.tables.rows.items()
+        }
+        jobs = [leased.job for leased in self.tables.jobs.values()]
+        states = Counter(job.state for job in jobs)
+        waited = [
+            at - max(job.run_after, job.created_at)
+            for job in jobs
+            if job.state == "PENDING" and job.run_after <= at
+        ]
+        return Census(
+            memories=sum(map(is_current, rows)),
+            vectors=sum(row.vector is not None for row in rows),
+            users=sum(user is not None for _, user in users),
+            jobs_waiting=states["PENDING"],
+            jobs_running=states["RUNNING"],
+            jobs_failed=states["FAILED"],
+            oldest_due_s=max([0.0, *waited]),
+        )
 
     async def job(self, project: Project, job_id: str) -> Job | None:
         leased = self.tables.jobs.get((project, job_id))
@@ -261,6 +298,9 @@ class MemoryRecords:
             if owner == project and state in (None, leased.job.state)
         ]
         return found[::-1][offset : offset + size]
+
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        return len(await self.jobs(project, state, 0, 2**63))
 
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         job = await self.job(project, job_id)

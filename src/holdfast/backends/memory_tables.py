@@ -8,8 +8,10 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
+from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled
+from holdfast.directory import Delivery, Export, Feedback
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
 from holdfast.filters import Filter, matches, matches_scope, names_entities_only
 from holdfast.model import (
@@ -31,6 +33,7 @@ from holdfast.ports import (
     Op,
     PutJob,
     PutMemory,
+    PutRows,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -95,6 +98,11 @@ class Tables:
     written: dict[tuple[Project, Entity], Written] = field(default_factory=dict)
     jobs: dict[Key, Leased] = field(default_factory=dict)
     usage: dict[Project, tuple[PutUsage, ...]] = field(default_factory=dict)
+    directory: Rows = field(default_factory=dict)
+    stamp: int = 0
+    """Grows with each change of the directory."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Of the events in history, by their ids: the order in which they came."""
 
     def copy(self) -> Tables:
         """Tables that can be changed without changing these."""
@@ -175,6 +183,9 @@ class Transaction:
                 return self.finish(change(op, result=settled(op.result, self.stored)))
             case PutUsage():
                 return self.put_usage(op)
+            case PutRows():
+                self.tables.stamp += stamps(op.rows)
+                return put_rows(self.tables.directory, op.rows)
             case Reset():
                 return self.reset()
         assert_never(op)
@@ -230,6 +241,7 @@ class Transaction:
         )
         history = self.tables.history
         history[self.project] = (*history.get(self.project, ()), entry)
+        self.tables.numbers[entry.id] = len(self.tables.numbers) + 1
 
     def put_turns(self, op: PutTurns) -> None:
         for turn in op.turns:
@@ -334,6 +346,7 @@ class Transaction:
             self.tables.removed[self.project] = (*self.tables.removed.get(self.project, ()), gone)
             self.touch(row.memory)
         self.forget_turns({turn_id for row in doomed for turn_id in row.turns})
+        self.forget({row.memory.id for row in doomed})
         if op.erase_history:
             self.blank({row.memory.id for row in doomed} | self.deleted_before(op.filter))
         return [row.memory.id for row in asked]
@@ -351,6 +364,18 @@ class Transaction:
             if not found:
                 return [doomed[no] for no in sorted(doomed)]
             doomed |= found
+
+    def forget(self, memory_ids: set[str]) -> None:
+        """Delete feedback on these memories, and exports that were made from them."""
+        directory = self.tables.directory
+        for key, row in list(directory.items()):
+            about: set[str] = set()
+            if isinstance(row, Feedback):
+                about = {row.memory_id}
+            elif isinstance(row, Export):
+                about = set(row.memories)
+            if about & memory_ids and getattr(row, "project", None) == self.project:
+                del directory[key]
 
     def forget_turns(self, turn_ids: set[str]) -> None:
         """Delete raw turns; memories that stay do not come from them any more."""
@@ -422,6 +447,12 @@ class Transaction:
         tables.jobs = {key: job for key, job in tables.jobs.items() if key[0] != mine}
         tables.removed.pop(mine, None)
         tables.history.pop(mine, None)
+        for kind in (Delivery, Feedback, Export):
+            tables.directory = {
+                (each, key): row
+                for (each, key), row in tables.directory.items()
+                if each is not kind or getattr(row, "project", None) != mine
+            }
         tables.usage.pop(mine, None)
         tables.reset_at[self.project] = tables.generation
         self.touched.clear()

@@ -6,7 +6,7 @@ when the provider is chosen. Nothing is called until the first question.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from holdfast.backends import models_catalog as catalog
 from holdfast.backends import models_connect as connect
 from holdfast.backends.models_catalog import Family, Provider
 from holdfast.errors import ConfigError, MissingExtraError
-from holdfast.model import Space, Usage
+from holdfast.model import Space
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
@@ -57,13 +57,8 @@ def build_llm(provider: str, config: Config) -> LLM:
     return PydanticLLM(f"{row.name}:{model_name}", model, settings, close, timed=timed)
 
 
-def build_embedder(
-    provider: str, config: Config, *, on_usage: Callable[[Usage], None] | None = None
-) -> Embedder:
-    """The embedder a configuration names; errors as `build_llm`.
-
-    `on_usage` is told the real tokens of every remote request.
-    """
+def build_embedder(provider: str, config: Config) -> Embedder:
+    """The embedder a configuration names; errors as `build_llm`."""
     row = catalog.find_provider(provider)
     catalog.check_keys(row, config, catalog.EMBEDDER_KEYS)
     model_name = catalog.model_name(row, config, row.embedder)
@@ -83,7 +78,6 @@ def build_embedder(
         close,
         tokens_max=catalog.TOKENS_MAX.get(_bare(model_name), catalog.TOKENS_MAX_UNKNOWN),
         resize=resize,
-        on_usage=on_usage,
     )
 
 

@@ -17,7 +17,7 @@ from holdfast import limits
 from holdfast.backends.models_errors import translate
 from holdfast.errors import BadAnswerError, ModelRefusedError
 from holdfast.model import Space, Struct, Usage
-from holdfast.ports import QueryEmbedding
+from holdfast.ports import QueryEmbedding, Spent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,31 +151,26 @@ class PydanticEmbedder:
         *,
         tokens_max: int,
         resize: bool = False,
-        on_usage: Callable[[Usage], None] | None = None,
     ) -> None:
-        """`resize` asks the model for the dimensions of `space`, which are not its own.
-
-        `on_usage` is told the tokens of every request.
-        """
+        """`resize` asks the model for the dimensions of `space`, which are not its own."""
         self.space = space
         self.name = f"{space.provider}:{space.model}"
         self._model = model
         self._close = close
         self._tokens_max = tokens_max
         self._resize = resize
-        self._on_usage = on_usage
         self._closed = False
 
     def __repr__(self) -> str:
         return f"PydanticEmbedder({self.name!r})"
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
         """Vectors of texts to be stored; see `ports.Embedder`."""
-        return await self._embed(texts, "document")
+        return await self._embed(texts, "document", spent)
 
-    async def embed_query(self, text: str) -> QueryEmbedding:
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         """The vector of a query; some models treat it differently."""
-        return QueryEmbedding(vector=(await self._embed([text], "query"))[0])
+        return QueryEmbedding(vector=(await self._embed([text], "query", spent))[0])
 
     async def close(self) -> None:
         """Release connections. Idempotent."""
@@ -183,26 +178,30 @@ class PydanticEmbedder:
             self._closed = True
             await self._close()
 
-    async def _embed(self, texts: Sequence[str], purpose: Purpose) -> np.ndarray:
+    async def _embed(
+        self, texts: Sequence[str], purpose: Purpose, spent: Spent | None
+    ) -> np.ndarray:
         for _ in range(SHRINKS_MAX):
             tokens_max = self._tokens_max
             try:
-                return await self._embed_cut(texts, purpose, tokens_max)
+                return await self._embed_cut(texts, purpose, spent, tokens_max)
             except _TooLongError:
                 self._tokens_max = min(self._tokens_max, max(8, tokens_max // 2))
         raise ModelRefusedError(f"{self.name} finds even short texts too long.")
 
     async def _embed_cut(
-        self, texts: Sequence[str], purpose: Purpose, tokens_max: int
+        self, texts: Sequence[str], purpose: Purpose, spent: Spent | None, tokens_max: int
     ) -> np.ndarray:
         import numpy as np
 
         pieces = list(cut(texts, tokens_max))
-        found = [await self._request(batch, purpose) for batch in batches(pieces)]
+        found = [await self._request(batch, purpose, spent) for batch in batches(pieces)]
         rows = np.concatenate(found) if found else np.zeros((0, self.space.dimensions))
         return pool(rows, pieces, len(texts), self.space.dimensions)
 
-    async def _request(self, batch: Sequence[Piece], purpose: Purpose) -> np.ndarray:
+    async def _request(
+        self, batch: Sequence[Piece], purpose: Purpose, spent: Spent | None
+    ) -> np.ndarray:
         from pydantic_ai.embeddings import EmbeddingSettings
         from pydantic_ai.exceptions import ModelContextWindowExceededError, ModelHTTPError
 
@@ -220,8 +219,8 @@ class PydanticEmbedder:
             except (ValueError, TypeError, AttributeError):
                 # The SDK reads the answer without checking its form first.
                 raise BadAnswerError(f"{self.name} answered without vectors.") from None
-        if self._on_usage is not None:
-            self._on_usage(Usage(model=self.name, input_tokens=result.usage.input_tokens))
+        if spent is not None:
+            spent(Usage(model=self.name, input_tokens=result.usage.input_tokens))
         return check_rows(result.embeddings, len(inputs), self.space, self.name)
 
 
@@ -239,7 +238,7 @@ class Encoder(Protocol):
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model in this process, on a thread of its own."""
+    """A sentence-transformers model in this process, on a thread of its own. Costs nothing."""
 
     in_process = True
     static = False
@@ -254,12 +253,12 @@ class SentenceEmbedder:
     def __repr__(self) -> str:
         return f"SentenceEmbedder({self.name!r})"
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
         """Vectors of texts to be stored; see `ports.Embedder`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._embed, list(texts), "document")
 
-    async def embed_query(self, text: str) -> QueryEmbedding:
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         """The vector of a query, with the model's query prompt if it has one."""
         loop = asyncio.get_running_loop()
         rows = await loop.run_in_executor(self._threads, self._embed, [text], "query")

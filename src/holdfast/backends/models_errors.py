@@ -41,7 +41,7 @@ def translate(name: str) -> Iterator[None]:
     except theirs.ModelAPIError as error:
         raise _ours(error, name) from None
     except (TimeoutError, theirs.ModelRequestTimeout):
-        raise ModelUnavailableError(f"{name} did not answer in time.") from None
+        raise ModelUnavailableError(f"{name} did not answer in time.").because("timeout") from None
     except theirs.UnexpectedModelBehavior:
         raise BadAnswerError(f"{name} answered in no form its API has.") from None
     except (httpx2.HTTPError, OSError) as error:
@@ -56,9 +56,8 @@ def translate(name: str) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] not in _CLOUDS:
             raise
         kind = type(error).__name__
-        raise _refused(
-            f"{name} cannot sign in ({kind}).", "Check the cloud's credentials."
-        ) from None
+        refused = _refused(f"{name} cannot sign in ({kind}).", "Check the cloud's credentials.")
+        raise refused.because("auth_failed") from None
 
 
 def _ours(error: theirs.ModelAPIError, name: str) -> ModelError:
@@ -68,11 +67,12 @@ def _ours(error: theirs.ModelAPIError, name: str) -> ModelError:
     said = _said(error)
     match error:
         case theirs.ModelRateLimitError():
-            return _away(f"{name} limits the rate{said}.", error)
+            return _away(f"{name} limits the rate{said}.", error).because("rate_limited")
         case theirs.ModelQuotaExceededError():
             return _refused(f"{name}: the account has no credit left{said}.", "Check its billing.")
         case theirs.ModelAuthenticationError():
-            return _refused(f"{name} refuses the credentials{said}.", "Check the API key.")
+            refused = _refused(f"{name} refuses the credentials{said}.", "Check the API key.")
+            return refused.because("auth_failed")
         case theirs.ModelNotFoundError():
             return _refused(
                 f"{name} does not exist there{said}.", "Check the model's name and the base URL."
@@ -80,7 +80,7 @@ def _ours(error: theirs.ModelAPIError, name: str) -> ModelError:
         case theirs.ModelContextWindowExceededError():
             return _refused(f"{name} cannot take so long a request{said}.", "")
         case theirs.ModelTimeoutError():
-            return _away(f"{name} did not answer in time{said}.", error)
+            return _away(f"{name} did not answer in time{said}.", error).because("timeout")
         case theirs.ModelConnectionError():
             return _away(f"the connection to {name} failed.", error)
         case theirs.ModelHTTPError() if 400 <= error.status_code < 500 and not _passing(error):

@@ -169,6 +169,8 @@ history = Table(
     Column("run_id", Text),
     # 0: a raw turn beside facts, which no webhook is told of
     Column("listed", Integer, nullable=False, server_default=text("1")),
+    # the feed of changes tells no number twice, whatever was deleted in between
+    sqlite_autoincrement=True,
 )
 Index("history_by_memory", history.c.project, history.c.memory_id)
 # Whoever is forgotten is forgotten in what was deleted before as well; only deletions cost here.
@@ -354,6 +356,7 @@ deliveries = Table(
     Column("webhook", Text, nullable=False),
     Column("event", Text, nullable=False),
     Column("body", Text, nullable=False),
+    Column("change_no", Integer),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("run_after", Float, nullable=False),
@@ -365,12 +368,8 @@ deliveries = Table(
     sqlite_with_rowid=False,
 )
 Index("deliveries_by_project", deliveries.c.project, deliveries.c.id)
-Index(
-    "deliveries_due",
-    deliveries.c.run_after,
-    sqlite_where=text("state = 'PENDING'"),
-    postgresql_where=text("state = 'PENDING'"),
-)
+Index("deliveries_due", deliveries.c.state, deliveries.c.run_after)
+Index("deliveries_of_webhook", deliveries.c.webhook, deliveries.c.state, deliveries.c.id)
 
 feedback = Table(
     "feedback",
@@ -393,6 +392,7 @@ exports = Table(
     Column("request", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("result", Text),
+    Column("memories", Text, nullable=False),
     Column("error", Text),
     Column("created_at", Float, nullable=False),
     Column("completed_at", Float),

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 
@@ -39,6 +40,9 @@ _CODES: tuple[tuple[type[HoldfastError], int], ...] = (
     (ModelError, EXIT_MODEL),
 )
 
+_UsageError: Any = typer.BadParameter.__base__
+"""Whatever is wrong with the words of a command; typer exports only this kind of it."""
+
 
 def exit_code(error: HoldfastError) -> int:
     """The exit code of an error."""
@@ -63,7 +67,7 @@ def reported(*, debug: bool) -> Iterator[None]:
     except HoldfastError as error:
         if debug:
             raise
-        _say(f"error: {error.message} ({error.code})" + (f" {error.hint}" if error.hint else ""))
+        _say_error(error.message, error.code, error.hint)
         raise typer.Exit(exit_code(error)) from None
     except OSError as error:
         if debug:
@@ -71,6 +75,25 @@ def reported(*, debug: bool) -> Iterator[None]:
         place = f"{error.filename}: " if error.filename else ""
         _say(f"error: {place}{error.strerror or error} (FILE)")
         raise typer.Exit(EXIT_FAILED) from None
+
+
+@contextmanager
+def usage_reported(path: str) -> Iterator[None]:
+    """Ends the process as documented when the words of a command are wrong.
+
+    `path` is how the command was called, e.g. "holdfast search".
+    """
+    try:
+        yield
+    except _UsageError as error:
+        message = error.format_message().strip()
+        end = "" if message.endswith((".", "?")) else "."
+        _say_error(f"{message}{end}", "USAGE", f"`{path} --help` tells what it takes.")
+        raise typer.Exit(EXIT_INPUT) from None
+
+
+def _say_error(message: str, code: str, hint: str) -> None:
+    _say(f"error: {message} ({code})" + (f" {hint}" if hint else ""))
 
 
 def _say(line: str) -> None:

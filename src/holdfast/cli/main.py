@@ -15,12 +15,14 @@ from typing import Annotated, Any
 import typer
 
 import holdfast
-from holdfast.cli import evaluation, inspection, memories, transfer
+from holdfast.cli import access, agents, evaluation, inspection, memories, serving, transfer
 from holdfast.cli.failure import reported
 from holdfast.cli.options import Common, expanded
+from holdfast.cli.parsing import Command, Commands
 
 app = typer.Typer(
     name="holdfast",
+    cls=Commands,
     help="Long-term memory for AI agents.",
     no_args_is_help=True,
     add_completion=True,
@@ -62,12 +64,20 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Memories": memories.COMMANDS,
     "Many at once": transfer.COMMANDS,
+    "Running it": serving.COMMANDS,
+    "For agents": agents.COMMANDS,
     "Looking inside": inspection.COMMANDS,
     "Trying it": evaluation.COMMANDS,
 }
 for _panel, _commands in PANELS.items():
     for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(expanded(_guarded(_command)))
+        app.command(_name, cls=Command, rich_help_panel=_panel)(expanded(_guarded(_command)))
+
+for _name, (_about, _commands) in access.GROUPS.items():
+    _group = typer.Typer(name=_name, cls=Commands, help=_about, no_args_is_help=True)
+    for _second, _command in _commands.items():
+        _group.command(_second, cls=Command)(expanded(_guarded(_command)))
+    app.add_typer(_group, rich_help_panel="Who may use it")
 
 
 def main() -> None:

@@ -268,12 +268,12 @@ def _delete_all(common: Common, ids: Ids, *, yes: bool) -> None:
     with opened(common) as memory:
         count = memory.count(whose)
         named = ", ".join(f"{key} {value}" for key, value in whose.items())
-        if not yes and not _agreed(f"Forget {count:,} memories of {output.printable(named)}?"):
+        if not yes and not agreed(f"Forget {count:,} memories of {output.printable(named)}?"):
             raise typer.Exit(1)
         _done(memory.delete_all(**whose), common)
 
 
-def _agreed(question: str) -> bool:
+def agreed(question: str) -> bool:
     """Asks a person; a program must say --yes, so that nothing is lost by a slip in a script."""
     if not sys.stdin.isatty():
         raise ValidationError("this needs --yes when nobody can be asked.")

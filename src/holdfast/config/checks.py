@@ -166,7 +166,9 @@ def _check_rate(value: str, name: str, origin: str) -> str:
 def _check_admin_key(value: str, name: str, origin: str) -> str:
     if value and len(value) < ADMIN_KEY_CHARS_MIN:
         what = f"has fewer than {ADMIN_KEY_CHARS_MIN} characters"
-        raise fault(name, origin, what, "Use a long random one; `holdfast key new` makes one.")
+        raise fault(
+            name, origin, what, "Use a long random one, such as `openssl rand -hex 32` makes."
+        )
     return value
 
 

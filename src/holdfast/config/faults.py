@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
-import warnings
 from collections.abc import Iterable
 
 from holdfast.errors import ConfigError
@@ -17,14 +15,6 @@ def fault(name: str, origin: str, what: str, hint: str = "") -> ConfigError:
 
 def _one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def warn(message: str, category: type[Warning]) -> None:
-    """Warn whoever called into Holdfast: Python shows a deprecation to its own author only."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "holdfast":
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
 
 
 def nearest(wanted: object, known: Iterable[str]) -> str:

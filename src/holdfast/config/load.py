@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from holdfast.caller import warn
 from holdfast.config.checks import (
     HINTS,
     OPTIONAL,
@@ -20,7 +21,7 @@ from holdfast.config.checks import (
     checked_part,
     variables,
 )
-from holdfast.config.faults import fault, unknown, warn
+from holdfast.config.faults import fault, unknown
 from holdfast.config.mem0 import MEM0_KEYS, translate
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import (

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from holdfast.config.faults import fault, unknown, warn
+from holdfast.caller import warn
+from holdfast.config.faults import fault, unknown
 from holdfast.model import Struct
 
 MEM0_KEYS: Final = (

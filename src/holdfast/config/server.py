@@ -70,6 +70,9 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     body_timeout_s: Annotated[
         float, Meta(ge=0.1, le=3600, description="Seconds a body may take to arrive.")
     ] = 30.0
+    header_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=3600, description="Seconds the head of a request may take.")
+    ] = 10.0
     request_timeout_s: Annotated[
         float, Meta(ge=0.1, le=3600, description="Seconds one request may take.")
     ] = 150.0
@@ -79,6 +82,18 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     connections_max: Annotated[
         int, Meta(ge=1, le=65_536, description="Connections open at once.")
     ] = 2_048
+    processes: Annotated[
+        int,
+        Meta(ge=1, le=64, description="Processes that serve; each counts limits, without a Redis."),
+    ] = 1
+    drain_notice_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Seconds in which it tells that it stops, and still takes requests.",
+        ),
+    ] = 0.0
     drain_s: Annotated[
         float, Meta(ge=0, le=3600, description="Seconds to finish what runs when told to stop.")
     ] = 30.0

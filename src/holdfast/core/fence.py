@@ -6,11 +6,23 @@ it is not found, not counted, and asking for it by id is asking for something un
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import cast
+
+import msgspec
 
 from holdfast.errors import AccessError
-from holdfast.filters import Compare, Filter, conjunction, matches_scope
-from holdfast.model import ENTITY_KINDS, Entity, Scope, Struct
+from holdfast.filters import (
+    Compare,
+    Cover,
+    Filter,
+    compile_predicate,
+    conjunction,
+    entity_choices,
+)
+from holdfast.model import ENTITY_KINDS, Entity, Memory, Scope, Struct
 
 
 class Fence(Struct, frozen=True, kw_only=True):
@@ -29,6 +41,11 @@ class Fence(Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Whether nothing is restricted."""
         return all(ids is None for ids in self._ids())
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds are restricted."""
+        return sum(ids is not None for ids in self._ids())
 
     def filter(self) -> Filter:
         """True for the memories inside."""
@@ -52,12 +69,42 @@ OPEN = Fence()
 
 def inside(fence: Fence, scope: Scope) -> bool:
     """Whether what belongs to this scope may be seen."""
-    return fence.is_open or matches_scope(fence.filter(), scope)
+    return fence.is_open or _test(fence)(cast("Memory", scope))  # about identities only
+
+
+@lru_cache(maxsize=4_096)
+def _test(fence: Fence) -> Callable[[Memory], bool]:
+    """Remembered, for lists of jobs and changes are looked through one by one."""
+    return compile_predicate(fence.filter())
 
 
 def fenced(fence: Fence, wanted: Filter) -> Filter:
     """What matches the filter and may be seen."""
     return wanted if fence.is_open else conjunction(wanted, fence.filter())
+
+
+def covers_inside(fence: Fence, covers: Sequence[Cover]) -> Sequence[Cover]:
+    """Of the ways to cover a search (`filters.entity_choices`) those by entities the fence names.
+
+    What other entities hold is not even looked at, so that it cannot show in a score.
+    """
+    if fence.is_open:
+        return covers
+    named = frozenset(fence.entities())
+    return [cover for cover in covers if named.issuperset(cover)] or entity_choices(fence.filter())
+
+
+def mark_of(fence: Fence) -> str | None:
+    """Tells fences apart; None for the one that restricts nothing."""
+    if fence.is_open:
+        return None
+    return hashlib.blake2b(msgspec.json.encode(fence), digest_size=8).hexdigest()
+
+
+def own_key(fence: Fence, key: str) -> str:
+    """An idempotency key that principals with other fences cannot meet, or learn of."""
+    mark = mark_of(fence)
+    return key if mark is None else f"{key}\x1f{mark}"
 
 
 def check_inside(fence: Fence, scope: Scope) -> None:

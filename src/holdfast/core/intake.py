@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, cast, get_args
 from uuid import UUID
 
 import msgspec
 
 from holdfast import limits
 from holdfast.errors import TooLargeError, ValidationError
-from holdfast.model import Json, Scope, Struct
+from holdfast.model import JobState, Json, Scope, Struct
 
 SKIPPED_ROLES = frozenset({"system", "developer"})
 """Instructions to the model, not conversation: they are no memories."""
@@ -81,6 +81,11 @@ def clean_id(value: object, name: str) -> str:
             f"{name} must not be '*'.", hint="In filters it stands for everybody."
         )
     return text
+
+
+def optional_id(value: object, name: str) -> str | None:
+    """`clean_id` for what may be left out."""
+    return None if value is None else clean_id(value, name)
 
 
 def _storable(text: str, name: str) -> None:
@@ -333,6 +338,23 @@ def clean_categories(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
+def clean_custom_categories(value: object) -> tuple[str, ...]:
+    """Names of categories to choose from: a list of names, or of Mem0's `{name: description}`."""
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise ValidationError(
+            "custom_categories must be a list.", hint='E.g. [{"food": "What they eat."}].'
+        )
+    names = [name for item in value for name in (item if isinstance(item, Mapping) else [item])]
+    return clean_categories(names)
+
+
+def category_names(settings: Mapping[str, Json]) -> tuple[str, ...]:
+    """The categories that were set for a project."""
+    return clean_custom_categories(settings.get("custom_categories"))
+
+
 def clean_memory_id(value: object) -> str:
     """A memory id as it can occur in a store; whether it exists is another question."""
     if not isinstance(value, str):
@@ -341,6 +363,35 @@ def clean_memory_id(value: object) -> str:
             hint="It is the `id` that add, search and get_all tell.",
         )
     return clean_id(value, "memory_id")
+
+
+def clean_batch(memories: object) -> list[str]:
+    """The ids of a batch, `{"memory_id": ...}` each, none of them twice."""
+    if not isinstance(memories, list | tuple) or not memories:
+        raise ValidationError("memories must be a list with something in it.", hint=_IN_A_BATCH)
+    if len(memories) > limits.BATCH_MAX:
+        raise TooLargeError(
+            f"memories has {len(memories):,} entries; the limit is {limits.BATCH_MAX:,}.",
+            hint="Send them in several calls.",
+        )
+    if not all(isinstance(one, Mapping) for one in memories):
+        raise ValidationError("memories holds something else than objects.", hint=_IN_A_BATCH)
+    ids = [clean_memory_id(one.get("memory_id")) for one in memories]
+    if len(set(ids)) < len(ids):
+        raise ValidationError("memories names a memory twice.", hint="Put it into one entry.")
+    return ids
+
+
+_IN_A_BATCH = 'E.g. [{"memory_id": "...", "text": "..."}].'
+
+
+def clean_status(value: object) -> JobState | None:
+    """The state of a job, or none."""
+    if value is not None and value not in get_args(JobState):
+        raise ValidationError(
+            "status is unknown.", hint=f"Use one of {', '.join(get_args(JobState))}."
+        )
+    return cast("JobState | None", value)
 
 
 def clean_count(value: object, name: str, most: int, least: int = 1) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from holdfast.clock import iso
-from holdfast.model import EntitySummary, HistoryEvent, Job, Json, Memory
+from holdfast.core.intake import Said
+from holdfast.model import ENTITY_KINDS, EntitySummary, HistoryEvent, Job, Json, Memory
 from holdfast.ports import Hit
 
 
@@ -77,9 +78,27 @@ def hit_shape(hit: Hit, *, explain: bool, threshold: float) -> dict[str, Json]:
     return shape
 
 
+def said_shapes(items: Sequence[Mapping[str, Json]], said: Sequence[Said]) -> list[Json]:
+    """What became of each message of an add that kept them as they are."""
+    results = []
+    for item, one in zip(items, said, strict=True):
+        result = {"id": item["id"], "memory": one.text, "event": item["event"], "role": one.role}
+        if one.actor_id is not None:
+            result["actor_id"] = one.actor_id
+        results.append(result)
+    return results
+
+
+def _ids(names: Sequence[str | None]) -> dict[str, str]:
+    """The identities of a scope that are set."""
+    pairs = zip(ENTITY_KINDS, names, strict=True)
+    return {f"{kind}_id": name for kind, name in pairs if name is not None}
+
+
 def history_shape(event: HistoryEvent) -> dict[str, Json]:
-    """One change of a memory."""
+    """One change of a memory, and whose it is."""
     return {
+        **_ids((event.user_id, event.agent_id, event.app_id, event.run_id)),
         "id": event.id,
         "memory_id": event.memory_id,
         "old_memory": event.old_memory,
@@ -104,6 +123,11 @@ def entity_shape(entity: EntitySummary) -> dict[str, Json]:
     }
 
 
+def job_event(job: Job) -> str:
+    """What a job stands for: ADD, or DELETE_ALL."""
+    return str(job.payload.get("event", "ADD"))
+
+
 def job_items(job: Job) -> list[dict[str, Json]]:
     """What became of each item, as far as it is known; texts are looked up by the caller."""
     result = job.result
@@ -119,13 +143,15 @@ def event_shape(job: Job, texts: Mapping[str, str]) -> dict[str, Json]:
         latency = round((job.completed_at - job.created_at) * 1000, 3)
     return {
         "id": job.id,
-        "event_type": "ADD",
+        "event_type": job_event(job),
         "status": job.state,
         "attempts": job.attempts,
         "results": [{**item, "memory": texts.get(item.get("id") or "")} for item in job_items(job)],
         "rejected": list(job.result.get("rejected", ())) if isinstance(job.result, Mapping) else [],
         "error": job.error,
         "error_code": job.error_code,
+        "scope": _ids(job.payload["scope"]),
+        "metadata": job.payload.get("metadata"),
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "completed_at": iso(job.completed_at),

@@ -10,13 +10,14 @@ from typing import cast
 
 from msgspec.structs import replace
 
+from holdfast.core.fence import check_inside, own_key
 from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_identity
 from holdfast.core.intake import Said
 from holdfast.core.outcome import settled
 from holdfast.engine import jobs
 from holdfast.engine.embedding import local_vectors, terms_of
 from holdfast.engine.parts import Parts
-from holdfast.errors import ConflictError, ReplayedError
+from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
 from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Turn
 from holdfast.ports import Op, PutJob, PutMemory, PutTurns
 
@@ -37,6 +38,8 @@ class AddRequest(Struct, frozen=True, kw_only=True):
     infer: bool = True
     procedural: bool = False
     instructions: str | None = None
+    custom_categories: tuple[str, ...] = ()
+    """The names the model may choose categories from; the project's own if empty."""
     idempotency_key: str | None = None
     wait: bool = True
 
@@ -55,9 +58,14 @@ async def add(parts: Parts, request: AddRequest) -> Added:
 
     From the first commit on, the turns survive anything and are searchable.
 
-    Raises ConflictError if the idempotency key was used for a different add.
+    Raises ConflictError if the idempotency key was used for a different add, AccessError if the
+    caller may not write for the scope.
     """
+    check_inside(parts.fence, request.scope)
     key = request.idempotency_key
+    if key is not None:
+        key = own_key(parts.fence, key)
+        request = replace(request, idempotency_key=key)
     mark = None if key is None else _fingerprint(parts, request)
     if key is not None:
         known = await parts.jobs.find_job(parts.project, key)
@@ -204,9 +212,10 @@ def _job(
     *,
     extracting: bool,
 ) -> Job | None:
-    """The job that stands for the add; None if nothing is left to do and nobody will ask for it."""
+    """The job that stands for the add; None if nothing is left to do and nobody will ask for it:
+    whoever does not wait gets something to ask for."""
     missing = any(put.vector is None for put in puts)
-    if not extracting and not missing and mark is None:
+    if not extracting and not missing and mark is None and request.wait:
         return None
     kind: JobKind = "extract" if extracting else "embed" if missing else "store"
     done = kind == "store"
@@ -244,6 +253,7 @@ def _payload(
             "expires_on": request.expires_on,
             "instructions": request.instructions,
             "procedural": request.procedural,
+            "custom_categories": list(request.custom_categories),
         }
     return payload
 
@@ -259,7 +269,24 @@ def _fingerprint(parts: Parts, request: AddRequest) -> str:
     """What makes two adds the same call: everything given, nothing that passes by itself."""
     said = [(one.role, one.text, one.actor_id, one.at) for one in request.said]
     rest = (request.at, request.metadata, request.categories, request.expires_on)
-    flags = (request.infer, request.procedural, request.instructions)
+    flags = (request.infer, request.procedural, request.instructions, *request.custom_categories)
     return fingerprint(
         list(itertools.chain([scope_key(request.scope), said], rest, flags)), parts.content_key
     )
+
+
+def is_procedural(parts: Parts, memory_type: str | None, agent_id: str | None) -> bool:
+    """Whether one summary is wanted. Raises ValidationError, UnsupportedError."""
+    if memory_type is None:
+        return False
+    if memory_type != "procedural_memory":
+        raise ValidationError(
+            "memory_type is unknown.", hint="Leave it out, or use 'procedural_memory'."
+        )
+    if agent_id is None:
+        raise ValidationError(
+            "procedural_memory needs agent_id.", hint="Say whose run it is, e.g. agent_id='bot'."
+        )
+    if parts.llm is None:
+        raise UnsupportedError("procedural_memory needs a language model.", hint="Configure `llm`.")
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from holdfast.core.extract import (
@@ -14,23 +14,24 @@ from holdfast.core.extract import (
     split_turns,
 )
 from holdfast.core.identity import content_hash, fact_identity
+from holdfast.core.intake import category_names
+from holdfast.core.project_settings import instructions_of
 from holdfast.core.prompt import Prompt
 from holdfast.core.reconcile import Decision, plan
 from holdfast.core.text import analyze_query
+from holdfast.engine.asking import Asker
 from holdfast.engine.embedding import query_embedding, terms_of, vectors_of
-from holdfast.engine.parts import Parts
-from holdfast.errors import BadAnswerError
+from holdfast.engine.ledger import job_payer
+from holdfast.engine.parts import Parts, scope_of
 from holdfast.filters import Compare, conjunction, scope_filter
 from holdfast.limits import NEARBY_MEMORIES_MAX
-from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn, Usage
+from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn
 from holdfast.ports import (
-    LLM,
     Answer,
     Listing,
     Op,
     Probe,
     PutMemory,
-    PutUsage,
     SetVectors,
     View,
 )
@@ -57,11 +58,8 @@ async def work(parts: Parts, job: Job) -> tuple[list[Op], Json]:
 
     Raises ModelError; whatever model calls were made by then are in the ledger all the same.
     """
-    llm = parts.llm
-    if llm is None:
-        raise BadAnswerError("No language model is configured any more.", hint="Configure `llm`.")
+    asker = Asker(parts, job_payer(job))
     turns = await parts.records.turns(job.project, job.payload["turns"])
-    asker = _Asker(parts, job, llm)
     ops = await _missing_vectors(parts, job)
     if job.payload["procedural"]:
         result = await _summarise(parts, job, asker, turns, ops)
@@ -70,77 +68,20 @@ async def work(parts: Parts, job: Job) -> tuple[list[Op], Json]:
     return ops, result
 
 
-class _Asker:
-    """Carries prompts to the model and writes every call into the ledger at once.
-
-    The ledger must hold a call even if its answer is useless or the worker dies afterwards.
-    """
-
-    def __init__(self, parts: Parts, job: Job, llm: LLM) -> None:
-        self._parts = parts
-        self._job = job
-        self._llm = llm
-
-    async def ask(self, prompt: Prompt) -> Answer:
-        try:
-            answer = await self._llm.complete(
-                prompt.system,
-                prompt.user,
-                schema=prompt.schema,
-                timeout_s=self._parts.model_timeout_s,
-            )
-        except BadAnswerError as error:
-            if error.usage is not None:
-                await self._record(error.usage)
-            raise
-        await self._record(answer.usage)
-        return answer
-
-    async def _record(self, usage: Usage) -> None:
-        row = PutUsage(
-            usage=usage,
-            operation="add",
-            scope=_scope(self._job),
-            at=self._parts.clock.now(),
-            job_id=self._job.id,
-        )
-        await self._parts.records.commit(self._job.project, [row])
-
-    async def converse(self, talk: Generator[Prompt, Answer, T]) -> T:
-        """Run a dialogue: its prompts to the model, the model's answers (or failures) back."""
-        try:
-            prompt = next(talk)
-            while True:
-                try:
-                    answer = await self.ask(prompt)
-                except BadAnswerError as error:
-                    prompt = talk.throw(error)
-                else:
-                    prompt = talk.send(answer)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-
-
-def _scope(job: Job) -> Scope:
-    user_id, agent_id, app_id, run_id = job.payload["scope"]
-    return Scope(user_id=user_id, agent_id=agent_id, app_id=app_id, run_id=run_id)
-
-
 async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
     """Vectors of the turns themselves, if their embedder needed the network."""
     if parts.embedder.in_process:
         return []
     memories = await parts.records.fetch(job.project, job.payload["memories"])
-    vectors = await vectors_of(parts, [memory.text for memory in memories])
+    vectors = await vectors_of(parts, [memory.text for memory in memories], job_payer(job))
     pairs = tuple((memory.id, vec) for memory, vec in zip(memories, vectors, strict=True))
     return [SetVectors(vectors=pairs)]
 
 
 async def _extract(
-    parts: Parts, job: Job, asker: _Asker, turns: Sequence[Turn], ops: list[Op]
+    parts: Parts, job: Job, asker: Asker, turns: Sequence[Turn], ops: list[Op]
 ) -> Json:
-    scope = _scope(job)
+    scope = scope_of(job)
     results: list[Json] = []
     rejected: list[Rejected] = []
     partial = False
@@ -165,14 +106,22 @@ async def _extract(
 async def _dialogue(
     parts: Parts, job: Job, batch: Sequence[Turn], nearby: Sequence[Memory]
 ) -> Generator[Prompt, Answer, Extraction]:
+    settings = await parts.project_settings.of(parts.directory, job.project)
     return dialogue(
         batch,
         nearby,
         reference=job.payload["at"],
         zone=parts.zone_name,
-        instructions=job.payload["instructions"] or parts.instructions,
+        instructions=_instructions(parts, job, settings),
+        categories=job.payload.get("custom_categories") or category_names(settings),
         context=await _context(parts, job),
     )
+
+
+def _instructions(parts: Parts, job: Job, settings: Mapping[str, Json]) -> str | None:
+    """What extraction is to heed: the call's, else the project's, else the deployment's."""
+    own = instructions_of(settings, of_user=scope_of(job).user_id is not None)
+    return job.payload["instructions"] or own or parts.instructions
 
 
 async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -> list[Memory]:
@@ -186,7 +135,7 @@ async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -
             filter=facts,
             view=View(now=now),
             query=analyze_query(turn.text, key=parts.content_key),
-            embedding=await query_embedding(parts, turn.text),
+            embedding=await query_embedding(parts, turn.text, job_payer(job)),
             limit=_NEARBY_PER_TURN,
         )
         for hit in await parts.index.search(job.project, probe):
@@ -201,7 +150,7 @@ async def _context(parts: Parts, job: Job) -> list[Turn]:
     """The turns of the scope that came just before, oldest first."""
     mine = set(job.payload["memories"])
     listing = Listing(
-        filter=conjunction(scope_filter(_scope(job)), Compare("kind", "eq", "turn")),
+        filter=conjunction(scope_filter(scope_of(job)), Compare("kind", "eq", "turn")),
         view=View(now=parts.clock.now(), listed_only=False),
         size=CONTEXT_TURNS + len(mine),
     )
@@ -219,7 +168,7 @@ async def _written(
     """The memories that the extraction adds, and what is said of facts that were known."""
     decisions = plan(extraction, nearby, scope=scope)
     kept = [one for one in decisions if one.event != "NONE"]
-    vectors = await vectors_of(parts, [one.fact.text for one in kept])
+    vectors = await vectors_of(parts, [one.fact.text for one in kept], job_payer(job))
     written = [
         _fact(parts, job, scope, decision, vector)
         for decision, vector in zip(kept, vectors, strict=True)
@@ -291,7 +240,7 @@ def _told(one: _Written) -> Json:
 
 
 async def _summarise(
-    parts: Parts, job: Job, asker: _Asker, turns: Sequence[Turn], ops: list[Op]
+    parts: Parts, job: Job, asker: Asker, turns: Sequence[Turn], ops: list[Op]
 ) -> Json:
     """One procedural memory of a whole agent run."""
     if not turns:
@@ -300,9 +249,9 @@ async def _summarise(
         turns, zone=parts.zone_name, instructions=job.payload["instructions"]
     )
     text = parse_summary((await asker.ask(prompt)).text)
-    scope = _scope(job)
+    scope = scope_of(job)
     memory = _memory(parts, job, scope, "summary", text, turns[-1].event_at)
-    [vector] = await vectors_of(parts, [text])
+    [vector] = await vectors_of(parts, [text], job_payer(job))
     put = PutMemory(
         memory=memory,
         identity=fact_identity("summary", scope, text, parts.content_key),

@@ -11,8 +11,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from holdfast.engine import extract
+from holdfast.engine import exports, extract, webhooks
 from holdfast.engine.embedding import vectors_of
+from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts
 from holdfast.errors import (
     BadAnswerError,
@@ -23,7 +24,7 @@ from holdfast.errors import (
 )
 from holdfast.limits import JOB_BACKOFF_MAX_S, JOB_BACKOFF_S, JOB_LEASE_S
 from holdfast.model import Job, JobState, Json
-from holdfast.ports import FinishJob, Op, SetVectors
+from holdfast.ports import FinishJob, Op, PutRows, SetVectors
 
 Work = Callable[[Parts, Job], Awaitable[tuple[list[Op], Json]]]
 
@@ -66,15 +67,28 @@ async def run(parts: Parts, job: Job) -> Job:
         async with _kept(parts, job):
             ops, result = await _WORK[job.kind](parts, job)
         await _finish(parts, job, "SUCCEEDED", ops, result=result)
+        _count(parts, job, "succeeded", result)
     except ModelError as error:
         await _fail(parts, job, error)
     except asyncio.CancelledError:
         await asyncio.shield(_hand_back(parts, job))
         raise
     except ConflictError:
+        parts.metrics.count("job", job.kind, "lost")
         _log.warning("job %s: the lease was lost to another worker", job.id)
     found = await parts.jobs.job(job.project, job.id)
     return job if found is None else found
+
+
+def _count(parts: Parts, job: Job, outcome: str, result: Json) -> None:
+    parts.metrics.count("job", job.kind, outcome)
+    if job.kind != "extract" or not isinstance(result, dict):
+        return
+    for item in result["results"]:
+        known = item.get("event") == "NONE"
+        parts.metrics.count("fact", "known" if known else "added")
+    if rejected := len(result.get("rejected", ())):
+        parts.metrics.count("fact", "rejected", amount=rejected)
 
 
 def _abandoned(job: Job) -> ModelError:
@@ -94,12 +108,14 @@ async def _fail(parts: Parts, job: Job, error: ModelError) -> None:
     fate = f"again in {pause:.1f} s" if again else "dead-lettered"
     _log.warning("job %s, attempt %d: %s; %s", job.id, job.attempts, error.code, fate)
     state: JobState = "PENDING" if again else "FAILED"
+    parts.metrics.count("job", job.kind, "again" if again else "dead")
     with suppress(ConflictError):  # the lease was lost: its new owner decides
         await _finish(parts, job, state, [], error=error, run_after=parts.clock.now() + pause)
 
 
 async def _hand_back(parts: Parts, job: Job) -> None:
     """Leave the job to others at once: this worker stops."""
+    parts.metrics.count("job", job.kind, "handed_back")
     with suppress(ConflictError, ClosedError):  # somebody else has it, or the lease runs out
         await _finish(parts, job, "PENDING", [], run_after=parts.clock.now(), untried=True)
 
@@ -126,7 +142,10 @@ async def _finish(
         run_after=run_after,
         untried=untried,
     )
-    await parts.records.commit(job.project, [*ops, end])
+    told = await webhooks.told_of_job(parts, job, state, result)
+    await parts.records.commit(
+        job.project, [*ops, *([PutRows(rows=tuple(told))] if told else []), end]
+    )
 
 
 @asynccontextmanager
@@ -150,9 +169,9 @@ async def _kept(parts: Parts, job: Job) -> AsyncIterator[None]:
 async def _embed(parts: Parts, job: Job) -> tuple[list[Op], Json]:
     """Fill in the vectors of turns that were stored while their embedder was not asked yet."""
     memories = await parts.records.fetch(job.project, job.payload["memories"])
-    vectors = await vectors_of(parts, [memory.text for memory in memories])
+    vectors = await vectors_of(parts, [memory.text for memory in memories], job_payer(job))
     filled = tuple((memory.id, vec) for memory, vec in zip(memories, vectors, strict=True))
     return [SetVectors(vectors=filled)], job.result
 
 
-_WORK: dict[str, Work] = {"extract": extract.work, "embed": _embed}
+_WORK: dict[str, Work] = {"extract": extract.work, "embed": _embed, "export": exports.work}

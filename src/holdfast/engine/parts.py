@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from holdfast.clock import Clock, Ids
-from holdfast.model import Project
-from holdfast.ports import LLM, Embedder, Index, Jobs, Records, Reranker
+from holdfast.core.fence import OPEN, Fence
+from holdfast.directory import ProjectInfo, Where
+from holdfast.metrics import Metrics
+from holdfast.model import Job, Json, Project, Scope
+from holdfast.ports import LLM, Directory, Embedder, Index, Jobs, Records, Reranker
+
+
+class SettingsCache:
+    """What was set for projects, remembered until the directory changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Mapping[str, Json]] = {}
+        self._stamp = -1
+
+    async def of(self, directory: Directory, project: str) -> Mapping[str, Json]:
+        """The settings of a project; empty if nothing was set."""
+        stamp = directory.stamp()
+        if stamp != self._stamp:
+            self._known, self._stamp = {}, stamp
+        if project not in self._known:
+            found = await directory.select(ProjectInfo, Where("id", project))
+            settings = found[0].settings if found else {}
+            if self._stamp != stamp:  # something changed while this was looked up
+                return settings
+            self._known[project] = settings
+        return self._known[project]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +57,20 @@ class Parts:
     threshold: float
     model_timeout_s: float
     job_attempts_max: int
+    directory: Directory
+    home: Project
+    """The project of the configuration, which is there from the start."""
     reranker: Reranker | None = None
+    fence: Fence = OPEN
+    """What the caller may see of the project."""
+    project_settings: SettingsCache = field(default_factory=SettingsCache)
+    metrics: Metrics = field(default_factory=Metrics)
+    """What is counted while the verbs work."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is new work for the background workers."""
+
+
+def scope_of(job: Job) -> Scope:
+    """Whose memories a job makes."""
+    user_id, agent_id, app_id, run_id = job.payload["scope"]
+    return Scope(user_id=user_id, agent_id=agent_id, app_id=app_id, run_id=run_id)

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from holdfast.engine.parts import Parts
-from holdfast.filters import Filter
-from holdfast.model import EntitySummary, HistoryEvent, Memory, Page, Struct
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from holdfast.core.fence import fenced, inside, mark_of
+from holdfast.core.intake import Said, clean_id
+from holdfast.core.shapes import event_shape, job_event, job_items, said_shapes
+from holdfast.engine.parts import Parts, scope_of
+from holdfast.errors import NotFoundError
+from holdfast.filters import Compare, Filter
+from holdfast.limits import PAGE_SIZE_MAX
+from holdfast.model import (
+    Entity,
+    EntitySummary,
+    HistoryEvent,
+    Job,
+    JobState,
+    Json,
+    Memory,
+    Page,
+    Struct,
+)
 from holdfast.ports import Listing, View
 
 
@@ -23,14 +42,14 @@ class ListRequest(Struct, frozen=True, kw_only=True):
 async def get(parts: Parts, memory_id: str) -> Memory | None:
     """One memory, superseded and expired ones too; None if there is none."""
     found = await parts.records.fetch(parts.project, [memory_id])
-    return found[0] if found else None
+    return found[0] if found and inside(parts.fence, found[0].scope) else None
 
 
 async def get_all(parts: Parts, request: ListRequest) -> Page:
     """A page of listed memories, newest first, with the exact count of all that match."""
     view = View(now=parts.clock.now(), as_of=request.as_of, show_expired=request.show_expired)
     listing = Listing(
-        filter=request.filter,
+        filter=fenced(parts.fence, request.filter),
         view=view,
         size=request.size,
         cursor=request.cursor,
@@ -42,9 +61,122 @@ async def get_all(parts: Parts, request: ListRequest) -> Page:
 
 async def history(parts: Parts, memory_id: str) -> list[HistoryEvent]:
     """Every change of one memory, oldest first; of deleted ones too."""
-    return await parts.records.history(parts.project, memory_id)
+    events = await parts.records.history(parts.project, memory_id)
+    return [event for event in events if inside(parts.fence, event.scope)]
+
+
+async def inside_of(parts: Parts, ids: Sequence[str]) -> list[Memory]:
+    """Those of these memories that exist and may be seen, in the order asked for."""
+    found = await parts.records.fetch(parts.project, ids)
+    return [memory for memory in found if inside(parts.fence, memory.scope)]
 
 
 async def entities(parts: Parts, offset: int, size: int) -> tuple[list[EntitySummary], int]:
     """Who has memories, and how many entities there are."""
-    return await parts.records.entities(parts.project, offset, size)
+    if parts.fence.is_open:
+        return await parts.records.entities(parts.project, offset, size)
+    each = [await entity(parts, named) for named in parts.fence.entities()]
+    found = sorted(filter(None, each), key=lambda one: (one.kind, one.id))
+    return found[offset : offset + size], len(found)
+
+
+async def entity(parts: Parts, named: Entity) -> EntitySummary | None:
+    """One entity with its memories that may be seen; None if it has none."""
+    wanted = fenced(parts.fence, Compare(f"{named.kind}_id", "eq", named.id))
+    view = View(now=parts.clock.now(), show_expired=True, listed_only=False)
+    first = await _edge(parts, Listing(filter=wanted, view=view, size=1, oldest_first=True))
+    if first is None:
+        return None
+    last = await _edge(parts, Listing(filter=wanted, view=view, size=1))
+    listed = await parts.records.page(
+        parts.project, Listing(filter=wanted, view=replace(view, listed_only=True), size=1)
+    )
+    return EntitySummary(
+        kind=named.kind,
+        id=named.id,
+        memories=listed.total,
+        created_at=first.created_at,
+        updated_at=(last or first).updated_at,
+    )
+
+
+async def _edge(parts: Parts, listing: Listing) -> Memory | None:
+    page = await parts.records.page(parts.project, listing)
+    return page.memories[0] if page.memories else None
+
+
+class JobsRequest(Struct, frozen=True, kw_only=True):
+    """A validated question for jobs; times are epoch seconds of their creation."""
+
+    offset: int
+    size: int
+    status: JobState | None = None
+    event: str | None = None
+    since: float | None = None
+    before: float | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but the status is asked for."""
+        return self.event is None and self.since is None and self.before is None
+
+
+async def jobs(parts: Parts, request: JobsRequest) -> tuple[list[Job], int]:
+    """A page of jobs, the newest first, and how many there are, of those the caller may see."""
+    status = request.status
+    if parts.fence.is_open and request.is_plain:
+        page = await parts.jobs.jobs(parts.project, status, request.offset, request.size)
+        return page, await parts.jobs.count_jobs(parts.project, status)
+    found: list[Job] = []
+    total = start = 0
+    while True:
+        page = await parts.jobs.jobs(parts.project, status, start, PAGE_SIZE_MAX)
+        for job in page:
+            if _asked(request, job) and may_see(parts, job):
+                total += 1
+                if request.offset < total <= request.offset + request.size:
+                    found.append(job)
+        start += len(page)
+        if len(page) < PAGE_SIZE_MAX:
+            return found, total
+
+
+async def job(parts: Parts, event_id: str) -> Job:
+    """One job that the caller may know of. Raises NotFoundError, ValidationError."""
+    found = await parts.jobs.job(parts.project, clean_id(event_id, "event_id"))
+    if found is None or not may_see(parts, found):
+        raise NotFoundError(f"Event {event_id} not found.", hint="`events` lists those known.")
+    return found
+
+
+async def event(parts: Parts, job: Job) -> dict[str, Json]:
+    """A job as an event, with the texts of the memories it names that may be seen."""
+    ids = [item["id"] for item in job_items(job) if item.get("id")]
+    texts = {memory.id: memory.text for memory in await inside_of(parts, ids)}
+    return event_shape(job, texts)
+
+
+async def add_answer(parts: Parts, job: Job, said: Sequence[Said]) -> dict[str, Json]:
+    """An add's answer that tells the state of the job behind it."""
+    shown, results = await event(parts, job), job_items(job)
+    if job.kind != "extract" and len(results) == len(said):  # kept word for word
+        shown["results"] = said_shapes(results, said)
+    told = {"results": shown["results"], "status": job.state, "event_id": job.id}
+    for name in ("error", "error_code", "rejected"):
+        if shown[name]:
+            told[name] = shown[name]
+    return told
+
+
+def may_see(parts: Parts, job: Job) -> bool:
+    """Whether the caller may know of a job: of its scope, or ordered from behind the same fence."""
+    mark = job.payload.get("fence")
+    return inside(parts.fence, scope_of(job)) or (mark is not None and mark == mark_of(parts.fence))
+
+
+def _asked(request: JobsRequest, job: Job) -> bool:
+    return (
+        request.event in (None, job_event(job))
+        and (request.since is None or job.created_at >= request.since)
+        and (request.before is None or job.created_at < request.before)
+    )

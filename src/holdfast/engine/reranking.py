@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from holdfast.engine.ledger import Payer, record
 from holdfast.engine.parts import Parts
 from holdfast.errors import BadAnswerError, ModelError
 from holdfast.limits import RERANK_BATCH_MAX, RERANK_CHARS_MAX
-from holdfast.model import Scope
-from holdfast.ports import Hit, PutUsage, Ranking, Reranker
+from holdfast.model import Usage
+from holdfast.ports import Hit, Ranking, Reranker
 
 
-async def reranked(parts: Parts, query: str, hits: Sequence[Hit], payer: Scope) -> list[Hit] | None:
+async def reranked(parts: Parts, query: str, hits: Sequence[Hit], payer: Payer) -> list[Hit] | None:
     """The hits with the reranker's scores, best first; equal ones stay in the order given.
 
-    None if there is no reranker, or it failed. What it cost is in the ledger either way, under
-    the identities of `payer`.
+    None if there is no reranker, or it failed. What it cost is in the ledger either way.
     """
     reranker = parts.reranker
     if reranker is None:
@@ -26,7 +26,7 @@ async def reranked(parts: Parts, query: str, hits: Sequence[Hit], payer: Scope) 
     starts = range(0, len(hits), RERANK_BATCH_MAX)
     batches = [hits[start : start + RERANK_BATCH_MAX] for start in starts]
     answers = await asyncio.gather(*(_ask(parts, reranker, query, batch) for batch in batches))
-    await _record(parts, answers, payer)
+    await record(parts, payer, _spent(answers))
     scores: list[float] = []
     for answer in answers:
         if isinstance(answer, ModelError):
@@ -49,13 +49,9 @@ async def _ask(
         return error
 
 
-async def _record(parts: Parts, answers: Sequence[Ranking | ModelError], payer: Scope) -> None:
-    """A ledger row of each call that cost something."""
-    now = parts.clock.now()
-    rows = [
-        PutUsage(usage=answer.usage, operation="search", scope=payer, at=now)
+def _spent(answers: Sequence[Ranking | ModelError]) -> list[Usage]:
+    return [
+        answer.usage
         for answer in answers
         if isinstance(answer, Ranking | BadAnswerError) and answer.usage is not None
     ]
-    if rows:
-        await parts.records.commit(parts.project, rows)

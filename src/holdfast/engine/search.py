@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
+from holdfast.core.fence import covers_inside, fenced
 from holdfast.core.text import Query, analyze_query, without_terms
 from holdfast.engine.embedding import query_embedding
+from holdfast.engine.ledger import Payer
 from holdfast.engine.parts import Parts
 from holdfast.engine.reranking import reranked
-from holdfast.filters import Filter, entity_choices
+from holdfast.filters import Filter, entity_choices, scope_of_covers
 from holdfast.limits import RERANK_CANDIDATES
-from holdfast.model import ANY, Entity, Scope, Struct
+from holdfast.model import Entity, Struct
 from holdfast.ports import Hit, Probe, QueryEmbedding, View
 
 
@@ -40,22 +44,26 @@ class SearchAnswer(Struct, frozen=True, kw_only=True):
 
 async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     """Rank the memories of the entities the filter names."""
+    request = replace(request, filter=fenced(parts.fence, request.filter))
     covers = entity_choices(request.filter)
-    probe = await _probe(parts, request, covers)
+    payer = Payer(project=parts.project, operation="search", scope=scope_of_covers(covers))
+    probe = await _probe(parts, request, covers_inside(parts.fence, covers), payer)
     missing = [] if probe.embedding is not None else ["embedder"]
     hits = await parts.index.search(parts.project, probe)
     if request.rerank:
-        better = await reranked(parts, request.query, hits, _named(covers))
+        better = await reranked(parts, request.query, hits, payer)
         if better is None:
             missing.append("reranker")
         else:
             hits = better
+    for part in missing:
+        parts.metrics.count("degraded_answer", part)
     good = [hit for hit in hits if hit.score >= request.threshold]
     return SearchAnswer(hits=tuple(good[: request.top_k]), degraded=tuple(missing))
 
 
 async def _probe(
-    parts: Parts, request: SearchRequest, covers: Sequence[tuple[Entity, ...]]
+    parts: Parts, request: SearchRequest, covers: Sequence[tuple[Entity, ...]], payer: Payer
 ) -> Probe:
     now = parts.clock.now()
     told_from = request.reference if request.reference is not None else request.as_of
@@ -75,20 +83,21 @@ async def _probe(
             listed_only=False,
         ),
         query=query,
-        embedding=await _embedding(parts, query, entities),
+        embedding=await _embedding(parts, query, entities, payer),
         limit=max(request.top_k, more),
         explain=request.explain,
+        fence=None if parts.fence.is_open else parts.fence.filter(),
     )
 
 
 async def _embedding(
-    parts: Parts, query: Query, entities: Sequence[Entity]
+    parts: Parts, query: Query, entities: Sequence[Entity], payer: Payer
 ) -> QueryEmbedding | None:
     """The question's vector: without the speakers' names, if the embedder sees it as a whole."""
-    if parts.embedder.static:
-        return await query_embedding(parts, query.text)
+    if parts.embedder.static or parts.fence.kinds > 1:  # those named outside must not be known of
+        return await query_embedding(parts, query.text, payer)
     names = await parts.index.names(parts.project, entities)
-    return await query_embedding(parts, without_terms(query, names))
+    return await query_embedding(parts, without_terms(query, names), payer)
 
 
 def _smallest(parts: Parts, covers: Sequence[tuple[Entity, ...]]) -> tuple[Entity, ...]:
@@ -100,9 +109,3 @@ def _smallest(parts: Parts, covers: Sequence[tuple[Entity, ...]]) -> tuple[Entit
         return sum(parts.records.state(parts.project, entity).memories for entity in cover)
 
     return min(covers, key=size)
-
-
-def _named(covers: Sequence[tuple[Entity, ...]]) -> Scope:
-    """The identities that every memory of these covers has: who the search is for."""
-    alone = [cover[0] for cover in covers if len(cover) == 1 and cover[0].id != ANY]
-    return Scope(**{f"{entity.kind}_id": entity.id for entity in alone})

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import cast
 
+from holdfast.core.calls import call_metadata
 from holdfast.core.identity import content_hash, fact_identity
+from holdfast.core.intake import clean_text
 from holdfast.engine.embedding import terms_of, vectors_of
+from holdfast.engine.ledger import Payer
 from holdfast.engine.parts import Parts
-from holdfast.engine.read import get
-from holdfast.errors import NotFoundError
-from holdfast.model import Json, Memory, Struct
+from holdfast.engine.read import get, inside_of
+from holdfast.errors import NotFoundError, ValidationError
+from holdfast.model import Json, Memory, Scope, Struct
 from holdfast.ports import EditMemory
 
 
@@ -34,7 +38,72 @@ async def update(parts: Parts, request: UpdateRequest) -> Memory:
     old = await get(parts, request.memory_id)
     if old is None:
         raise unknown(request.memory_id)
-    edit = EditMemory(
+    edit = _edit(parts, request)
+    if request.text is not None and request.text != old.text:
+        [vector] = await vectors_of(parts, [request.text], _payer(parts, old.scope))
+        edit = _with_text(parts, edit, old, request.text, vector)
+    [changed] = await parts.records.commit(parts.project, [edit])
+    if changed is None:
+        raise unknown(request.memory_id)
+    return cast("Memory", changed)
+
+
+def batch_of(ids: Sequence[str], memories: Sequence[Mapping[str, Json]]) -> list[UpdateRequest]:
+    """The updates of a batch, `{"text"?, "metadata"?}` each. Raises ValidationError."""
+    requests = []
+    for id_, one in zip(ids, memories, strict=True):
+        text = one.get("text")
+        request = UpdateRequest(
+            memory_id=id_,
+            text=None if text is None else clean_text(text, "text"),
+            metadata=call_metadata(one.get("metadata")),
+        )
+        if request.text is None and request.metadata is None:
+            raise ValidationError(
+                f"Nothing to update in {id_}.", hint="Give text or metadata for each memory."
+            )
+        requests.append(request)
+    return requests
+
+
+async def update_several(parts: Parts, requests: Sequence[UpdateRequest]) -> None:
+    """Carry out several updates of different memories, all or none. Raises like `update`."""
+    known = await inside_of(parts, [request.memory_id for request in requests])
+    old = {memory.id: memory for memory in known}
+    edits = []
+    for request in requests:
+        if request.memory_id not in old:
+            raise unknown(request.memory_id)
+        edits.append(_edit(parts, request))
+    said = {
+        one.memory_id: one.text
+        for one in requests
+        if one.text is not None and one.text != old[one.memory_id].text
+    }
+    by_id: dict[str, bytes] = {}
+    for scope in dict.fromkeys(old[id_].scope for id_ in said):  # each pays for its own
+        ids = [id_ for id_ in said if old[id_].scope == scope]
+        vectors = await vectors_of(parts, [said[id_] for id_ in ids], _payer(parts, scope))
+        by_id |= dict(zip(ids, vectors, strict=True))
+
+    def worded() -> list[EditMemory]:
+        return [
+            _with_text(parts, edit, old[id_], said[id_], by_id[id_])
+            if (id_ := edit.memory_id) in said
+            else edit
+            for edit in edits
+        ]
+
+    # analysing many texts would keep the event loop from other callers
+    await parts.records.commit(parts.project, await asyncio.to_thread(worded))
+
+
+def _payer(parts: Parts, scope: Scope) -> Payer:
+    return Payer(project=parts.project, operation="update", scope=scope)
+
+
+def _edit(parts: Parts, request: UpdateRequest) -> EditMemory:
+    return EditMemory(
         memory_id=request.memory_id,
         at=parts.clock.now(),
         metadata=request.metadata,
@@ -42,16 +111,11 @@ async def update(parts: Parts, request: UpdateRequest) -> Memory:
         set_expires=request.set_expires,
         event_at=request.event_at,
     )
-    if request.text is not None and request.text != old.text:
-        edit = await _with_text(parts, edit, old, request.text)
-    [changed] = await parts.records.commit(parts.project, [edit])
-    if changed is None:
-        raise unknown(request.memory_id)
-    return cast("Memory", changed)
 
 
-async def _with_text(parts: Parts, edit: EditMemory, old: Memory, text: str) -> EditMemory:
-    [vector] = await vectors_of(parts, [text])
+def _with_text(
+    parts: Parts, edit: EditMemory, old: Memory, text: str, vector: bytes | None
+) -> EditMemory:
     kind = old.kind
     # an edited turn is no longer what was said at that moment: it is told apart by its own id
     identity = (

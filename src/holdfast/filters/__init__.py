@@ -32,7 +32,9 @@ from holdfast.filters.covers import (
     cover_rank,
     covering_entities,
     entity_choices,
+    named_scope,
     names_entities_only,
+    scope_of_covers,
     within,
 )
 from holdfast.filters.parser import parse_filter
@@ -76,10 +78,12 @@ __all__ = [
     "entity_choices",
     "matches",
     "matches_scope",
+    "named_scope",
     "names_entities_only",
     "negation",
     "parse_filter",
     "scope_filter",
+    "scope_of_covers",
     "value_test",
     "within",
 ]

@@ -22,7 +22,7 @@ from holdfast.filters.tree import (
     disjunction,
     negation,
 )
-from holdfast.model import ANY, Entity, EntityKind
+from holdfast.model import ANY, Entity, EntityKind, Scope
 
 Cover: TypeAlias = tuple[Entity, ...]
 
@@ -82,6 +82,17 @@ def covering_entities(tree: Filter) -> Cover:
     if not choices:
         raise FilterError(NO_ENTITY)
     return choices[0]
+
+
+def scope_of_covers(covers: Iterable[Cover]) -> Scope:
+    """The identities that every memory of these covers has; perhaps none."""
+    alone = [cover[0] for cover in covers if len(cover) == 1 and cover[0].id != ANY]
+    return Scope(**{f"{entity.kind}_id": entity.id for entity in alone})
+
+
+def named_scope(tree: Filter) -> Scope:
+    """The identities that every memory that matches has; perhaps none."""
+    return scope_of_covers(entity_choices(tree))
 
 
 def names_entities_only(tree: Filter) -> bool:

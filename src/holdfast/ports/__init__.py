@@ -8,15 +8,17 @@ every back end. Texts and ids are Unicode without NUL and without lone surrogate
 
 from __future__ import annotations
 
+from holdfast.ports.directory import Directory
 from holdfast.ports.index import Hit, Index, Probe, QueryEmbedding
 from holdfast.ports.jobs import Jobs
-from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker
+from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker, Spent
 from holdfast.ports.operations import (
     EditMemory,
     FinishJob,
     Op,
     PutJob,
     PutMemory,
+    PutRows,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -24,12 +26,14 @@ from holdfast.ports.operations import (
     SetVectors,
 )
 from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records, View
+from holdfast.ports.webhooks import Sender, Sent
 
 __all__ = [
     "LLM",
     "Analyse",
     "Answer",
     "Delta",
+    "Directory",
     "EditMemory",
     "Embedder",
     "EntityState",
@@ -42,6 +46,7 @@ __all__ = [
     "Probe",
     "PutJob",
     "PutMemory",
+    "PutRows",
     "PutTurns",
     "PutUsage",
     "QueryEmbedding",
@@ -50,6 +55,9 @@ __all__ = [
     "RemoveMemories",
     "Reranker",
     "Reset",
+    "Sender",
+    "Sent",
     "SetVectors",
+    "Spent",
     "View",
 ]

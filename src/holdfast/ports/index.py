@@ -41,6 +41,8 @@ class Probe(Struct, frozen=True, kw_only=True):
     limit: int
     explain: bool = True
     """Whether hits tell their parts."""
+    fence: Filter | None = None
+    """About entities only. Memories outside are not there: scores are what they were without."""
 
 
 class Hit(Struct, frozen=True, kw_only=True):

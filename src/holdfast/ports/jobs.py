@@ -46,6 +46,9 @@ class Jobs(Protocol):
     ) -> list[Job]:
         """Jobs in this state, or in any, the newest first."""
 
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        """How many jobs are in this state, or in any."""
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         """Make a failed job due at `at`, its error cleared, with a fresh count of tries.
 

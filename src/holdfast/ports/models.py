@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.model import Json, Space, Struct, Usage
@@ -12,8 +12,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+Spent = Callable[[Usage], None]
+"""Told what one request to a provider took, when its answer is there."""
+
+
 class Embedder(Protocol):
-    """Text to vectors."""
+    """Text to vectors.
+
+    `spent` is told of each request that a provider answered, in order, before the call returns or
+    raises, useless answers included; tokens the provider did not tell are 0. The model of a usage
+    is `provider:model` of the space. What is computed here tells nothing, and neither do texts
+    without content.
+    """
 
     space: Space
     in_process: bool
@@ -22,7 +32,7 @@ class Embedder(Protocol):
     """True if a word has one vector in any text, and `embed_query` gives pieces. Others see a
     question as a whole, and are asked it without the names of those who speak."""
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
         """L2-normalised float32 [len(texts), dimensions]; a text without content gives zeros.
 
         Row i depends on text i alone, and is the same each time. No texts give [0, dimensions].
@@ -30,7 +40,7 @@ class Embedder(Protocol):
         Raises ModelUnavailableError, ModelRefusedError, BadAnswerError (wrong shape, NaN).
         """
 
-    async def embed_query(self, text: str) -> QueryEmbedding:
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         """One query, in the same space and of the same length; same errors."""
 
     async def close(self) -> None:

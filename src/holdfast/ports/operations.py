@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from holdfast.directory import Row
 from holdfast.filters import Filter
 from holdfast.model import (
     IndexTerms,
@@ -84,7 +85,8 @@ class RemoveMemories(Struct, frozen=True, kw_only=True):
     """Delete the memories that match, and what would still tell what they said.
 
     That is: their vectors and terms, the raw turns they came from, and the unlisted turns that came
-    from these raw turns (with theirs in turn). Facts that came from the same raw turns stay. Each
+    from these raw turns (with theirs in turn), the feedback on them, and exports that were made
+    from them. Facts that came from the same raw turns stay. Each
     deleted memory gets a DELETE in its history, with its text. Result: the ids of those that
     matched, in order of insertion.
     """
@@ -92,7 +94,11 @@ class RemoveMemories(Struct, frozen=True, kw_only=True):
     filter: Filter
     at: float
     erase_history: bool = False
-    """Leave no text in the history of the deleted memories, this DELETE included."""
+    """Leave no text in the history of the deleted memories, this DELETE included.
+
+    If the filter looks at entities only, then neither in that of memories deleted earlier whose
+    entities satisfy it.
+    """
     limit: int | None = None
     """Delete at most so many of those that match, the first inserted first."""
 
@@ -149,11 +155,21 @@ class PutUsage(Struct, frozen=True, kw_only=True):
     job_id: str | None = None
 
 
+class PutRows(Struct, frozen=True, kw_only=True):
+    """Store new rows of the directory with what they tell of. Result: None.
+
+    Raises ConflictError if one has the key, or another unique column, of a row that is there.
+    """
+
+    rows: tuple[Row, ...]
+
+
 class Reset(Struct, frozen=True, kw_only=True):
-    """Delete everything the project has, history and jobs included. Result: None."""
+    """Delete everything the project remembers: memories, turns, history, jobs, usage, and the
+    feedback, exports and deliveries about them. Who may use the project stays. Result: None."""
 
 
 Op = (
     PutTurns | PutMemory | EditMemory | RemoveMemories | SetVectors
-    | PutJob | FinishJob | PutUsage | Reset
+    | PutJob | FinishJob | PutUsage | PutRows | Reset
 )  # fmt: skip

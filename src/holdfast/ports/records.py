@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from holdfast.filters import Filter
 from holdfast.model import (
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -129,6 +130,7 @@ class Records(Protocol):
         """One page; `total` counts all that match, exactly, whatever the page.
 
         A cursor stays good while others write: following it, what is there all the time comes once.
+        It tells its holder nothing, and is none in another project: ValidationError.
         """
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
@@ -167,3 +169,6 @@ class Records(Protocol):
         memories (listed, not ended), superseded (ended), turns, vectors, history_events, entities
         with memories by kind, jobs by state (kinds and states without any are left out), bytes.
         """
+
+    async def census(self, at: float) -> Census:
+        """Counts over all projects at this time. Costs a scan; ask seldom."""

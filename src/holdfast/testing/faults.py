@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from holdfast.errors import StoreUnavailableError
 from holdfast.model import (
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -148,6 +149,9 @@ class FailingStore:
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.fault.awaited(self._store.stats(project))
 
+    async def census(self, at: float) -> Census:
+        return await self.fault.awaited(self._store.census(at))
+
     async def job(self, project: Project, job_id: str) -> Job | None:
         return await self.fault.awaited(self._store.job(project, job_id))
 
@@ -169,6 +173,9 @@ class FailingStore:
         self, project: Project, state: JobState | None, offset: int, size: int
     ) -> list[Job]:
         return await self.fault.awaited(self._store.jobs(project, state, offset, size))
+
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        return await self.fault.awaited(self._store.count_jobs(project, state))
 
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         return await self.fault.awaited(self._store.rerun(project, job_id, at))

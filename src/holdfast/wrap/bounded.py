@@ -13,14 +13,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from holdfast import limits
-from holdfast.errors import ModelUnavailableError
+from holdfast.errors import ModelError, ModelUnavailableError
 from holdfast.model import Json, Space, Struct
-from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding, Ranking, Reranker
+from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding, Ranking, Reranker, Spent
 
 if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
+
+Called = Callable[[str, float], None]
+"""Told of a call that ended: the code of its error, empty for none, and the seconds it took."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -45,11 +48,14 @@ class Gate:
         *,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        told: Called = lambda _code, _took_s: None,
     ) -> None:
-        """`chance` gives 0..1 for the jitter; it and `sleep` are parameters for tests."""
+        """`chance` gives 0..1 for the jitter; it and `sleep` are parameters for tests. `told` hears
+        of every call, its retries within."""
         self._bounds = bounds
         self._chance = chance
         self._sleep = sleep
+        self._told = told
         self._slots = asyncio.Semaphore(bounds.concurrency_max)
         self._not_before = 0.0
 
@@ -58,12 +64,26 @@ class Gate:
 
         Raises what the last try raised, or ModelUnavailableError when the time is over.
         """
+        time = asyncio.get_running_loop().time
+        began = time()
+        try:
+            result = await self._within(name, timeout_s, call)
+        except ModelError as error:
+            self._told(error.code, time() - began)
+            raise
+        self._told("", time() - began)
+        return result
+
+    async def _within(
+        self, name: str, timeout_s: float, call: Callable[[float], Awaitable[T]]
+    ) -> T:
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout_at(deadline), self._slots:
                 return await self._tries(name, deadline, call)
         except TimeoutError:
-            raise ModelUnavailableError(f"{name} gave no answer within {timeout_s:g} s.") from None
+            late = ModelUnavailableError(f"{name} gave no answer within {timeout_s:g} s.")
+            raise late.because("timeout") from None
 
     async def _tries(self, name: str, deadline: float, call: Callable[[float], Awaitable[T]]) -> T:
         time = asyncio.get_running_loop().time
@@ -158,24 +178,25 @@ class BoundedEmbedder:
         self._gate = gate or Gate(self._bounds)
         self._name = f"{inner.space.provider}:{inner.space.model}"
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
         """As the inner embedder, in batches of at most EMBED_BATCH_MAX texts, one after another."""
         import numpy as np
 
         step = limits.EMBED_BATCH_MAX
-        parts = [await self._batch(texts[at : at + step]) for at in range(0, len(texts), step)]
+        starts = range(0, len(texts), step)
+        parts = [await self._batch(texts[at : at + step], spent) for at in starts]
         empty = np.zeros((0, self.space.dimensions), dtype=np.float32)
         return np.concatenate(parts) if parts else empty
 
-    async def _batch(self, texts: Sequence[str]) -> np.ndarray:
+    async def _batch(self, texts: Sequence[str], spent: Spent | None) -> np.ndarray:
         return await self._gate.run(
-            self._name, self._bounds.timeout_s, lambda _: self._inner.embed(texts)
+            self._name, self._bounds.timeout_s, lambda _: self._inner.embed(texts, spent)
         )
 
-    async def embed_query(self, text: str) -> QueryEmbedding:
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         """As the inner embedder."""
         return await self._gate.run(
-            self._name, self._bounds.timeout_s, lambda _: self._inner.embed_query(text)
+            self._name, self._bounds.timeout_s, lambda _: self._inner.embed_query(text, spent)
         )
 
     async def close(self) -> None:

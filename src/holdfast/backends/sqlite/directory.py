@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Row)
 
-_OPERATORS = {"eq": "IS", "lte": "<=", "gt": ">"}
+_OPERATORS = {"eq": "=", "lte": "<=", "gt": ">"}
 
 _NEXT_STAMP = """
 INSERT INTO counters (name, value) VALUES ('directory', 1)
@@ -69,13 +69,19 @@ class SqliteDirectory:
         sql = f"SELECT count(*) FROM {kind.table} WHERE {condition}"
         return await self._records.read(lambda c: int(only(c, sql, tuple(parameters))))
 
-    async def update(self, kind: type[Row], *where: Where, values: Mapping[str, Json]) -> int:
+    async def update(
+        self,
+        kind: type[Row],
+        *where: Where,
+        values: Mapping[str, Json],
+        insert: Sequence[Row] = (),
+    ) -> int:
         condition, parameters = _required(kind, where)
         names = [_field(kind, name) for name in values]
         assignments = ", ".join(f"{name} = ?" for name in names)
         sql = f"UPDATE {kind.table} SET {assignments} WHERE {condition}"
         given = [_column_value(kind, name, value) for name, value in values.items()]
-        return await self._changed(kind, sql, (*given, *parameters))
+        return await self._changed(kind, sql, (*given, *parameters), insert)
 
     async def delete(self, kind: type[Row], *where: Where) -> int:
         condition, parameters = _required(kind, where)
@@ -99,12 +105,16 @@ class SqliteDirectory:
         sql = "SELECT coalesce(max(no), 0) FROM history"
         return await self._records.read(lambda c: int(only(c, sql, ())))
 
-    async def _changed(self, kind: type[Row], sql: str, parameters: Sequence[Any]) -> int:
+    async def _changed(
+        self, kind: type[Row], sql: str, parameters: Sequence[Any], new: Sequence[Row] = ()
+    ) -> int:
         def work(connection: sqlite3.Connection) -> int:
             with _refusing_taken(kind):
                 count = connection.execute(sql, parameters).rowcount
-            if count:
+            if count and kind.stamped:
                 connection.execute(_NEXT_STAMP)
+            if count:
+                insert(connection, new)
             return count
 
         return cast("int", await self._records.write(work))
@@ -112,6 +122,7 @@ class SqliteDirectory:
 
 def insert(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
     """Store new rows in the caller's transaction; ConflictError if one is there."""
+    stamped = False
     for row in rows:
         kind = type(row)
         names = kind.__struct_fields__
@@ -121,7 +132,9 @@ def insert(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
             connection.execute(
                 f"INSERT INTO {kind.table} ({', '.join(names)}) VALUES ({marks})", values
             )
-    connection.execute(_NEXT_STAMP)
+        stamped = stamped or kind.stamped
+    if stamped:
+        connection.execute(_NEXT_STAMP)
 
 
 class _refusing_taken:  # noqa: N801 - reads like a function where it is used
@@ -148,6 +161,8 @@ def _condition(kind: type[Row], where: Sequence[Where]) -> tuple[str, list[Any]]
         if one.op == "in":
             parts.append(f"{name} IN ({','.join('?' * len(one.value))})")
             parameters += [_column_value(kind, name, value) for value in one.value]
+        elif one.value is None and one.op == "eq":
+            parts.append(f"{name} IS NULL")
         else:
             parts.append(f"{name} {_OPERATORS[one.op]} ?")
             parameters.append(_column_value(kind, name, one.value))

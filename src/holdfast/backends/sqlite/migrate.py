@@ -74,10 +74,14 @@ def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
             hint="Choose another path; nothing was changed.",
         )
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    if row is None or row[0] not in REVISIONS:
+    if row is None:
+        raise CorruptError(
+            f"{path} does not say which schema it has.",
+            hint="It is damaged: restore a backup; nothing was changed.",
+        )
+    if row[0] not in REVISIONS:
         raise SchemaTooNewError(
-            f"{path} has schema {row[0] if row else 'unknown'!r}; "
-            f"this version of Holdfast knows up to {REVISIONS[-1]}.",
+            f"{path} has schema {row[0]!r}; this version of Holdfast knows up to {REVISIONS[-1]}.",
             hint="Upgrade Holdfast; nothing was changed.",
         )
     return str(row[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from holdfast.backends.sqlite import queue, removal
+from holdfast.backends.sqlite import directory, queue, removal
 from holdfast.backends.sqlite.changes import Changes, forget_all, record
 from holdfast.backends.sqlite.puts import Put, Puts
 from holdfast.backends.sqlite.rows import (
@@ -31,6 +31,7 @@ from holdfast.ports import (
     Op,
     PutJob,
     PutMemory,
+    PutRows,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -38,7 +39,10 @@ from holdfast.ports import (
     SetVectors,
 )
 
-_PROJECT_TABLES = ("messages", "memories", "entities", "history", "jobs", "usage")
+_PROJECT_TABLES = (
+    "messages", "memories", "entities", "history", "jobs", "usage", "feedback", "exports",
+    "deliveries",
+)  # fmt: skip
 
 
 _BOUND_OPS = (PutMemory, EditMemory, SetVectors)
@@ -281,6 +285,10 @@ def _put_usage(tx: Transaction, op: PutUsage) -> None:
     )
 
 
+def _put_rows(tx: Transaction, op: PutRows) -> None:
+    directory.insert(tx.connection, op.rows)
+
+
 def _reset(tx: Transaction, _op: Reset) -> None:
     execute = tx.connection.execute
     mine = "memory_no IN (SELECT no FROM memories WHERE project = ?)"
@@ -320,5 +328,6 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     PutJob: _put_job,
     FinishJob: _finish_job,
     PutUsage: _put_usage,
+    PutRows: _put_rows,
     Reset: _reset,
 }

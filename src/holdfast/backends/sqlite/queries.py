@@ -22,6 +22,7 @@ from holdfast.core.cursor import decode_cursor, encode_cursor
 from holdfast.core.view import Entry
 from holdfast.core.visibility import expiry_instant
 from holdfast.model import (
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -68,7 +69,9 @@ def turns(connection: sqlite3.Connection, project: Project, ids: Sequence[str]) 
     return [found[id_] for id_ in ids if id_ in found]
 
 
-def page(connection: sqlite3.Connection, project: Project, listing: Listing) -> Page:
+def page(
+    connection: sqlite3.Connection, project: Project, listing: Listing, cursor_key: bytes
+) -> Page:
     """One page of a listing, by number of insertion (keyset), and the exact total."""
     condition, parameters = compile_sql(listing.filter)
     seen, seen_parameters = _visible(listing.view)
@@ -77,7 +80,7 @@ def page(connection: sqlite3.Connection, project: Project, listing: Listing) -> 
     total = only(connection, f"SELECT count(*) FROM memories m WHERE {where}", values)
     if listing.cursor is not None:
         where += " AND m.no > ?" if listing.oldest_first else " AND m.no < ?"
-        values = (*values, decode_cursor(listing.cursor))
+        values = (*values, decode_cursor(listing.cursor, project, cursor_key))
     order = "ASC" if listing.oldest_first else "DESC"
     rows = connection.execute(
         f"SELECT {MEMORY_COLUMNS}, m.no FROM memories m WHERE {where} "
@@ -86,7 +89,7 @@ def page(connection: sqlite3.Connection, project: Project, listing: Listing) -> 
     ).fetchall()
     shown = rows[: listing.size]
     more = len(rows) > listing.size and bool(shown)
-    cursor = encode_cursor(shown[-1][-1]) if more else None
+    cursor = encode_cursor(shown[-1][-1], project, cursor_key) if more else None
     return Page(memories=tuple(map(memory_from, shown)), total=total, cursor=cursor)
 
 
@@ -298,6 +301,12 @@ def jobs(
     return [job_from(row) for row in rows]
 
 
+def count_jobs(connection: sqlite3.Connection, project: Project, state_: JobState | None) -> int:
+    """How many jobs there are in a state, or in any."""
+    sql = "SELECT count(*) FROM jobs j WHERE j.project = ? AND (? IS NULL OR j.state = ?)"
+    return int(only(connection, sql, (project, state_, state_)))
+
+
 def stats(connection: sqlite3.Connection, project: Project) -> Mapping[str, Json]:
     """Counts for people."""
     counts = {
@@ -321,6 +330,31 @@ def stats(connection: sqlite3.Connection, project: Project) -> Mapping[str, Json
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     result["bytes"] = pages * connection.execute("PRAGMA page_size").fetchone()[0]
     return result
+
+
+def census(connection: sqlite3.Connection, at: float) -> Census:
+    """Counts over all projects."""
+    # by the unfinished index; what was finished is never read
+    waiting, running, oldest = connection.execute(
+        "SELECT count(*) FILTER (WHERE state = 'PENDING'), "
+        "count(*) FILTER (WHERE state = 'RUNNING'), "
+        "min(CASE WHEN state = 'PENDING' AND run_after <= ? THEN max(run_after, created_at) END) "
+        "FROM jobs WHERE state IN ('PENDING', 'RUNNING')",
+        (at,),
+    ).fetchone()
+    return Census(
+        memories=only(
+            connection, "SELECT count(*) FROM memories WHERE listed = 1 AND valid_to IS NULL", ()
+        ),
+        vectors=only(connection, "SELECT count(*) FROM embeddings", ()),
+        users=only(
+            connection, "SELECT count(*) FROM entities WHERE kind = 'user' AND memories > 0", ()
+        ),
+        jobs_waiting=waiting,
+        jobs_running=running,
+        jobs_failed=only(connection, "SELECT count(*) FROM jobs WHERE state = 'FAILED'", ()),
+        oldest_due_s=0.0 if oldest is None else max(0.0, at - oldest),
+    )
 
 
 def _grouped(connection: sqlite3.Connection, sql: str, project: Project) -> dict[str, int]:

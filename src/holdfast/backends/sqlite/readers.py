@@ -24,13 +24,29 @@ class Readers:
         self._busy_timeout_s = busy_timeout_s
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._threads = ThreadPoolExecutor(connections_max, "holdfast-read")
+        self._connections_max = connections_max
+        self._inside = 0
         self._closed = False
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a read connection, in one snapshot of the database."""
         if self._closed:
             raise ClosedError("The record store is closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._call, work)
+        self._inside += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._call, work)
+        finally:
+            self._inside -= 1
+
+    @property
+    def busy(self) -> int:
+        """How many connections are in use."""
+        return min(self._inside, self._connections_max)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for one."""
+        return max(0, self._inside - self._connections_max)
 
     def close(self) -> None:
         """Finish what runs, then close every connection."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from holdfast.backends.sqlite import queries, queue, terms
 from holdfast.backends.sqlite.connect import connect, translate
+from holdfast.backends.sqlite.directory import SqliteDirectory
 from holdfast.backends.sqlite.migrate import prepare
 from holdfast.backends.sqlite.operations import Commit, carry_out
 from holdfast.backends.sqlite.readers import Readers
@@ -20,6 +21,7 @@ from holdfast.clock import Clock, Ids
 from holdfast.errors import ClosedError
 from holdfast.limits import BUSY_TIMEOUT_S, READ_CONNECTIONS_MAX
 from holdfast.model import (
+    Census,
     Entity,
     EntitySummary,
     HistoryEvent,
@@ -33,6 +35,8 @@ from holdfast.model import (
     Turn,
 )
 from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
+
+T = TypeVar("T")
 
 
 class SqliteRecords:
@@ -119,7 +123,8 @@ class SqliteRecords:
         return await self._read.run(lambda c: queries.turns(c, project, ids))
 
     async def page(self, project: Project, listing: Listing) -> Page:
-        return await self._read.run(lambda c: queries.page(c, project, listing))
+        key = self._binding.cursor_key
+        return await self._read.run(lambda c: queries.page(c, project, listing, key))
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
         return await self._read.run(lambda c: queries.history(c, project, memory_id))
@@ -130,10 +135,7 @@ class SqliteRecords:
         return await self._read.run(lambda c: queries.entities(c, project, offset, size))
 
     def state(self, project: Project, entity: Entity) -> EntityState:
-        if self._probe is None:
-            raise ClosedError("The record store is not open.")
-        with translate(self._path):
-            return queries.state(self._probe, project, entity)
+        return self.probe(lambda c: queries.state(c, project, entity))
 
     async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
         space_no = self._binding.space_no
@@ -168,9 +170,43 @@ class SqliteRecords:
     ) -> list[Job]:
         return await self._read.run(lambda c: queries.jobs(c, project, state, offset, size))
 
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        return await self._read.run(lambda c: queries.count_jobs(c, project, state))
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         work = lambda c: queue.rerun(c, project, job_id, at)  # noqa: E731
         return cast("bool", await self._write.run(work))
+
+    def gauges(self) -> Mapping[str, Callable[[], float]]:
+        """How busy the threads are: names of `metrics.GAUGES` and what reads their values."""
+        return {
+            "read_connections_busy": lambda: self._read.busy,
+            "reads_waiting": lambda: self._read.waiting,
+            "writes_waiting": lambda: self._write.waiting,
+        }
+
+    async def census(self, at: float) -> Census:
+        return await self._read.run(lambda c: queries.census(c, at))
+
+    @property
+    def directory(self) -> SqliteDirectory:
+        """The directory in the same file."""
+        return SqliteDirectory(self)
+
+    async def write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run `work` in a write transaction of its own."""
+        return await self._write.run(work)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on one snapshot of the database."""
+        return await self._read.run(work)
+
+    def probe(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work`, which takes microseconds, without waiting for a thread."""
+        if self._probe is None:
+            raise ClosedError("The record store is not open.")
+        with translate(self._path):
+            return work(self._probe)
 
     @property
     def _write(self) -> Writer:

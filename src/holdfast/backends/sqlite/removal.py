@@ -52,6 +52,19 @@ WHERE project = ? AND memory_id IN (
   SELECT m.id FROM memories m JOIN temp.doomed d ON d.no = m.no)
 """
 
+_DELETE_FEEDBACK = """
+DELETE FROM feedback WHERE project = ? AND memory_id IN (
+  SELECT m.id FROM memories m JOIN temp.doomed d ON d.no = m.no)
+"""
+
+# Few exports are kept of a project, and each names its memories.
+_DELETE_EXPORTS = """
+DELETE FROM exports WHERE project = ? AND EXISTS (
+  SELECT 1 FROM json_each(exports.memories) e
+  JOIN memories m ON m.project = exports.project AND m.id = e.value
+  JOIN temp.doomed d ON d.no = m.no)
+"""
+
 # Of memories deleted one by one before: their history still tells whose they were.
 _BLANK_EARLIER = """
 UPDATE history SET old_memory = NULL, new_memory = NULL
@@ -88,6 +101,8 @@ def remove(
             earlier = _BLANK_EARLIER.format(condition=condition)
             execute(earlier, (project, project, *parameters))
     execute(_DELETE_LINKS)
+    execute(_DELETE_FEEDBACK, (project,))
+    execute(_DELETE_EXPORTS, (project,))
     execute("DELETE FROM embeddings WHERE memory_no IN (SELECT no FROM temp.doomed)")
     execute("DELETE FROM memories WHERE no IN (SELECT no FROM temp.doomed)")
     execute("DELETE FROM temp.doomed")

@@ -51,6 +51,7 @@ CREATE TABLE deliveries (
 	webhook TEXT NOT NULL, 
 	event TEXT NOT NULL, 
 	body TEXT NOT NULL, 
+	change_no INTEGER, 
 	state TEXT NOT NULL, 
 	attempts INTEGER NOT NULL, 
 	run_after FLOAT NOT NULL, 
@@ -64,7 +65,9 @@ CREATE TABLE deliveries (
 
 CREATE INDEX deliveries_by_project ON deliveries (project, id);
 
-CREATE INDEX deliveries_due ON deliveries (run_after) WHERE state = 'PENDING';
+CREATE INDEX deliveries_due ON deliveries (state, run_after);
+
+CREATE INDEX deliveries_of_webhook ON deliveries (webhook, state, id);
 
 CREATE TABLE embeddings (
 	memory_no INTEGER NOT NULL, 
@@ -93,6 +96,7 @@ CREATE TABLE exports (
 	request TEXT NOT NULL, 
 	state TEXT NOT NULL, 
 	result TEXT, 
+	memories TEXT NOT NULL, 
 	error TEXT, 
 	created_at FLOAT NOT NULL, 
 	completed_at FLOAT, 
@@ -114,7 +118,7 @@ CREATE TABLE feedback (
  WITHOUT ROWID;
 
 CREATE TABLE history (
-	no INTEGER NOT NULL, 
+	no INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	id TEXT NOT NULL, 
 	project TEXT NOT NULL, 
 	memory_id TEXT NOT NULL, 
@@ -129,13 +133,18 @@ CREATE TABLE history (
 	agent_id TEXT, 
 	app_id TEXT, 
 	run_id TEXT, 
-	listed INTEGER DEFAULT 1 NOT NULL, 
-	PRIMARY KEY (no)
+	listed INTEGER DEFAULT 1 NOT NULL
 );
 
 CREATE INDEX history_by_memory ON history (project, memory_id);
 
-CREATE INDEX history_by_project ON history (project, no);
+CREATE INDEX history_deleted_by_agent ON history (project, agent_id) WHERE event = 'DELETE' AND agent_id IS NOT NULL;
+
+CREATE INDEX history_deleted_by_app ON history (project, app_id) WHERE event = 'DELETE' AND app_id IS NOT NULL;
+
+CREATE INDEX history_deleted_by_run ON history (project, run_id) WHERE event = 'DELETE' AND run_id IS NOT NULL;
+
+CREATE INDEX history_deleted_by_user ON history (project, user_id) WHERE event = 'DELETE' AND user_id IS NOT NULL;
 
 CREATE TABLE jobs (
 	no INTEGER NOT NULL, 

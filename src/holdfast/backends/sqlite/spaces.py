@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ class Binding(NamedTuple):
 
     space_no: int
     key_mark: int
+    cursor_key: bytes = b""
+    """Masks the cursors of listings; the store's own."""
 
 
 _BINDING = """
@@ -30,12 +33,13 @@ def settle(connection: sqlite3.Connection, space: Space, key_mark: int, at: floa
     try:
         number = _check_space(connection, space, at)
         _check_key(connection, key_mark)
+        cursor_key = _cursor_key(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return Binding(number, key_mark)
+    return Binding(number, key_mark, cursor_key)
 
 
 def confirm(connection: sqlite3.Connection, binding: Binding) -> None:
@@ -44,7 +48,7 @@ def confirm(connection: sqlite3.Connection, binding: Binding) -> None:
     Raises SpaceMismatchError or ConfigError.
     """
     found = connection.execute(_BINDING).fetchone()
-    if found == binding:
+    if found == binding[:2]:
         return
     hint = "Stop that process or configure both alike, then open the store again."
     if found is not None and found[0] == binding.space_no:
@@ -64,6 +68,16 @@ def _check_key(connection: sqlite3.Connection, mark: int) -> None:
                 hint="Configure that one, or use another path; nothing was changed.",
             )
         connection.execute("UPDATE counters SET value = ? WHERE name = 'key_mark'", (mark,))
+
+
+def _cursor_key(connection: sqlite3.Connection) -> bytes:
+    """Chosen by chance when the store is first opened, the same for every process from then on."""
+    connection.execute(
+        "INSERT INTO counters (name, value) VALUES ('cursor_key', ?) ON CONFLICT DO NOTHING",
+        (secrets.randbits(63),),
+    )
+    row = connection.execute("SELECT value FROM counters WHERE name = 'cursor_key'").fetchone()
+    return int(row[0]).to_bytes(8, "big")
 
 
 def _check_space(connection: sqlite3.Connection, space: Space, at: float) -> int:

@@ -83,6 +83,11 @@ class Writer:
         # a cancelled caller does not undo the write: it was accepted and will be committed
         return await request.future
 
+    @property
+    def waiting(self) -> int:
+        """How many transactions wait."""
+        return self._queue.qsize()
+
     def close(self) -> None:
         """Finish what waits, then end the thread and close the connection."""
         with self._gate:

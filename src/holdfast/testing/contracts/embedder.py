@@ -7,6 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from holdfast.model import Usage
 from holdfast.ports import Embedder
 from holdfast.testing.hostile import STORABLE
 
@@ -91,6 +92,24 @@ class EmbedderContract:
             assert np.isfinite(query.pieces).all()
             for start, end in query.spans:
                 assert 0 <= start <= end <= len(text), (text[:40], start, end)
+
+    async def test_each_request_to_a_provider_is_told(self, embedder: Embedder) -> None:
+        spent: list[Usage] = []
+        for texts in ((), EMPTY):
+            await embedder.embed(texts, spent.append)
+        await embedder.embed_query(EMPTY[0], spent.append)
+        assert spent == [], "nothing was asked"
+        await embedder.embed(SAID, spent.append)
+        for_texts = len(spent)
+        await embedder.embed_query(SAID[0], spent.append)
+        if embedder.in_process:
+            assert spent == [], "what is computed here costs nothing"
+            return
+        assert 0 < for_texts < len(spent)
+        name = f"{embedder.space.provider}:{embedder.space.model}"
+        for usage in spent:
+            assert usage == Usage(model=name, input_tokens=usage.input_tokens)
+            assert usage.input_tokens >= 0
 
     async def test_close_can_be_repeated(self, embedder: Embedder) -> None:
         await embedder.close()

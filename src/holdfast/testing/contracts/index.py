@@ -129,6 +129,21 @@ class IndexContract(StoreFixtures):
         assert await found(index, entities=[Entity("user", "nobody")]) == []
         assert await found(index, entities=[]) == []
 
+    async def test_what_is_outside_the_fence_is_not_there_and_shows_in_no_score(
+        self, store: Store, index: Index
+    ) -> None:
+        own = [said(f"own{n}", f"tea number {n}", agent_id="mine") for n in range(3)]
+        others = [said(f"other{n}", "tea for two", NORTH, agent_id="theirs") for n in range(5)]
+        fence = Compare("agent_id", "in", ("mine",))
+        await commit(store, own[0], own[1])
+        alone = await search(index, "tea for two", fence=fence)
+        await commit(store, *others)
+        assert await search(index, "tea for two", fence=fence) == alone
+        assert sorted(hit.memory.id for hit in alone) == ["own0", "own1"]
+        await commit(store, own[2])
+        assert len(await search(index, "tea for two", fence=fence)) == 3
+        assert len(await search(index, "tea for two")) == 8
+
     async def test_what_is_found_matches_the_filter(self, store: Store, index: Index) -> None:
         await commit(
             store,

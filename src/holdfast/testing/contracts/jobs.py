@@ -201,6 +201,13 @@ class JobsContract(StoreFixtures):
         assert await ids("FAILED", 1, 9) == ["a"]
         assert await ids("RUNNING", 0, 9) == []
 
+    async def test_jobs_are_counted_by_state(self, store: Store) -> None:
+        for id_, state in (("c", "PENDING"), ("a", "FAILED"), ("d", "PENDING")):
+            await commit(store, put_job(id_, id_, state=state))
+        await commit(store, put_job("blue", project=BLUE), project=BLUE)
+        states: tuple[JobState | None, ...] = (None, "PENDING", "FAILED", "RUNNING")
+        assert [await store.count_jobs(RED, state) for state in states] == [3, 2, 1, 0]
+
     async def test_a_failed_job_can_run_again(self, store: Store) -> None:
         await commit(store, put_job("j"))
         await lease(store)

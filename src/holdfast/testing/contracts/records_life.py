@@ -51,12 +51,14 @@ CALLS: dict[str, Call] = {
     "state": _state,
     "delta": lambda store: store.delta(RED, ALICE, None),
     "stats": lambda store: store.stats(RED),
+    "census": lambda store: store.census(NOW),
     "job": lambda store: store.job(RED, "a"),
     "find_job": lambda store: store.find_job(RED, "a"),
     "lease": lambda store: store.lease("me", NOW, 1.0),
     "lease_one": lambda store: store.lease_one(RED, "a", "me", NOW, 1.0),
     "heartbeat": lambda store: store.heartbeat("a", "me", NOW, 1.0),
     "jobs": lambda store: store.jobs(RED, None, 0, 1),
+    "count_jobs": lambda store: store.count_jobs(RED, None),
     "rerun": lambda store: store.rerun(RED, "a", NOW),
 }
 """Every call but `open` and `close`."""

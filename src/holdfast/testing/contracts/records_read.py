@@ -9,7 +9,7 @@ import pytest
 from holdfast.core.visibility import visible
 from holdfast.errors import ValidationError
 from holdfast.filters import And, Compare, Filter, Not, Or, matches
-from holdfast.model import ANY, Entity, Memory
+from holdfast.model import ANY, Census, Entity, Memory
 from holdfast.ports import EditMemory, Op, PutMemory, RemoveMemories, SetVectors, View
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import (
@@ -147,6 +147,23 @@ class PageContract(StoreFixtures):
         assert [m.id for m in first.memories] == ["m5", "m4"]
         assert [m.id for m in rest.memories] == ["m3", "m1", "m0"]
         assert (rest.total, rest.cursor) == (5, None)
+
+    async def test_a_cursor_is_none_in_another_project(self, store: Store) -> None:
+        for project in (RED, BLUE):
+            await commit(store, put("a", "one"), put("b", "two"), project=project)
+        cursor = (await store.page(RED, listing(size=1))).cursor
+        assert await listed(store, cursor=cursor) == ["a"]
+        with pytest.raises(ValidationError):
+            await store.page(BLUE, listing(cursor=cursor))
+
+    async def test_a_cursor_does_not_tell_what_other_projects_write(self, store: Store) -> None:
+        """Neighbouring places of a listing have nothing in common that could be counted by."""
+        for n in range(32):
+            await commit(store, put(f"m{n}", f"text {n}"))
+        cursors = [(await store.page(RED, listing(size=n))).cursor or "" for n in range(1, 32)]
+        assert len({len(cursor) for cursor in cursors}) == 1
+        assert len({cursor[: len(cursor) // 2] for cursor in cursors}) == 31
+        assert len({cursor[len(cursor) // 2 :] for cursor in cursors}) == 31
 
     async def test_an_offset_passes_over(self, store: Store) -> None:
         for n in range(5):
@@ -325,6 +342,22 @@ class StatsContract(StoreFixtures):
             "entities": {"user": 2, "agent": 1},
             "jobs": {"PENDING": 1, "FAILED": 1},
         }
+
+    async def test_a_census_counts_all_projects(self, store: Store) -> None:
+        assert await store.census(NOW) == Census(
+            memories=0, vectors=0, users=0, jobs_waiting=0, jobs_running=0, jobs_failed=0,
+            oldest_due_s=0.0,
+        )  # fmt: skip
+        await commit(store, put("a", vec=vector(1)), put("x", user_id=None, agent_id="bot"))
+        await commit(store, put("b", "two", supersedes=["a"], user_id="bob"), put_job("j"))
+        await commit(store, put_job("k", state="FAILED"), put_job("l", run_after=NOW + 60))
+        await commit(store, put("blue", vec=vector(1)), put_job("m", project=BLUE), project=BLUE)
+        assert await store.lease("me", NOW, 1.0) is not None
+        census = await store.census(NOW + 30)
+        assert (census.memories, census.vectors) == (3, 2)
+        assert (census.jobs_waiting, census.jobs_running, census.jobs_failed) == (2, 1, 1)
+        assert census.oldest_due_s == 30.0
+        assert census.users == 3, "alice and bob of one project, alice of the other"
 
     async def test_what_never_was_has_no_history(self, store: Store) -> None:
         await commit(store, put("a"))

@@ -49,16 +49,23 @@ def downgrade() -> None:
 
 
 def _widen_history() -> None:
-    """What is known of memories that are still there; nobody knows whose the others were."""
-    for name in _OWNERS:
-        op.add_column("history", sa.Column(name, sa.Text(), nullable=True))
-    listed = sa.Column("listed", sa.Integer(), nullable=False, server_default=sa.text("1"))
-    op.add_column("history", listed)
-    values = ", ".join(f"{name} = m.{name}" for name in (*_OWNERS, "listed"))
+    """What is known of memories that are still there; nobody knows whose the others were.
+
+    The table is made anew, for SQLite takes no AUTOINCREMENT into one that is there.
+    """
+    op.drop_index("history_by_memory", "history")
+    op.rename_table("history", "history_before")
+    _create_history()
+    old = "no, id, project, memory_id, event, old_memory, new_memory, actor_id, role"
+    copied = ", ".join(f"h.{name.strip()}" for name in f"{old}, created_at, updated_at".split(","))
+    owners = ", ".join(f"m.{name}" for name in _OWNERS)
     op.execute(
-        f"UPDATE history SET {values} FROM memories m "
-        "WHERE m.project = history.project AND m.id = history.memory_id"
+        f"INSERT INTO history ({old}, created_at, updated_at, {', '.join(_OWNERS)}, listed) "
+        f"SELECT {copied}, {owners}, coalesce(m.listed, 1) FROM history_before h "
+        "LEFT JOIN memories m ON m.project = h.project AND m.id = h.memory_id ORDER BY h.no"
     )
+    op.drop_table("history_before")
+    op.create_index("history_by_memory", "history", ["project", "memory_id"])
     for name in _OWNERS:
         deleted = sa.text(f"event = 'DELETE' AND {name} IS NOT NULL")
         op.create_index(
@@ -68,6 +75,27 @@ def _widen_history() -> None:
             sqlite_where=deleted,
             postgresql_where=deleted,
         )
+
+
+def _create_history() -> None:
+    op.create_table(
+        "history",
+        sa.Column("no", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("memory_id", sa.Text(), nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("old_memory", sa.Text(), nullable=True),
+        sa.Column("new_memory", sa.Text(), nullable=True),
+        sa.Column("actor_id", sa.Text(), nullable=True),
+        sa.Column("role", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("updated_at", sa.Float(), nullable=True),
+        *(sa.Column(name, sa.Text(), nullable=True) for name in _OWNERS),
+        sa.Column("listed", sa.Integer(), nullable=False, server_default=sa.text("1")),
+        sa.PrimaryKeyConstraint("no"),
+        sqlite_autoincrement=True,
+    )
 
 
 def _create_projects() -> None:
@@ -175,6 +203,7 @@ def _create_deliveries() -> None:
         sa.Column("webhook", sa.Text(), nullable=False),
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("change_no", sa.Integer(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("run_after", sa.Float(), nullable=False),
@@ -186,13 +215,8 @@ def _create_deliveries() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("deliveries_by_project", "deliveries", ["project", "id"])
-    op.create_index(
-        "deliveries_due",
-        "deliveries",
-        ["run_after"],
-        sqlite_where=sa.text("state = 'PENDING'"),
-        postgresql_where=sa.text("state = 'PENDING'"),
-    )
+    op.create_index("deliveries_due", "deliveries", ["state", "run_after"])
+    op.create_index("deliveries_of_webhook", "deliveries", ["webhook", "state", "id"])
 
 
 def _create_feedback() -> None:
@@ -217,6 +241,7 @@ def _create_exports() -> None:
         sa.Column("request", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("result", sa.Text(), nullable=True),
+        sa.Column("memories", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("completed_at", sa.Float(), nullable=True),

@@ -1,0 +1,1 @@
+"""Holdfast's server and Mem0 behind FastAPI, side by side under the same load."""

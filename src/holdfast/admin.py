@@ -1,0 +1,289 @@
+"""The public face of a whole deployment: its projects, their keys and members, and their memories.
+
+`AsyncMemory` is one project's memory; `AsyncAdmin` is what the server and the commands that run a
+deployment work with. It opens the same store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from holdfast.accounts import Accounts
+from holdfast.client import AsyncMemory
+from holdfast.config import Config
+from holdfast.core import intake
+from holdfast.core.access import Principal, granted
+from holdfast.core.fence import OPEN, Fence
+from holdfast.core.project_settings import clean_description, clean_name
+from holdfast.core.suggest import USE_CASE_CHARS_MAX, Suggestion
+from holdfast.directory import PERMISSIONS, ApiKey, Member, Permission, ProjectInfo
+from holdfast.engine import keys as keying
+from holdfast.engine import members as joining
+from holdfast.engine import projects as projecting
+from holdfast.engine import suggest as suggesting
+from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
+from holdfast.engine.parts import Parts
+from holdfast.errors import ClosedError, ValidationError
+from holdfast.exports import Exports
+from holdfast.metrics import Metrics
+from holdfast.model import Census, Json
+from holdfast.registry import providers
+from holdfast.webhooks import Webhooks
+
+When = Any
+"""A time: ISO 8601 text, datetime, date, or Unix seconds."""
+
+_VIEWS_MAX = 4_096
+
+
+class AsyncAdmin:
+    """Projects, keys, members and memories of one deployment; opens with `async with`.
+
+    Where a method takes `project`, None means the project of the configuration.
+    """
+
+    def __init__(self, config: Config | Mapping[str, Json] | str | Path | None = None) -> None:
+        """`config`: as for `AsyncMemory`. Raises ConfigError."""
+        self._memory = AsyncMemory(config)
+        self._views: dict[tuple[str, Fence], AsyncMemory] = {}
+        self._recogniser: Recogniser | None = None
+        self.accounts = Accounts(self._parts)
+        """Who signs in with a password."""
+        self.webhooks = Webhooks(self._parts, self.config)
+        """Addresses that are told of what happens."""
+        self.exports = Exports(self._parts)
+        """What is made of memories."""
+
+    @property
+    def config(self) -> Config:
+        """The settings in force."""
+        return self._memory._resolved.config
+
+    async def open(self) -> None:
+        """Open the store, load the models, start the workers. Idempotent; raises StoreError."""
+        await self._memory.open()
+        self._recogniser = Recogniser(await self._parts(), self.config.server.admin_key)
+
+    async def aclose(self) -> None:
+        """Stop the workers, close the store. Idempotent."""
+        await self._memory.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def memory(self, project: str | None = None, fence: Fence = OPEN) -> AsyncMemory:
+        """The memory of a project, or what of it is inside a fence; the deployment stays open when
+        it is closed. Whether there is such a project is not looked up."""
+        place = (project or self.config.project, fence)
+        view = self._views.get(place)
+        if view is None:
+            if len(self._views) >= _VIEWS_MAX:
+                self._views.clear()
+            view = self._views[place] = self._memory._within(*place)
+        return view
+
+    # ------------------------------------------------------------------ how it does
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the parts of the open deployment count while they work."""
+        return self._open_parts().metrics
+
+    @property
+    def embeds_here(self) -> bool:
+        """Whether the embedder of the open deployment computes in this process."""
+        return self._open_parts().embedder.in_process
+
+    async def census(self) -> Census:
+        """Counts over all projects. Costs a scan of the store; ask seldom. Raises StoreError."""
+        parts = await self._parts()
+        return await parts.records.census(parts.clock.now())
+
+    async def probe(self) -> None:
+        """Read one row of the store. Raises StoreError, ClosedError if it does not answer."""
+        await (await self._parts()).directory.last_change()
+
+    # ------------------------------------------------------------------ who calls
+
+    async def recognise(self, key: str) -> Principal:
+        """Whose API key it is. Raises AuthenticationError for one that is not, or not any more,
+        in force."""
+        if self._recogniser is None:
+            await self.open()
+        assert self._recogniser is not None
+        return await self._recogniser.principal(key)
+
+    async def create_key(
+        self,
+        *,
+        project: str | None = None,
+        label: str = "",
+        permissions: Iterable[str] = ("read", "write"),
+        users: Sequence[str] | None = None,
+        agents: Sequence[str] | None = None,
+        apps: Sequence[str] | None = None,
+        runs: Sequence[str] | None = None,
+        expires_at: When = None,
+        account: str | None = None,
+    ) -> NewKey:
+        """Make a key; its secret is told in the answer and never again.
+
+        Args:
+            permissions: any of read, write, admin, or a role: reader, writer, admin.
+            users, agents, apps, runs: the only ones whose memories it may touch, if given.
+            expires_at: from when on it is refused.
+
+        Raises:
+            ValidationError; NotFoundError for an unknown project.
+        """
+        parts = await self._parts(project)
+        await projecting.find(parts, parts.project)
+        request = KeyRequest(
+            label=intake.clean_text(label, "label", 256) if label else "",
+            permissions=_permissions(permissions),
+            fence=_fence(users, agents, apps, runs),
+            expires_at=intake.moment(expires_at, "expires_at"),
+            account=account,
+        )
+        return await keying.create(parts, request)
+
+    async def keys(self, *, project: str | None = None) -> Sequence[ApiKey]:
+        """The keys of a project, revoked and expired ones too, the newest first."""
+        return await keying.listed(await self._parts(project))
+
+    async def first_key(self) -> NewKey | None:
+        """A key that runs the deployment, if neither the configuration nor the store has one.
+
+        Of several processes that start at once, one gets it; the others, and every later start,
+        get None.
+        """
+        if self.config.server.admin_key or self.config.server.auth_disabled:
+            return None
+        return await keying.first(await self._parts())
+
+    async def rotate_key(
+        self, key_id: str, *, project: str | None = None, grace_s: float = 0.0
+    ) -> NewKey:
+        """A new key in place of an old one, which stays good for `grace_s` seconds.
+
+        Raises NotFoundError, ValidationError.
+        """
+        grace_s = intake.clean_seconds(grace_s, "grace_s")
+        return await keying.rotate(await self._parts(project), key_id, grace_s)
+
+    async def revoke_key(self, key_id: str, *, project: str | None = None) -> None:
+        """Refuse a key from now on, in every process. Raises NotFoundError."""
+        await keying.revoke(await self._parts(project), key_id)
+
+    # ------------------------------------------------------------------ projects and members
+
+    async def create_project(
+        self, name: str, *, description: str | None = None, project_id: str | None = None
+    ) -> ProjectInfo:
+        """A new, empty project. Raises ValidationError, ConflictError."""
+        name, description = clean_name(name), clean_description(description)
+        return await projecting.create(await self._parts(), name, description, project_id)
+
+    async def projects(self) -> Sequence[ProjectInfo]:
+        """Every project."""
+        return await projecting.listed(await self._parts())
+
+    async def project(self, project: str | None = None) -> ProjectInfo:
+        """One project. Raises NotFoundError."""
+        parts = await self._parts(project)
+        return await projecting.find(parts, parts.project)
+
+    async def update_project(
+        self, values: Mapping[str, Json], *, project: str | None = None
+    ) -> ProjectInfo:
+        """Set its name, description, or any of `engine.projects.SETTINGS`; None clears.
+
+        Raises NotFoundError, ValidationError.
+        """
+        return await projecting.update(await self._parts(project), values)
+
+    async def suggest_instructions(
+        self, use_case: str, *, project: str | None = None
+    ) -> Suggestion:
+        """Custom instructions for a use case, and a message to try them with; sets nothing.
+
+        Raises ValidationError, UnsupportedError without a language model, ModelError.
+        """
+        use_case = intake.clean_text(use_case, "use_case", USE_CASE_CHARS_MAX)
+        return await suggesting.suggestion(await self._parts(project), use_case)
+
+    def providers(self) -> Mapping[str, Sequence[str]]:
+        """The providers that `llm` and `embedder` of a configuration may name."""
+        return providers()
+
+    async def delete_project(self, project: str) -> None:
+        """Delete a project with its memories, keys and members. Raises NotFoundError."""
+        await projecting.delete(await self._parts(project))
+
+    async def members(self, *, project: str | None = None) -> Sequence[Member]:
+        """Who has a role in a project."""
+        return await joining.listed(await self._parts(project))
+
+    async def set_member(self, email: str, role: str, *, project: str | None = None) -> Member:
+        """Give somebody a role, READER or OWNER, in place of an earlier one."""
+        return await joining.put(await self._parts(project), email, role)
+
+    async def remove_member(self, email: str, *, project: str | None = None) -> None:
+        """Take somebody's role away. Raises NotFoundError."""
+        await joining.remove(await self._parts(project), email)
+
+    def _open_parts(self) -> Parts:
+        assembly = self._memory._assembly
+        if assembly is None:
+            raise ClosedError("The deployment is not open.", hint="Enter it with `async with`.")
+        return assembly.parts
+
+    async def _parts(self, project: str | None = None, fence: Fence = OPEN) -> Parts:
+        home = project is None and fence.is_open
+        memory = self._memory if home else self.memory(project, fence)
+        return await memory._ready()
+
+
+def _permissions(names: Iterable[str]) -> tuple[Permission, ...]:
+    names = [names] if isinstance(names, str) else list(names)
+    found = granted(names)
+    unknown = [name for name in names if not granted(name)]
+    if unknown or not found:
+        raise ValidationError(
+            "permissions must be some of read, write, admin.",
+            hint="Or one of the roles reader, writer, admin.",
+        )
+    return tuple(name for name in PERMISSIONS if name in found)
+
+
+def _fence(
+    users: Sequence[str] | None,
+    agents: Sequence[str] | None,
+    apps: Sequence[str] | None,
+    runs: Sequence[str] | None,
+) -> Fence:
+    def ids(names: Sequence[str] | None, kind: str) -> tuple[str, ...] | None:
+        if names is None:
+            return None
+        if isinstance(names, str):
+            raise ValidationError(f"{kind} must be a list of ids.", hint=f'E.g. ["{names[:32]}"].')
+        return tuple(dict.fromkeys(intake.clean_id(name, kind) for name in names))
+
+    return Fence(
+        users=ids(users, "users"),
+        agents=ids(agents, "agents"),
+        apps=ids(apps, "apps"),
+        runs=ids(runs, "runs"),
+    )

@@ -1,0 +1,71 @@
+"""What calls of other people's models cost, written down before anything is made of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from holdfast.engine.parts import Parts, scope_of
+from holdfast.errors import ClosedError, ModelError
+from holdfast.model import Job, Project, Scope, Struct, Usage
+from holdfast.ports import PutUsage, Spent
+
+
+class Payer(Struct, frozen=True, kw_only=True):
+    """Whom a call is for, as its row in the ledger names them."""
+
+    project: Project
+    operation: str
+    """The verb that was called. What a job does, its reruns included, belongs to the add behind it:
+    `job_id` tells it from others."""
+    scope: Scope
+    job_id: str | None = None
+
+
+def job_payer(job: Job) -> Payer:
+    """Who pays for the work of a job."""
+    operation = "create_export" if job.kind == "export" else "add"
+    return Payer(project=job.project, operation=operation, scope=scope_of(job), job_id=job.id)
+
+
+async def record(parts: Parts, payer: Payer, calls: Sequence[Usage]) -> None:
+    """A row of each call, durable on return; raises StoreError."""
+    now = parts.clock.now()
+    rows = [
+        PutUsage(
+            usage=usage,
+            operation=payer.operation,
+            scope=payer.scope,
+            at=now,
+            job_id=payer.job_id,
+        )
+        for usage in calls
+    ]
+    if rows:
+        await parts.records.commit(payer.project, rows)
+    for usage in calls:
+        for kind in ("input", "cached", "output"):
+            amount = getattr(usage, f"{kind}_tokens")
+            parts.metrics.count("model_token", usage.model, kind, amount=amount)
+
+
+@asynccontextmanager
+async def billed(parts: Parts, payer: Payer) -> AsyncIterator[Spent]:
+    """Records what the block is told to have spent, whether the block succeeds or not.
+
+    The rows are on disk before the block's result is used: an answer may come a disk write later,
+    beside a call over the network, but nothing that was paid for is missing from the ledger. If
+    they cannot be written, StoreError is raised in place of the result.
+    """
+    spent: list[Usage] = []
+    try:
+        yield spent.append
+    except asyncio.CancelledError:
+        with suppress(ClosedError):  # the store went first; who is cancelled must still end
+            await record(parts, payer, spent)
+        raise
+    except ModelError:
+        await record(parts, payer, spent)
+        raise
+    await record(parts, payer, spent)

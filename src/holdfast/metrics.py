@@ -1,0 +1,119 @@
+"""What the parts of Holdfast count while they work, for whoever shows it; no vendor's library.
+
+Counted on the event loop of a deployment, a dictionary's price each. Labels have few values, all
+known beforehand or set in the configuration: never a user's, a project's, or a text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from holdfast.model import Struct
+
+Name = Literal["job", "fact", "degraded_answer", "working_set_lookup", "model_call", "model_token"]
+Part = Literal["embedder", "llm", "reranker"]
+
+
+class Counter(Struct, frozen=True):
+    """What a counter tells, and by which labels."""
+
+    meaning: str
+    labels: tuple[str, ...]
+
+
+COUNTERS: Mapping[Name, Counter] = {
+    "job": Counter(
+        "Jobs this process worked on, by kind and outcome: succeeded, again (it will be tried"
+        " again), dead (given up), handed_back (the worker stopped), lost (the lease was).",
+        ("kind", "outcome"),
+    ),
+    "fact": Counter(
+        "Facts the model named, by outcome: added, known, or rejected (not in what was said).",
+        ("outcome",),
+    ),
+    "degraded_answer": Counter("Searches answered without a part that was away.", ("part",)),
+    "working_set_lookup": Counter(
+        "Look-ups of an entity's working set: hit (it was current), refresh (changes were read),"
+        " load (all was read).",
+        ("outcome",),
+    ),
+    "model_call": Counter(
+        "Calls of models that are not in this process, retries within: ok, or failed.",
+        ("part", "outcome"),
+    ),
+    "model_token": Counter(
+        "Tokens in the usage ledger, as far as this process wrote it: input, cached (the part of"
+        " input the provider had), output.",
+        ("model", "kind"),
+    ),
+}
+"""Every counter."""
+
+GAUGES: Mapping[str, str] = {
+    "working_set_bytes": "Bytes of working sets in memory.",
+    "working_sets": "Entities whose working set is in memory.",
+    "read_connections_busy": "Read connections in use.",
+    "reads_waiting": "Reads that wait for a connection.",
+    "writes_waiting": "Writes that wait for the writer.",
+}
+"""Values that are read when they are asked for."""
+
+
+class Sight(Struct, frozen=True, kw_only=True):
+    """The last calls of a part. Times are epoch seconds, 0 for never."""
+
+    succeeded_at: float = 0.0
+    failed_at: float = 0.0
+    error_code: str = ""
+    """Of the last failure."""
+    took_s: float = 0.0
+    """Seconds of the last call that succeeded."""
+
+
+class Metrics:
+    """The numbers of one deployment in one process."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        """`now` gives epoch seconds."""
+        self._now = now
+        self._counts: dict[tuple[Name, tuple[str, ...]], float] = {}
+        self._gauges: dict[str, Callable[[], float]] = {}
+        self._sights: dict[Part, Sight] = {}
+
+    def count(self, name: Name, *labels: str, amount: float = 1) -> None:
+        """Add to a counter; `labels` in the order of `COUNTERS`."""
+        key = (name, labels)
+        self._counts[key] = self._counts.get(key, 0) + amount
+
+    def counts(self) -> Mapping[tuple[Name, tuple[str, ...]], float]:
+        """Every counter that was counted: its name and labels to its value."""
+        return dict(self._counts)
+
+    def gauge(self, name: str, read: Callable[[], float]) -> None:
+        """Name the function that tells a value of `GAUGES`."""
+        self._gauges[name] = read
+
+    def gauges(self) -> Mapping[str, float]:
+        """The values at this moment."""
+        return {name: read() for name, read in self._gauges.items()}
+
+    def called(self, part: Part, error_code: str, took_s: float) -> None:
+        """Take down a call of a model; `error_code` is empty if it succeeded."""
+        now, before = self._now(), self._sights.get(part, Sight())
+        if error_code:
+            sight = Sight(
+                succeeded_at=before.succeeded_at,
+                failed_at=now,
+                error_code=error_code,
+                took_s=before.took_s,
+            )
+        else:
+            sight = Sight(succeeded_at=now, failed_at=before.failed_at, took_s=took_s)
+        self._sights[part] = sight
+        self.count("model_call", part, "failed" if error_code else "ok")
+
+    def sight(self, part: Part) -> Sight:
+        """What the last calls of a model were like."""
+        return self._sights.get(part, Sight())

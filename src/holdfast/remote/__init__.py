@@ -1,0 +1,1 @@
+"""The clients of a Holdfast server: `AsyncClient`, and `Client`, which blocks."""

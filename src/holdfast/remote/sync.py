@@ -1,0 +1,402 @@
+"""The blocking client of a Holdfast server: `Client`, method for method `AsyncClient`.
+
+Generated from client.py by tools/generate_remote.py. Do not edit; run `make generate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from holdfast import limits
+from holdfast.client import UNSET, Answer, When
+from holdfast.errors import ClosedError
+from holdfast.loop import LoopThread
+from holdfast.model import EntityKind, JobState, Json
+from holdfast.remote.client import AsyncClient
+
+
+class Client:
+    """What a Holdfast server remembers, with the methods and answers of `Memory`.
+
+    `with` closes it. Any number of threads may use one.
+    Raises what `Memory` raises, and ServerUnavailableError and ServerTimeoutError.
+    """
+
+    def _start(self, make: Callable[[], AsyncClient]) -> None:
+        """Start the loop and open the other form on it; on failure leave nothing running."""
+        self._loop = LoopThread()
+        try:
+            self._async = make()
+            self._loop.run(self._async.open())
+        except BaseException:
+            self._loop.close()
+            raise
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = limits.CLIENT_TIMEOUT_S,
+        retries_max: int = limits.CLIENT_RETRIES_MAX,
+        connections_max: int = limits.CLIENT_CONNECTIONS_MAX,
+        ca_file: str | Path | None = None,
+    ) -> None:
+        """Nothing is sent before the first call.
+
+        Args:
+            url: where the server is, such as https://memory.example.com; default HOLDFAST_URL.
+            api_key: the key, or a token, to show it; default HOLDFAST_API_KEY; "" shows none.
+            timeout_s: longest time to wait for an answer, in seconds; one retry may follow another.
+            retries_max: how often a call is made again after a refusal by a busy server (as long as
+                Retry-After says) or a broken connection. Calls that change something are repeated
+                only if they were surely not carried out; `add` is, for it carries an idempotency
+                key.
+            connections_max: connections open at once.
+            ca_file: certificates (PEM) to trust, instead of the usual ones.
+
+        Raises ConfigError.
+        """
+        self._start(
+            lambda: AsyncClient(
+                url,
+                api_key,
+                timeout_s=timeout_s,
+                retries_max=retries_max,
+                connections_max=connections_max,
+                ca_file=ca_file,
+            )
+        )
+
+    def open(self) -> None:
+        """Make the connection pool; nothing is sent. Idempotent.
+
+        Raises MissingExtraError, ConfigError, ClosedError.
+        """
+        work = self._async.open()
+        return self._loop.run(work)
+
+    def close(self) -> None:
+        """Take no more calls, and end the connections. Idempotent."""
+        try:
+            with suppress(ClosedError):  # closing twice is fine
+                self._loop.run(self._async.aclose())
+        finally:
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(
+        self,
+        messages: str | Mapping[str, Json] | list[Any],
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        timestamp: When = None,
+        expiration_date: When = None,
+        infer: bool = True,
+        memory_type: str | None = None,
+        prompt: str | None = None,
+        categories: list[str] | None = None,
+        custom_categories: list[Any] | None = None,
+        idempotency_key: str | None = None,
+        wait: bool = True,
+    ) -> Answer:
+        """Remember a text, a message or a conversation of up to 1,000 messages.
+
+        The turns are durable and searchable before any model is asked. With a language model
+        configured and `infer`, facts are extracted from them; otherwise each message is one memory.
+
+        Args:
+            messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
+            timestamp: when it was said (default now); a message's own timestamp goes first.
+            expiration_date: last day (UTC) on which the memories are found.
+            memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
+            prompt: instructions for the extraction of this call.
+            custom_categories: names, or {name: description}, for the model to choose from.
+            idempotency_key: a repeated call with the same key and content returns the first answer.
+            wait: False returns at once with an `event_id`; see `event` and `wait`.
+
+        Returns:
+            `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
+            with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (the model
+            is away; it will be tried again) or FAILED (given up, with `error`; the turns stay).
+
+        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
+        """
+        work = self._async.add(
+            messages,
+            user_id=user_id,
+            agent_id=agent_id,
+            app_id=app_id,
+            run_id=run_id,
+            metadata=metadata,
+            timestamp=timestamp,
+            expiration_date=expiration_date,
+            infer=infer,
+            memory_type=memory_type,
+            prompt=prompt,
+            categories=categories,
+            custom_categories=custom_categories,
+            idempotency_key=idempotency_key,
+            wait=wait,
+        )
+        return self._loop.run(work)
+
+    def get(self, memory_id: str) -> Answer | None:
+        """One memory by id, superseded and expired ones too; None if there is none."""
+        work = self._async.get(memory_id)
+        return self._loop.run(work)
+
+    def get_all(
+        self,
+        *,
+        filters: Mapping[str, Json] | None = None,
+        top_k: int = 20,
+        show_expired: bool = False,
+        cursor: str | None = None,
+        page: int = 1,
+        oldest_first: bool = False,
+        as_of: When = None,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        limit: int | None = None,
+    ) -> Answer:
+        """List memories, newest first unless `oldest_first`.
+
+        Args:
+            filters: Mem0's filter grammar; at least one entity must be named positively.
+            top_k: size of the page, 1 to 1,000.
+            cursor: from the previous page's answer.
+            page: number of the page, from 1, counted from the cursor on.
+            as_of: what was true then, instead of what is true now.
+            user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
+
+        Returns:
+            `{"results": [...], "total": exact count of all that match, "cursor": str | None}`
+        """
+        work = self._async.get_all(
+            filters=filters,
+            top_k=top_k,
+            show_expired=show_expired,
+            cursor=cursor,
+            page=page,
+            oldest_first=oldest_first,
+            as_of=as_of,
+            user_id=user_id,
+            agent_id=agent_id,
+            app_id=app_id,
+            run_id=run_id,
+            limit=limit,
+        )
+        return self._loop.run(work)
+
+    def count(self, filters: Mapping[str, Json]) -> int:
+        """How many memories match, exactly."""
+        work = self._async.count(filters)
+        return self._loop.run(work)
+
+    def search(
+        self,
+        query: str,
+        *,
+        top_k: int = 20,
+        filters: Mapping[str, Json] | None = None,
+        threshold: float | None = UNSET,
+        rerank: bool = False,
+        explain: bool = False,
+        reference_date: When = None,
+        show_expired: bool = False,
+        as_of: When = None,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        limit: int | None = None,
+    ) -> Answer:
+        """The memories that answer a question, best first.
+
+        Args:
+            query: the question, in any language.
+            top_k: how many at most, 1 to 1,000.
+            filters: Mem0's filter grammar; at least one entity must be named positively.
+            threshold: the lowest score returned, 0 to 1; default from the configuration (0.1).
+            rerank: score the best 50 (or `top_k`) anew by the configured reranker; without one, or
+                if it fails, the order stays and the answer says so in `degraded`.
+            explain: add `score_details`, the share of each signal in the score.
+            reference_date: the day "last week" in the query is told from; default now.
+            as_of: search what was true then, instead of what is true now.
+            user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
+
+        Returns:
+            `{"results": [{"id", "memory", "score" (0..1), ...}]}`, and `degraded` with the parts
+            that were missing, if any were.
+        """
+        work = self._async.search(
+            query,
+            top_k=top_k,
+            filters=filters,
+            threshold=threshold,
+            rerank=rerank,
+            explain=explain,
+            reference_date=reference_date,
+            show_expired=show_expired,
+            as_of=as_of,
+            user_id=user_id,
+            agent_id=agent_id,
+            app_id=app_id,
+            run_id=run_id,
+            limit=limit,
+        )
+        return self._loop.run(work)
+
+    def update(
+        self,
+        memory_id: str,
+        text: str | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        expiration_date: When = UNSET,
+        data: str | None = None,
+        timestamp: When = None,
+    ) -> Answer:
+        """Change a memory's text, add to its metadata, set (or with None clear) its expiration.
+
+        `data` is the older name of `text`. Identity and creation time stay; the old text goes to
+        the history.
+
+        Raises:
+            NotFoundError, ValidationError, ConflictError (another memory already says it).
+        """
+        work = self._async.update(memory_id, text, metadata, expiration_date, data, timestamp)
+        return self._loop.run(work)
+
+    def batch_update(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
+        """Change up to 1,000 memories, all or none: `{"memory_id", "text"?, "metadata"?}` each.
+
+        Raises like `update`; nothing was changed then.
+        """
+        work = self._async.batch_update(memories)
+        return self._loop.run(work)
+
+    def batch_delete(self, memories: Sequence[Mapping[str, Json]]) -> Answer:
+        """Delete up to 1,000 memories, all or none: `{"memory_id"}` each. Raises NotFoundError."""
+        work = self._async.batch_delete(memories)
+        return self._loop.run(work)
+
+    def delete(self, memory_id: str) -> Answer:
+        """Delete one memory and the raw turns it was taken from. Raises NotFoundError."""
+        work = self._async.delete(memory_id)
+        return self._loop.run(work)
+
+    def delete_all(
+        self,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        app_id: str | None = None,
+        *,
+        filters: Mapping[str, Json] | None = None,
+    ) -> Answer:
+        """Delete every memory of all the entities named together, turns and history texts too.
+
+        `filters` narrows it down, or names the entities itself ("*" for all of a kind). Returns the
+        `count`, and the `event_id` of the event that tells of it.
+
+        Raises ValidationError if no entity is named positively: it never means "everything" (see
+        `reset`).
+        """
+        work = self._async.delete_all(user_id, agent_id, run_id, app_id, filters=filters)
+        return self._loop.run(work)
+
+    def history(self, memory_id: str) -> list[Answer]:
+        """Every change of a memory, oldest first; of deleted ones too."""
+        work = self._async.history(memory_id)
+        return self._loop.run(work)
+
+    def reset(self) -> None:
+        """Delete everything this project has."""
+        work = self._async.reset()
+        return self._loop.run(work)
+
+    def chat(self, query: str) -> Answer:
+        """Not offered, as in Mem0: Holdfast remembers, it does not talk."""
+        work = self._async.chat(query)
+        return self._loop.run(work)
+
+    def entities(self, *, page: int = 1, page_size: int = 100) -> Answer:
+        """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total"}`."""
+        work = self._async.entities(page=page, page_size=page_size)
+        return self._loop.run(work)
+
+    def entity(self, kind: EntityKind, name: str) -> Answer:
+        """One of `entities`: a user, agent, app or run. Raises NotFoundError."""
+        work = self._async.entity(kind, name)
+        return self._loop.run(work)
+
+    def event(self, event_id: str) -> Answer:
+        """The job behind an add: status, results, error. Raises NotFoundError."""
+        work = self._async.event(event_id)
+        return self._loop.run(work)
+
+    def events(
+        self,
+        *,
+        status: JobState | None = None,
+        event_type: str | None = None,
+        since: When = None,
+        before: When = None,
+        page: int = 1,
+        page_size: int = 100,
+    ) -> Answer:
+        """Jobs, newest first: of one status, one kind (ADD, DELETE_ALL), accepted from `since` on
+        and `before`; or all. `{"results": [...], "total": how many there are}`."""
+        work = self._async.events(
+            status=status,
+            event_type=event_type,
+            since=since,
+            before=before,
+            page=page,
+            page_size=page_size,
+        )
+        return self._loop.run(work)
+
+    def wait(self, event_id: str, timeout_s: float | None = None) -> Answer:
+        """Wait until the job behind an add is finished, parked for a later try, or time is up."""
+        work = self._async.wait(event_id, timeout_s)
+        return self._loop.run(work)
+
+    def rerun(self, event_id: str) -> Answer:
+        """Try a failed job again."""
+        work = self._async.rerun(event_id)
+        return self._loop.run(work)
+
+    def stats(self) -> Answer:
+        """Counts of this project, and the bytes of its store, if the store was opened for it alone.
+
+        Raises AccessError for a part of a project.
+        """
+        work = self._async.stats()
+        return self._loop.run(work)
+
+    def settings(self) -> Answer:
+        """The settings in force, secrets hidden, and where each comes from."""
+        work = self._async.settings()
+        return self._loop.run(work)

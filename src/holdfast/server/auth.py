@@ -1,0 +1,72 @@
+"""From a request's headers to a principal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+
+from holdfast.admin import AsyncAdmin
+from holdfast.core.access import Principal
+from holdfast.core.keys import CREDENTIAL_CHARS_MAX
+from holdfast.errors import AuthenticationError
+
+Verify = Callable[[str], Awaitable[Principal]]
+"""Whose token it is. Raises AuthenticationError."""
+
+_SCHEMES = ("token", "bearer")
+
+
+class Authenticator:
+    """Knows keys, and, where they are set up, tokens of accounts and of an issuer."""
+
+    def __init__(self, admin: AsyncAdmin, verifiers: list[Verify]) -> None:
+        """`verifiers`: tried in order on what looks like a JWT."""
+        self._admin = admin
+        self._verifiers = verifiers
+
+    async def principal(self, request: Request) -> Principal:
+        """Who sent this request. Raises AuthenticationError."""
+        config = self._admin.config
+        credential = credential_of(request)
+        if config.server.auth_disabled:
+            return anyone(config.project)
+        if credential is None:
+            raise AuthenticationError(
+                "No API key was sent.",
+                hint="Send it as `Authorization: Token <key>`, as Bearer, or as X-API-Key.",
+            )
+        if len(credential) > CREDENTIAL_CHARS_MAX:
+            raise AuthenticationError("The credential is not valid.")
+        if credential.count(".") == 2:
+            return await self._token(credential)
+        return await self._admin.recognise(credential)
+
+    async def _token(self, token: str) -> Principal:
+        for verify in self._verifiers:
+            try:
+                return await verify(token)
+            except AuthenticationError:
+                continue
+        return await self._admin.recognise(token)  # an admin key may look like anything
+
+
+def credential_of(request: Request) -> str | None:
+    """The key or token of a request, whichever way it is sent."""
+    header = request.headers.get("authorization")
+    if header is not None:
+        scheme, _, credential = header.partition(" ")
+        if scheme.lower() in _SCHEMES and credential.strip():
+            return credential.strip()
+        raise AuthenticationError("The Authorization header is not `Token <key>` or `Bearer ...`.")
+    return request.headers.get("x-api-key")
+
+
+def anyone(project: str) -> Principal:
+    """Whoever calls, where authentication is switched off."""
+    return Principal(
+        id="anyone",
+        kind="anyone",
+        project=project,
+        permissions=frozenset(("read", "write", "admin")),
+    )

@@ -1,0 +1,75 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from holdfast.admin import AsyncAdmin
+from holdfast.server.auth import Authenticator, Verify
+from holdfast.server.census import Counted
+from holdfast.server.limiter import Limiter
+from holdfast.server.oidc import issuer_verifier
+from holdfast.server.request_log import RequestLog
+from holdfast.server.secret import signing_key
+from holdfast.server.telemetry import Telemetry
+from holdfast.server.tokens import Tokens, account_verifier
+
+_log = logging.getLogger("holdfast.server")
+
+
+@dataclass
+class Deployment:
+    """The open deployment, and what stands in front of it."""
+
+    admin: AsyncAdmin
+    authenticator: Authenticator
+    limiter: Limiter
+    tokens: Tokens
+    telemetry: Telemetry
+    counted: Counted
+    watching: asyncio.Task[None]
+    """Measures the event loop."""
+    telling: asyncio.Task[None]
+    """Tells webhooks what happens."""
+    requests: RequestLog = field(default_factory=RequestLog)
+    draining: bool = field(default=False)
+    """Whether the server was told to stop: it is not ready for more."""
+
+    async def close(self) -> None:
+        """Release everything the server added, then the deployment."""
+        beside = (self.watching, self.telling)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await self.limiter.close()
+        await self.admin.aclose()
+
+
+def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
+    """Put the server's parts around an open administrative face."""
+    tokens = Tokens(signing_key(admin.config))
+    verifiers: list[Verify] = [account_verifier(admin, tokens)]
+    of_issuer = issuer_verifier(admin)
+    if of_issuer is not None:
+        verifiers.append(of_issuer)
+    limiter = Limiter(admin.config.server)  # it may refuse its settings: before tasks are begun
+    telling = asyncio.create_task(admin.webhooks.serve())
+    telling.add_done_callback(_ended)
+    return Deployment(
+        admin=admin,
+        authenticator=Authenticator(admin, verifiers),
+        limiter=limiter,
+        tokens=tokens,
+        telemetry=telemetry,
+        counted=Counted(admin),
+        watching=asyncio.create_task(telemetry.watch(admin.metrics)),
+        telling=telling,
+    )
+
+
+def _ended(telling: asyncio.Task[None]) -> None:
+    """Say that webhooks are told nothing any more, unless the server ends."""
+    if not telling.cancelled() and (error := telling.exception()) is not None:
+        _log.error("webhooks are told nothing any more: %s", type(error).__name__)

@@ -1,0 +1,57 @@
+"""The OpenAPI document: which routes need a credential, and in which ways it may be sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from holdfast.server.routing import operation_of
+
+SCHEMES: dict[str, dict[str, Any]] = {
+    "Token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`Token <key>`, as Mem0's clients send it.",
+    },
+    "Bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, or a token of an account or of the OIDC issuer.",
+    },
+    "X-API-Key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""Ways to send a credential; any one will do."""
+
+
+def install(app: FastAPI) -> None:
+    """Tell in the application's document which of its routes need a credential."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _secure(made(), _guarded(app))
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
+
+
+def _guarded(app: FastAPI) -> set[tuple[str, str]]:
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    return {
+        (route.path_format, method.lower())
+        for route in routes
+        if operation_of(route) is not None
+        for method in route.methods or ()
+    }
+
+
+def _secure(document: dict[str, Any], guarded: set[tuple[str, str]]) -> None:
+    document.setdefault("components", {})["securitySchemes"] = SCHEMES
+    for path, methods in document["paths"].items():
+        for method, told in methods.items():
+            if (path, method) in guarded:
+                told["security"] = [{name: []} for name in SCHEMES]

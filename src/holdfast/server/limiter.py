@@ -1,0 +1,183 @@
+"""Limits on the rate of calls, per key and per user, by class of operation.
+
+A sliding window: in this process, or (`limits.aio`) in a Redis that several instances share. While
+that Redis is away each instance counts by itself, from nothing: limits are looser for a moment, and
+nobody is sent away because of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+import time
+from collections.abc import Mapping
+
+from limits import RateLimitItem, RateLimitItemPerMinute, parse
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import ConfigurationError, StorageError
+
+from holdfast.config import ServerConfig
+from holdfast.core.access import Load, Principal
+from holdfast.errors import ConfigError, MissingExtraError, RateLimitError
+from holdfast.limits import REDIS_PAUSE_S, REDIS_TIMEOUT_S
+from holdfast.model import Struct
+from holdfast.server.windows import Windows
+
+_log = logging.getLogger("holdfast.server")
+
+
+class Told(Struct, frozen=True):
+    """What is told of a limit in the headers of an answer."""
+
+    limit: int
+    remaining: int
+    reset: int
+    """Epoch seconds at which the window is empty again."""
+
+    def headers(self) -> dict[str, str]:
+        """X-RateLimit-*, which Mem0's clients read."""
+        return {
+            "x-ratelimit-limit": str(self.limit),
+            "x-ratelimit-remaining": str(self.remaining),
+            "x-ratelimit-reset": str(self.reset),
+        }
+
+
+class Limiter:
+    """Counts calls and refuses those beyond a limit."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        """Raises ConfigError, MissingExtraError; asks no Redis yet."""
+        self._here = Windows()
+        self._redis = _redis(config.redis_url)
+        self._there = None if self._redis is None else SlidingWindowCounterRateLimiter(self._redis)
+        self._away_until = 0.0
+        self._away = False
+        loads: tuple[Load, ...] = ("search", "read", "add", "write", "admin")
+        self._key_limits = _limits({load: getattr(config, f"key_limit_{load}") for load in loads})
+        self._user_limits = _limits(
+            {"search": config.user_limit_search, "add": config.user_limit_add}
+        )
+
+    @property
+    def in_redis(self) -> bool:
+        """Whether a Redis is configured."""
+        return self._redis is not None
+
+    @property
+    def shared(self) -> bool:
+        """Whether limits are counted in Redis at this moment."""
+        return self._redis is not None and not self._away
+
+    async def probe(self) -> bool:
+        """Whether the configured Redis answers."""
+        if self._redis is None:
+            return False
+        answers: bool = await self._redis.check()
+        self._note(answers)
+        return answers
+
+    async def count_key(self, principal: Principal, load: Load) -> Told | None:
+        """Count a call of a credential; what to tell of its limit. Raises RateLimitError."""
+        return await self._count(self._key_limits.get(load), f"key:{principal.id}", load)
+
+    async def count_user(self, project: str, user_id: str, load: Load) -> Told | None:
+        """Count a call for a user's memories. Raises RateLimitError."""
+        return await self._count(self._user_limits.get(load), f"user:{project}:{user_id}", load)
+
+    async def count_address(self, address: str, what: str, per_minute: int) -> None:
+        """Count a call from an address that shows no credential. Raises RateLimitError."""
+        limit = RateLimitItemPerMinute(per_minute)
+        await self._count(limit, f"address:{neighbourhood(address)}", what)
+
+    async def _count(self, limit: RateLimitItem | None, who: str, load: str) -> Told | None:
+        if limit is None:
+            return None
+        allowed, remaining, reset = await self._hit(limit, who, load)
+        told = Told(limit.amount, remaining, math.ceil(reset))
+        if not allowed:
+            raise RateLimitError(
+                f"More than {limit.amount} {load} calls a {limit.GRANULARITY.name}.",
+                hint="Wait as long as Retry-After says.",
+                retry_after_s=max(1.0, reset - time.time()),
+                told=told.headers(),
+            )
+        return told
+
+    async def _hit(self, limit: RateLimitItem, who: str, load: str) -> tuple[bool, int, float]:
+        """Whether the call is within the limit, what remains of it, and when its window is over."""
+        if self._there is not None and time.monotonic() >= self._away_until:
+            try:
+                hit = await _hit(self._there, limit, who, load)
+            except StorageError:
+                self._note(False)
+            else:
+                self._note(True)
+                return hit
+        key = f"{load}:{limit.get_expiry()}:{who}"
+        return self._here.hit(key, limit.amount, limit.get_expiry(), time.time())
+
+    def _note(self, answers: bool) -> None:
+        """Remember whether Redis answered, and say so when that changes."""
+        if not answers:
+            self._away_until = time.monotonic() + REDIS_PAUSE_S
+        if answers == self._away:
+            self._away = not answers
+            told = "Redis is back" if answers else "Redis is away; this process counts by itself"
+            _log.warning("limits: %s", told)
+
+    async def close(self) -> None:
+        """Release connections."""
+        if self._redis is not None:
+            await self._redis.bridge.storage.aclose()  # type: ignore[attr-defined]
+
+
+async def _hit(
+    window: SlidingWindowCounterRateLimiter, limit: RateLimitItem, who: str, load: str
+) -> tuple[bool, int, float]:
+    allowed = await window.hit(limit, who, load)
+    stats = await window.get_window_stats(limit, who, load)
+    return allowed, stats.remaining, stats.reset_time
+
+
+def neighbourhood(address: str) -> str:
+    """What one caller can be told apart by: an IPv6 network, for its hosts are free to choose."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
+
+
+def _limits(texts: Mapping[Load, str]) -> dict[Load, RateLimitItem]:
+    return {load: parse(text) for load, text in texts.items() if text}
+
+
+def _redis(url: str) -> RedisStorage | None:
+    if not url:
+        return None
+    if not url.startswith(("redis://", "rediss://")):
+        raise ConfigError(
+            "server.redis_url is no address of a Redis.",
+            hint="Write it like redis://host:6379/0, or rediss:// for TLS.",
+        )
+    try:
+        return RedisStorage(
+            f"async+{url}",
+            implementation="redispy",
+            wrap_exceptions=True,
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+        )
+    except ConfigurationError:
+        raise MissingExtraError(
+            "Limits in Redis need its client.", hint="pip install 'holdfast[server,redis]'"
+        ) from None
+    except ValueError:  # e.g. a port that is no number
+        raise ConfigError(
+            "server.redis_url is no address of a Redis.", hint="Write it like redis://host:6379/0."
+        ) from None

@@ -1,0 +1,154 @@
+"""Errors as HTTP answers: one table from our errors to status and body.
+
+Mem0's clients read `detail`, others `error`; both carry the same text. `code` is the stable name of
+the error, `request_id` finds it in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+
+from holdfast import errors
+from holdfast.server import upstream
+from holdfast.server.reply import Reply
+
+STATUS: Mapping[type[errors.HoldfastError], int] = {
+    errors.AuthenticationError: 401,
+    errors.AccessError: 403,
+    errors.NotFoundError: 404,
+    errors.ConflictError: 409,
+    errors.ReplayedError: 409,
+    errors.TooLargeError: 413,
+    errors.ValidationError: 400,
+    errors.RateLimitError: 429,
+    errors.UnsupportedError: 501,
+    errors.ModelError: 502,
+    errors.ModelUnavailableError: 502,
+    errors.IssuerUnavailableError: 503,
+    errors.StoreUnavailableError: 503,
+    errors.OverloadedError: 503,
+    errors.RequestTimeoutError: 408,
+    errors.ClosedError: 503,
+    errors.StoreError: 500,
+    errors.ConfigError: 500,
+    errors.HoldfastError: 500,
+}
+"""The nearest class in an error's own order of bases decides."""
+
+_RETRY_AFTER_S = 1.0
+_log = logging.getLogger("holdfast.server")
+
+
+def status_of(error: errors.HoldfastError) -> int:
+    """The status code of an error."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def body_of(error: errors.HoldfastError, request_id: str) -> dict[str, Any]:
+    """The body of the answer."""
+    text = str(error) if status_of(error) != 500 else "The server failed; see its log."
+    hint = error.hint if text == str(error) else ""
+    return {
+        "detail": text,
+        "error": text,
+        "code": error.code,
+        "hint": hint,
+        "request_id": request_id,
+    }
+
+
+def answer(error: errors.HoldfastError, request_id: str) -> Response:
+    """The whole answer to a request that failed."""
+    status = status_of(error)
+    headers = dict(error.told) if isinstance(error, errors.RateLimitError) else {}
+    if status in (429, 503):
+        headers["retry-after"] = str(math.ceil(error.retry_after_s or _RETRY_AFTER_S))
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return Reply(body_of(error, request_id), status, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application."""
+    app.add_exception_handler(errors.HoldfastError, _ours)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def request_id(request: Request) -> str:
+    """The id of a request, which is in its answer and in the log."""
+    return str(request.scope.get("holdfast_request_id", ""))
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.HoldfastError)
+    if status_of(error) >= 500:
+        _log.error("%s %s: %s", request_id(request), error.code, type(error).__name__)
+    code = upstream.code_of(error) if upstream.is_open_source(request.url.path) else None
+    if code is not None:
+        told = upstream.body(code, str(error), request_id(request))
+        return Reply(told, upstream.STATUS)
+    return answer(error, request_id(request))
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    """A body or parameter of the wrong form: where it is wrong, never what it said."""
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        {"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]}
+        for fault in error.errors()
+    ]
+    told = "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
+    body: dict[str, Any] = {"detail": told, "error": told, "code": "VALIDATION"}
+    if not request.url.path.startswith(("/v1", "/v2", "/v3", "/api", "/holdfast")):
+        # Mem0's open-source server answers as FastAPI does
+        return Reply({**body, "detail": faults, "request_id": request_id(request)}, 422)
+    return Reply({**body, "request_id": request_id(request)}, 400)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A fault of the program: told in the log, where whoever raised it goes on to be raised."""
+    failure = errors.HoldfastError("The server failed.")
+    return Reply(body_of(failure, request_id(request)), 500, {"x-request-id": request_id(request)})
+
+
+def _place(loc: Any) -> str:
+    """The name of a field; `loc` begins with the part of the request it is in."""
+    return ".".join(map(str, loc[1:])) or str(loc[0])
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, errors.HoldfastError):  # raised while the body was read
+        return await _ours(request, error.__cause__)
+    codes = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+    text = str(error.detail)
+    body = {
+        "detail": text,
+        "error": text,
+        "code": codes.get(error.status_code, "HTTP"),
+        "request_id": request_id(request),
+    }
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 405:
+        headers["allow"] = ", ".join(sorted(_methods(request)))
+    return Reply(body, error.status_code, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What a path can be asked; Starlette tells of the first route that fits alone."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found

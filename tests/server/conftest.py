@@ -1,0 +1,25 @@
+"""Servers for the tests: one for each test that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.served import Served, served
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Served]:
+    """A server with an empty store."""
+    with served(tmp_path / "store") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Served) -> Iterator[httpx.Client]:
+    """Talks to the server as its administrator."""
+    with httpx.Client(base_url=server.url, headers=server.headers, timeout=60) as talking:
+        yield talking

@@ -1,0 +1,29 @@
+"""The way of a request: who calls, what is refused, and what every answer carries."""
+
+from __future__ import annotations
+
+import httpx
+
+from support.served import Served
+
+
+def test_who_calls_is_told(client: httpx.Client) -> None:
+    answer = client.get("/v1/ping/")
+    assert answer.status_code == 200
+    assert answer.json()["project_id"] == "default"
+    assert answer.headers["x-request-id"]
+    assert int(answer.headers["x-ratelimit-remaining"]) < int(answer.headers["x-ratelimit-limit"])
+
+
+def test_without_a_key_nothing_is_told(server: Served) -> None:
+    answer = httpx.get(f"{server.url}/v1/ping/")
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json()["detail"] == answer.json()["error"]
+
+
+def test_a_memory_is_found(client: httpx.Client, server: Served) -> None:
+    server.run(server.deployment.admin.memory().add("I like tea", user_id="ann"))
+    body = {"query": "What do I like?", "filters": {"user_id": "ann"}}
+    answer = client.post("/v3/memories/search/", json=body)
+    assert [one["memory"] for one in answer.json()["results"]] == ["I like tea"]
