@@ -19,8 +19,7 @@ from typing import Any
 from sidebyside import environments
 from sidebyside.processes import LOG_TAIL_LINES, ContenderError
 
-from serverside.holdfast_app import KEY
-
+KEY = "the-admin-key-of-the-benchmark"
 NAMES = ("bare", "holdfast", "mem0")
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
@@ -53,11 +52,10 @@ def serving(name: str, home: Path, llm_url: str | None = None) -> Iterator[Serve
     home.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     log = home / "server.log"
-    more = {"bare": [], "holdfast": [llm_url] if llm_url else [], "mem0": [str(home)]}[name]
-    command = [str(environments.interpreter(name)), "-m", f"serverside.{name}_app", str(port)]
+    command = [str(environments.interpreter(name)), *_program(name, home, port, llm_url)]
     with log.open("w") as out:
         process = subprocess.Popen(
-            [*command, *more], env=environments.variables(name, home), stdout=out, stderr=out
+            command, env=environments.variables(name, home), stdout=out, stderr=out
         )
     try:
         _wait_for(process, port, name, log)
@@ -127,6 +125,24 @@ def tail(log: Path) -> str:
     """The end of a log, in one line."""
     lines = log.read_text(errors="replace").strip().splitlines()
     return re.sub(r"\s+", " ", " / ".join(lines[-LOG_TAIL_LINES:]))
+
+
+def _program(name: str, home: Path, port: int, llm_url: str | None) -> list[str]:
+    if name != "holdfast":
+        return ["-m", f"serverside.{name}_app", str(port), *([str(home)] if name == "mem0" else [])]
+    file = home / "settings.yaml"
+    file.write_text(json.dumps(_settings(llm_url)))  # JSON is YAML
+    return ["-m", "holdfast", "serve", "--config", str(file), "--port", str(port)]
+
+
+def _settings(llm_url: str | None) -> dict[str, Any]:
+    """Holdfast's defaults, without limits on rates: one key asks for everybody here."""
+    unlimited = {f"key_limit_{load}": "" for load in ("search", "read", "add", "write", "admin")}
+    settings: dict[str, Any] = {"server": {"admin_key": KEY, **unlimited}}
+    if llm_url:
+        options = {"model": "scripted", "api_key": "unused", "openai_base_url": llm_url}
+        settings["llm"] = {"provider": "openai", "config": options}
+    return settings
 
 
 def _free_port() -> int:
