@@ -53,5 +53,6 @@ def test_ci_runs_the_checks_and_the_tests() -> None:
     assert [line for line in text.splitlines() if line.startswith("make ")] == [
         "make check",
         "make test",
+        "make test-compat",
     ]
     assert (source.ROOT / ".ci" / "run").stat().st_mode & 0o111
