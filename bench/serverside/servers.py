@@ -153,12 +153,16 @@ def _free_port() -> int:
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, name: str, log: Path) -> None:
+    """Until it answers a request: some listen, and let callers wait, before they are ready."""
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
         if process.poll() is not None:
             raise ContenderError(f"{name} did not start: {tail(log)}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
+        try:
+            with socket.create_connection(("127.0.0.1", port), START_TIMEOUT_S) as probe:
+                probe.sendall(b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+                if probe.recv(1):
+                    return
+        except ConnectionError:
+            time.sleep(0.05)
     raise ContenderError(f"{name} did not start in {START_TIMEOUT_S:.0f} s: {tail(log)}")
