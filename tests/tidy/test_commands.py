@@ -52,7 +52,8 @@ def test_ci_runs_the_checks_and_the_tests() -> None:
     assert "set -euo pipefail" in text
     assert [line for line in text.splitlines() if line.startswith("make ")] == [
         "make check",
-        'make test || make test WORKERS=0 PYTEST_ARGS="--last-failed --last-failed-no-failures none"',
+        "make test || make test WORKERS=0 "
+        'PYTEST_ARGS="--last-failed --last-failed-no-failures none"',
         "make test-compat",
     ]
     assert (source.ROOT / ".ci" / "run").stat().st_mode & 0o111
