@@ -15,6 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 GENERATORS := $(sort $(wildcard tools/generate_*.py))
 FILE ?= $(wildcard ../shared/data/*-dev.json)
 PYTEST_ARGS ?=
+WORKERS ?= 2
 
 export PIP_NO_INPUT := 1
 
@@ -27,7 +28,7 @@ demo: $(VENV)/.installed ## set everything up, then watch Holdfast remember a co
 	@$(BIN)/holdfast demo
 
 test: $(VENV)/.installed-dev ## set everything up, then run all tests (PYTEST_ARGS="-k name")
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-compat: $(VENV)/.installed-dev ## drive the real clients of Mem0 against a server (installs them once)
 	@$(BIN)/python -m pytest -m compat tests/compat $(PYTEST_ARGS)

@@ -19,8 +19,7 @@ from typing import Any
 from sidebyside import environments
 from sidebyside.processes import LOG_TAIL_LINES, ContenderError
 
-from serverside.holdfast_app import KEY
-
+KEY = "the-admin-key-of-the-benchmark"
 NAMES = ("bare", "holdfast", "mem0")
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
@@ -53,11 +52,10 @@ def serving(name: str, home: Path, llm_url: str | None = None) -> Iterator[Serve
     home.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     log = home / "server.log"
-    more = {"bare": [], "holdfast": [llm_url] if llm_url else [], "mem0": [str(home)]}[name]
-    command = [str(environments.interpreter(name)), "-m", f"serverside.{name}_app", str(port)]
+    command = [str(environments.interpreter(name)), *_program(name, home, port, llm_url)]
     with log.open("w") as out:
         process = subprocess.Popen(
-            [*command, *more], env=environments.variables(name, home), stdout=out, stderr=out
+            command, env=environments.variables(name, home), stdout=out, stderr=out
         )
     try:
         _wait_for(process, port, name, log)
@@ -129,6 +127,24 @@ def tail(log: Path) -> str:
     return re.sub(r"\s+", " ", " / ".join(lines[-LOG_TAIL_LINES:]))
 
 
+def _program(name: str, home: Path, port: int, llm_url: str | None) -> list[str]:
+    if name != "holdfast":
+        return ["-m", f"serverside.{name}_app", str(port), *([str(home)] if name == "mem0" else [])]
+    file = home / "settings.yaml"
+    file.write_text(json.dumps(_settings(llm_url)))  # JSON is YAML
+    return ["-m", "holdfast", "serve", "--config", str(file), "--port", str(port)]
+
+
+def _settings(llm_url: str | None) -> dict[str, Any]:
+    """Holdfast's defaults, without limits on rates: one key asks for everybody here."""
+    unlimited = {f"key_limit_{load}": "" for load in ("search", "read", "add", "write", "admin")}
+    settings: dict[str, Any] = {"server": {"admin_key": KEY, **unlimited}}
+    if llm_url:
+        options = {"model": "scripted", "api_key": "unused", "openai_base_url": llm_url}
+        settings["llm"] = {"provider": "openai", "config": options}
+    return settings
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -137,12 +153,16 @@ def _free_port() -> int:
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, name: str, log: Path) -> None:
+    """Until it answers a request: some listen, and let callers wait, before they are ready."""
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
         if process.poll() is not None:
             raise ContenderError(f"{name} did not start: {tail(log)}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
+        try:
+            with socket.create_connection(("127.0.0.1", port), START_TIMEOUT_S) as probe:
+                probe.sendall(b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+                if probe.recv(1):
+                    return
+        except ConnectionError:
+            time.sleep(0.05)
     raise ContenderError(f"{name} did not start in {START_TIMEOUT_S:.0f} s: {tail(log)}")

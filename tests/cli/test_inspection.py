@@ -82,7 +82,7 @@ def test_doctor_names_a_missing_package(run: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_events_of_a_store_without_jobs(done: Done, told: Told) -> None:
     assert done("events") == "No events.\n"
-    assert told("events") == {"results": []}
+    assert told("events") == {"results": [], "total": 0}
 
 
 def test_events_are_listed_and_shown(done: Done, told: Told, refused: Refused) -> None:
@@ -90,7 +90,7 @@ def test_events_are_listed_and_shown(done: Done, told: Told, refused: Refused) -
     assert event in told("events")["results"][0]["id"]
     assert event in done("events")
     assert "SUCCEEDED" in done("events", "--status", "succeeded")
-    assert told("events", "--status", "failed") == {"results": []}
+    assert told("events", "--status", "failed") == {"results": [], "total": 0}
     assert told("events", event)["status"] == "SUCCEEDED"
     assert told("events", event, "--wait")["status"] == "SUCCEEDED"
     assert "I keep bees." in done("events", event)

@@ -16,6 +16,9 @@ FOLDER = ROOT / ".compat"
 VERSIONS = {"3": "3.3.1", "2": "2.4.6"}
 """The newest of each generation of `mem0ai` that is still in use."""
 
+CLI_VERSION = "0.2.13"
+"""The newest of `@mem0/cli`, which brings the command `mem0`."""
+
 _INSTALL_S = 600
 
 
@@ -27,17 +30,26 @@ def missing() -> str | None:
 
 def package_of(generation: str) -> Path:
     """The folder where this generation is installed; it is filled if need be."""
-    folder = FOLDER / f"ts-{generation}"
-    manifest = folder / "node_modules" / "mem0ai" / "package.json"
-    wanted = VERSIONS[generation]
+    return _installed(f"ts-{generation}", "mem0ai", VERSIONS[generation])
+
+
+def cli() -> Path:
+    """The script of the `mem0` command, which is installed if need be."""
+    folder = _installed("ts-cli", "@mem0/cli", CLI_VERSION)
+    return folder / "node_modules" / "@mem0" / "cli" / "dist" / "index.js"
+
+
+def _installed(name: str, package: str, wanted: str) -> Path:
+    folder = FOLDER / name
+    manifest = folder / "node_modules" / package / "package.json"
     if manifest.exists() and json.loads(manifest.read_text())["version"] == wanted:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "package.json").write_text(json.dumps({"name": folder.name, "private": True}))
+    (folder / "package.json").write_text(json.dumps({"name": name, "private": True}))
     # Its peers are the clients of every vector store there is; `mem0ai` itself needs none of them.
     options = ("--no-audit", "--no-fund", "--legacy-peer-deps", "--ignore-scripts")
     done = subprocess.run(
-        ["npm", "install", *options, f"mem0ai@{wanted}"],
+        ["npm", "install", *options, f"{package}@{wanted}"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -45,7 +57,7 @@ def package_of(generation: str) -> Path:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"mem0ai@{wanted} was not installed:\n{done.stderr[-2_000:]}")
+        raise RuntimeError(f"{package}@{wanted} was not installed:\n{done.stderr[-2_000:]}")
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 from msgspec.structs import replace
 
@@ -242,7 +243,7 @@ class SaysComplete(Broken):
 class NumbersByName(Broken):
     async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
         found = await super().delta(project, entity, since)
-        entries = tuple(change(each, seq=hash(each.id)) for each in found.entries)
+        entries = tuple(change(each, seq=crc32(each.id.encode())) for each in found.entries)
         return change(found, entries=entries)
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from holdfast.backends.sqlite import operations, removal
@@ -31,7 +31,7 @@ def _acknowledge_early() -> None:
         if not self._connection.in_transaction:
             self._connection.execute("BEGIN IMMEDIATE")
         for request in group:
-            request.result = request.work(self._connection)
+            [request.result] = request.together(self._connection, [request.value])
         held += 1
         if held % _HELD_GROUPS == 0:
             self._connection.execute("COMMIT")
@@ -43,16 +43,16 @@ def _acknowledge_early() -> None:
 def _commit_between() -> None:
     """Commit after every operation of a transaction, so that a kill leaves half of it."""
 
-    def run(self: Transaction, ops: Sequence[Op]) -> list[Any]:
-        results = []
-        for op in ops:
-            results.append(operations._HANDLERS[type(op)](self, op))
-            self.connection.execute("COMMIT")
-            self.connection.execute("BEGIN IMMEDIATE")
-        self.changes.record(self.at)
-        return results
+    carry_out = Transaction._run_one
 
-    Transaction.run = run
+    def run_one(self: Transaction, op: Op) -> Any:
+        result = carry_out(self, op)
+        self.group.puts.flush()
+        self.connection.execute("COMMIT")
+        self.connection.execute("BEGIN IMMEDIATE")
+        return result
+
+    Transaction._run_one = run_one
 
 
 def _forget_vectors() -> None:

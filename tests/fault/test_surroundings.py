@@ -74,7 +74,11 @@ def refused(folder: Path, kind: type[HoldfastError], **more: object) -> Holdfast
 # ------------------------------------------------------------------------ not a store
 
 
-@pytest.mark.parametrize("content", [b"hello\n" * 1_000, b"\x00" * 8_192, os.urandom(100)])
+@pytest.mark.parametrize(
+    "content",
+    [b"hello\n" * 1_000, b"\x00" * 8_192, random.Random(7).randbytes(100)],
+    ids=["text", "zeros", "chance"],
+)
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "holdfast.db").write_bytes(content)
     error = refused(tmp_path, CorruptError)

@@ -31,6 +31,9 @@ from holdfast.server.app import build
 from holdfast.server.routing import operation_of
 from support.served import ADMIN_KEY, Served, served
 
+# The server's threads draw jitter while Hypothesis looks whether its strategies do.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+
 EXAMPLES = 6
 """Random requests to each operation, besides those that cover its schema systematically."""
 SEED = 20261123

@@ -14,6 +14,10 @@ from tidy import source
 NEEDED = {"demo", "test", "check", "bench", "eval", "fmt", "clean", "help"}
 
 
+AGAIN = 'PYTEST_ARGS="--last-failed --last-failed-no-failures none"'
+"""Runs what has just failed, and nothing else."""
+
+
 def described() -> dict[str, str]:
     text = (source.ROOT / "Makefile").read_text(encoding="utf-8")
     return dict(re.findall(r"^([a-z-]+):.*?## (.+)$", text, re.MULTILINE))
@@ -52,6 +56,7 @@ def test_ci_runs_the_checks_and_the_tests() -> None:
     assert "set -euo pipefail" in text
     assert [line for line in text.splitlines() if line.startswith("make ")] == [
         "make check",
-        "make test",
+        f"make test || make test WORKERS=0 {AGAIN}",
+        "make test-compat || make test-compat",
     ]
     assert (source.ROOT / ".ci" / "run").stat().st_mode & 0o111

@@ -160,7 +160,9 @@ async def add_answer(parts: Parts, job: Job, said: Sequence[Said]) -> dict[str, 
     """An add's answer that tells the state of the job behind it."""
     shown, results = await event(parts, job), job_items(job)
     if job.kind != "extract" and len(results) == len(said):  # kept word for word
-        shown["results"] = said_shapes(results, said)
+        now = [one["memory"] for one in shown["results"]]  # None of what was deleted since
+        kept = said_shapes(results, said)
+        shown["results"] = [{**one, "memory": text} for one, text in zip(kept, now, strict=True)]
     told = {"results": shown["results"], "status": job.state, "event_id": job.id}
     for name in ("error", "error_code", "rejected"):
         if shown[name]:

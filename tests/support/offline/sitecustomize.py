@@ -49,4 +49,9 @@ def _audit(event: str, args: tuple[object, ...]) -> None:
         raise NetworkBlockedError(f"{event} to {host!r}: tests reach only this machine")
 
 
-sys.addaudithook(_audit)
+_first = sys.modules.get("sitecustomize")
+if _first is not None and __name__ != "sitecustomize" and hasattr(_first, "NetworkBlockedError"):
+    # a worker of pytest-xdist has loaded this file at its start: one hook, one list
+    attempts, NetworkBlockedError = _first.attempts, _first.NetworkBlockedError
+else:
+    sys.addaudithook(_audit)
