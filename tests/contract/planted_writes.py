@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.backends import memory_tables
 from holdfast.backends.memory_tables import Leased, Row, Transaction, change
-from holdfast.filters import matches
+from holdfast.filters import Everything, Filter, matches
 from holdfast.model import Job, Json, Memory
 from holdfast.ports import (
     EditMemory,
@@ -265,6 +265,23 @@ class DeletesSilently(Faulty):
     def log(self, event: Any, *rest: Any) -> None:
         if event != "DELETE":
             super().log(event, *rest)
+
+
+class ForgetsWhoseItWas(Faulty):
+    def log(self, event: Any, memory: Memory, texts: Any, at: float) -> None:
+        super().log(event, change(memory, agent_id=None, listed=True), texts, at)
+
+
+class LeavesWhatWasDeletedBefore(Faulty):
+    def deleted_before(self, of: Filter) -> set[str]:
+        return set()
+
+
+class BlanksOthersWithIt(Faulty):
+    """By any filter, and whatever else it asks for than the first entity."""
+
+    def deleted_before(self, of: Filter) -> set[str]:
+        return super().deleted_before(Everything())
 
 
 class KeepsTextsInHistory(Faulty):

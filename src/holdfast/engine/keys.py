@@ -11,7 +11,12 @@ from holdfast.core.access import Principal
 from holdfast.core.fence import OPEN, Fence
 from holdfast.directory import PERMISSIONS, ApiKey, Permission, Where
 from holdfast.engine.parts import Parts
-from holdfast.errors import AuthenticationError, ConflictError, NotFoundError
+from holdfast.errors import (
+    AuthenticationError,
+    ConflictError,
+    NotFoundError,
+    ValidationError,
+)
 from holdfast.model import Struct
 
 _CACHED_MAX = 10_000
@@ -84,9 +89,14 @@ async def first(parts: Parts) -> NewKey | None:
 
 
 async def rotate(parts: Parts, key_id: str, grace_s: float) -> NewKey:
-    """A new key with the rights of an old one, which is good for `grace_s` seconds more."""
-    old = await _one(parts, key_id)
-    until = parts.clock.now() + grace_s
+    """A new key with the rights of an old one, which is good for `grace_s` seconds more.
+
+    Raises NotFoundError; ValidationError for one that has expired, as the new one would have.
+    """
+    old, now = await _one(parts, key_id), parts.clock.now()
+    if not _in_force(old, now):
+        raise ValidationError(f"API key {key_id} has expired.", hint="Create a new one.")
+    until = now + grace_s
     request = KeyRequest(
         label=old.label,
         permissions=old.permissions,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from holdfast.filters import Compare, Everything, Nothing, Or
-from holdfast.model import Memory
+from holdfast.filters import And, Compare, Everything, Nothing, Or
+from holdfast.model import Memory, Project, Scope
 from holdfast.ports import EditMemory, RemoveMemories, Reset, View
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import (
@@ -210,6 +210,40 @@ class RemoveContract(StoreFixtures):
         assert [e.event for e in gone] == ["ADD", "UPDATE", "DELETE", "ADD", "DELETE"]
         assert {(e.old_memory, e.new_memory) for e in gone} == {(None, None)}
         assert (await store.history(RED, "b"))[0].new_memory == "x"
+
+    async def test_erasing_by_entities_reaches_what_was_deleted_before(self, store: Store) -> None:
+        of_alice, of_tea = Compare("user_id", "eq", "alice"), Compare("text", "eq", "tea")
+        both = And((of_alice, Compare("agent_id", "eq", "bot")))
+        await commit(store, put("a", "tea"), put("b", "tea", user_id="bob"))
+        await commit(store, put("c", "milk", agent_id="bot"), put("d", "rum"))
+        await commit(store, put("a", "tea"), project=BLUE)
+        for project in (RED, BLUE):
+            one_by_one = RemoveMemories(filter=ids("a", "b", "c"), at=NOW)
+            await commit(store, one_by_one, project=project)
+
+        async def told(id_: str, project: Project = RED) -> bool:
+            events = await store.history(project, id_)
+            return any(event.old_memory or event.new_memory for event in events)
+
+        for tree, erased in ((of_tea, ""), (both, "c"), (of_alice, "acd")):
+            await commit(store, RemoveMemories(filter=tree, at=NOW, erase_history=True))
+            for id_ in "abcd":
+                assert await told(id_) == (id_ not in erased), (tree, id_)
+        assert await told("a", BLUE)
+
+    async def test_history_tells_whose_memory_it_was_also_when_it_is_gone(
+        self, store: Store
+    ) -> None:
+        whose = {"user_id": "alice", "agent_id": "bot", "app_id": "app", "run_id": "run"}
+        await commit(store, turns("t"), raw("r", "t", **whose), put("a", "tea", **whose))
+        await commit(store, EditMemory(memory_id="a", at=NOW, text="milk"))
+        await commit(store, put("b", "rum", supersedes=["a"], **whose))
+        await commit(store, RemoveMemories(filter=ids("a", "r"), at=NOW, erase_history=True))
+        for id_, shown in (("a", True), ("r", False)):
+            history = await store.history(RED, id_)
+            assert {event.scope for event in history} == {Scope(**whose)}
+            assert {event.listed for event in history} == {shown}
+            assert history[-1].event == "DELETE"
 
     async def test_an_identity_is_free_again_after_deletion(self, store: Store) -> None:
         await commit(store, put("a", "tea"))
