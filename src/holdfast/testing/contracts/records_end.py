@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from holdfast.filters import And, Compare, Everything, Nothing, Or
 from holdfast.model import Memory, Project, Scope
 from holdfast.ports import EditMemory, RemoveMemories, Reset, View
@@ -234,7 +236,9 @@ class RemoveContract(StoreFixtures):
     async def test_history_tells_whose_memory_it_was_also_when_it_is_gone(
         self, store: Store
     ) -> None:
-        whose = {"user_id": "alice", "agent_id": "bot", "app_id": "app", "run_id": "run"}
+        whose: dict[str, Any] = {
+            "user_id": "alice", "agent_id": "bot", "app_id": "app", "run_id": "run"
+        }  # fmt: skip
         await commit(store, turns("t"), raw("r", "t", **whose), put("a", "tea", **whose))
         await commit(store, EditMemory(memory_id="a", at=NOW, text="milk"))
         await commit(store, put("b", "rum", supersedes=["a"], **whose))
