@@ -32,12 +32,14 @@ async def deployment(tmp_path: Path) -> AsyncIterator[AsyncAdmin]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_no_tenant_learns_anything_of_another(deployment: AsyncAdmin) -> None:
-    campaign = Campaign(deployment, seed=1)
+@pytest.mark.parametrize("half", [1, 2])
+async def test_no_tenant_learns_anything_of_another(half: int, deployment: AsyncAdmin) -> None:
+    """In two halves, which two cores do side by side."""
+    campaign = Campaign(deployment, seed=half)
     await campaign.begin()
-    await campaign.run(OPERATIONS)
-    assert campaign.done.total() >= OPERATIONS
-    assert min(campaign.done.values()) > OPERATIONS / 2_000, "a kind of call was hardly made"
+    await campaign.run(OPERATIONS // 2)
+    assert campaign.done.total() >= OPERATIONS // 2
+    assert min(campaign.done.values()) > OPERATIONS / 4_000, "a kind of call was hardly made"
 
 
 # ------------------------------------------------------------------------------ faults

@@ -160,8 +160,9 @@ def test_the_demonstration_answers_most_of_its_questions(told: Told, home: Path)
 
 
 def test_the_demonstration_fits_80_columns_and_says_what_to_try_next(
-    done: Done, told: Told, tmp_path: Path
+    done: Done, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["holdfast"])  # as the command is called
     text = done("demo", "--keep", tmp_path / "kept")
     lines = text.splitlines()
     assert max(map(len, lines[:-1])) <= 80
