@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
+from holdfast import AsyncMemory
+from holdfast.errors import StoreUnavailableError
 from support.served import Served
 
 
@@ -27,3 +30,17 @@ def test_a_memory_is_found(client: httpx.Client, server: Served) -> None:
     body = {"query": "What do I like?", "filters": {"user_id": "ann"}}
     answer = client.post("/v3/memories/search/", json=body)
     assert [one["memory"] for one in answer.json()["results"]] == ["I like tea"]
+
+
+@pytest.mark.parametrize(("path", "status"), [("/v3/memories/search/", 503), ("/search", 502)])
+def test_a_store_that_is_away_does_not_tell_where_it_is(
+    path: str, status: int, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(self: AsyncMemory, query: str, **_: object) -> None:
+        raise StoreUnavailableError("/secret/holdfast.db is locked.", hint="Then retry.")
+
+    monkeypatch.setattr(AsyncMemory, "search", away)
+    answer = client.post(path, json={"query": "tea", "filters": {"user_id": "ann"}})
+    assert answer.status_code == status
+    assert "secret" not in answer.text
+    assert "Then retry." in answer.json()["detail"]

@@ -198,6 +198,7 @@ async def create_key(
 ) -> Reply:
     """A key that may do what its maker may; it is told this once."""
     made = await context.admin.create_key(
+        project=context.project,
         label=body.label.strip(),
         permissions=sorted(context.principal.permissions),
         account=await _owner(context),

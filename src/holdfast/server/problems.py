@@ -53,10 +53,19 @@ def status_of(error: errors.HoldfastError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
+def told(error: errors.HoldfastError) -> str:
+    """What a caller is told: not where the store's files are, nor what failed in the server."""
+    if status_of(error) == 500:
+        return "The server failed; see its log."
+    if isinstance(error, errors.StoreError):
+        return f"The record store is away. {error.hint}".strip()
+    return str(error)
+
+
 def body_of(error: errors.HoldfastError, request_id: str) -> dict[str, Any]:
     """The body of the answer."""
-    text = str(error) if status_of(error) != 500 else "The server failed; see its log."
-    hint = error.hint if text == str(error) else ""
+    text = told(error)
+    hint = "" if status_of(error) == 500 else error.hint
     return {
         "detail": text,
         "error": text,
@@ -96,8 +105,8 @@ async def _ours(request: Request, error: Exception) -> Response:
         _log.error("%s %s: %s", request_id(request), error.code, type(error).__name__)
     code = upstream.code_of(error) if upstream.is_open_source(request.url.path) else None
     if code is not None:
-        told = upstream.body(code, str(error), request_id(request))
-        return Reply(told, upstream.STATUS)
+        body = upstream.body(code, told(error), request_id(request))
+        return Reply(body, upstream.STATUS)
     return answer(error, request_id(request))
 
 
@@ -108,9 +117,9 @@ async def _malformed(request: Request, error: Exception) -> Response:
         {"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]}
         for fault in error.errors()
     ]
-    told = "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
-    body: dict[str, Any] = {"detail": told, "error": told, "code": "VALIDATION"}
-    if not request.url.path.startswith(("/v1", "/v2", "/v3", "/api", "/holdfast")):
+    where = "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
+    body: dict[str, Any] = {"detail": where, "error": where, "code": "VALIDATION"}
+    if not request.url.path.startswith(("/v1/", "/v2/", "/v3/", "/api/", "/holdfast/")):
         # Mem0's open-source server answers as FastAPI does
         return Reply({**body, "detail": faults, "request_id": request_id(request)}, 422)
     return Reply({**body, "request_id": request_id(request)}, 400)
