@@ -24,7 +24,7 @@ from holdfast.errors import StoreReadOnlyError, StoreUnavailableError
 from holdfast.metrics import Metrics, Part
 from holdfast.model import IndexTerms, Project
 from holdfast.ports import LLM, Embedder, Records, Reranker
-from holdfast.registry import make_embedder, make_llm, make_reranker
+from holdfast.registry import check_stores, make_embedder, make_llm, make_reranker
 
 DATABASE = "holdfast.db"
 
@@ -72,6 +72,7 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
 
     Raises ConfigError, MissingExtraError, StoreError, SpaceMismatchError, ModelError.
     """
+    check_stores(config)
     clock = clock or SystemClock()
     ids = Ids(clock)
     metrics = Metrics(clock.now)

@@ -179,6 +179,20 @@ class SpaceMismatchError(ConfigError):
     code = "SPACE_MISMATCH"
 
 
+class IndexUnavailableError(HoldfastError):
+    """The external index is away, slow or answers garbage; the records can do without it."""
+
+    code = "INDEX_UNAVAILABLE"
+    retryable = True
+
+
+class CacheUnavailableError(HoldfastError):
+    """The shared cache cannot say whether something is allowed; nothing was taken."""
+
+    code = "CACHE_UNAVAILABLE"
+    retryable = True
+
+
 class ClosedError(HoldfastError):
     """The memory was used after close()."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from holdfast.config import LOCAL_EMBEDDER, Part
-from holdfast.errors import MissingExtraError
+from holdfast.config import CACHE, INDEX, LOCAL_EMBEDDER, RECORDS, Config, Part
+from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.ports import LLM, Embedder, Reranker, Sender
 
 
@@ -15,6 +15,16 @@ def providers() -> dict[str, list[str]]:
     without = ("anthropic", "groq")
     embedders = [one.name for one in PROVIDERS.values() if one.family not in without]
     return {"llm": llms, "embedder": [LOCAL_EMBEDDER, *embedders]}
+
+
+def check_stores(config: Config) -> None:
+    """Refuse stores that nobody has made yet. Raises ConfigError."""
+    for name, known in (("records", RECORDS), ("index", INDEX), ("cache", CACHE)):
+        provider = getattr(config, name).provider
+        if provider != known:
+            raise ConfigError(
+                f"{name}.provider: there is no {provider[:64]!r}.", hint=f"Known is {known!r}."
+            )
 
 
 def make_embedder(part: Part) -> Embedder:

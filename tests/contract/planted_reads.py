@@ -207,22 +207,22 @@ class CountsHiddenMemories(Broken):
 
 
 class CountsVisibleOnly(Broken):
-    def state(self, project: Project, entity: Entity) -> EntityState:
+    async def state(self, project: Project, entity: Entity) -> EntityState:
         rows = self.tables.holds(project, entity)
         seen = sum(visible(row.memory, View(now=0)) for row in rows)
-        return change(super().state(project, entity), memories=seen)
+        return change(await super().state(project, entity), memories=seen)
 
 
 class KnowsNoWildcard(Broken):
-    def state(self, project: Project, entity: Entity) -> EntityState:
+    async def state(self, project: Project, entity: Entity) -> EntityState:
         none = EntityState(generation=0, memories=0)
-        return none if entity.id == ANY else super().state(project, entity)
+        return none if entity.id == ANY else await super().state(project, entity)
 
 
 class AlwaysNew(Broken):
-    def state(self, project: Project, entity: Entity) -> EntityState:
+    async def state(self, project: Project, entity: Entity) -> EntityState:
         generation = self.tables.generation
-        return change(super().state(project, entity), generation=generation)
+        return change(await super().state(project, entity), generation=generation)
 
 
 class ForgetsRemovals(Broken):

@@ -18,7 +18,7 @@ from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.filters import Everything, matches
 from holdfast.model import ANY, Entity, Project
-from holdfast.ports import Hit, Index, Probe, View
+from holdfast.ports import Found, Hit, Index, Probe, View
 from holdfast.testing.contracts.index import IndexContract, Over
 from holdfast.testing.contracts.values import BLUE, RED, SPACE, Make
 from holdfast.testing.replica import Store
@@ -63,9 +63,13 @@ class Broken(EmbeddedIndex):
 
     async def asked(self, project: Project, probe: Probe) -> list[Hit]:
         """The answer without the fault."""
-        return await EmbeddedIndex.search(self, project, probe)
+        return list((await EmbeddedIndex.search(self, project, probe)).hits)
 
-    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+    async def search(self, project: Project, probe: Probe) -> Found:
+        return Found(hits=tuple(await self.told(project, probe)))
+
+    async def told(self, project: Project, probe: Probe) -> list[Hit]:
+        """What is answered in its place."""
         return self.spoil(await self.asked(project, self.misread(probe)))
 
     def misread(self, probe: Probe) -> Probe:
@@ -101,7 +105,7 @@ class Twice(Broken):
 
 
 class FiltersAfterwards(Broken):
-    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+    async def told(self, project: Project, probe: Probe) -> list[Hit]:
         hits = await self.asked(project, replace(probe, filter=Everything()))
         return [hit for hit in hits if matches(probe.filter, hit.memory)]
 
@@ -114,7 +118,7 @@ class IgnoresTheFence(Broken):
 class FencesAfterwards(Broken):
     """What is outside is not found, but shows in the scores of what is inside."""
 
-    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+    async def told(self, project: Project, probe: Probe) -> list[Hit]:
         hits = await self.asked(project, replace(probe, fence=None))
         return [h for h in hits if probe.fence is None or matches(probe.fence, h.memory)]
 
@@ -153,7 +157,7 @@ class AllEntities(Broken):
 
 
 class AllProjects(Broken):
-    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+    async def told(self, project: Project, probe: Probe) -> list[Hit]:
         return [hit for each in (RED, BLUE) for hit in await self.asked(each, probe)]
 
 
@@ -163,7 +167,7 @@ class NamesEverybody(Broken):
 
 
 class NeedsEmbeddings(Broken):
-    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+    async def told(self, project: Project, probe: Probe) -> list[Hit]:
         return [] if probe.embedding is None else await self.asked(project, probe)
 
 

@@ -272,7 +272,7 @@ async def _ask(
         embedding=await parts.embedder.embed_query(query),
         limit=5,
     )
-    hits = await index.search(parts.project, probe)
+    hits = (await index.search(parts.project, probe)).hits
     return [(hit.memory.id, hit.score, hit.memory) for hit in hits]
 
 
@@ -319,7 +319,7 @@ class _Restless:
         self.generation = 1
         self.on_read: list[Callable[[], object]] = []
 
-    def state(self, project: Project, entity: Entity) -> EntityState:
+    async def state(self, project: Project, entity: Entity) -> EntityState:
         return EntityState(generation=self.generation, memories=0)
 
     async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:

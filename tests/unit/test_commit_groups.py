@@ -71,7 +71,7 @@ async def test_many_commits_are_stored_in_order_under_one_generation(
     )
     assert results == [[None, name] for name in names]
     assert [id_ for (id_,) in rows(path, "SELECT id FROM memories ORDER BY no")] == names
-    assert store.state(RED, ALICE).memories == 150
+    assert (await store.state(RED, ALICE)).memories == 150
     assert rows(path, "SELECT count(DISTINCT generation), count(*) FROM outbox") == [(1, 150)]
     [linked] = rows(
         path,
@@ -96,7 +96,7 @@ async def test_duplicates_in_a_group_get_the_first_ones_id(store: SqliteRecords)
     )
     assert found == [["a"], ["a"], ["c"], ["a"]]
     assert (await replica(store)).told == {("r1", "a"), ("r2", "a"), ("r3", "c")}
-    assert store.state(RED, ALICE).memories == 5
+    assert (await store.state(RED, ALICE)).memories == 5
 
 
 async def test_a_taken_id_fails_its_own_commit_only(store: SqliteRecords) -> None:
@@ -122,7 +122,7 @@ async def test_a_reset_forgets_what_the_commits_before_it_put(store: SqliteRecor
     await commit(store, put("before", "known"))
     known = await replica(store)
     await together(store, [put("a", "one")], [Reset()], [put("b", "two", updated_at=NOW + 5)])
-    assert store.state(RED, ALICE).memories == 1
+    assert (await store.state(RED, ALICE)).memories == 1
     [[alice], total] = await store.entities(RED, 0, 10)
     assert (alice.memories, alice.created_at, total) == (1, NOW + 5, 1)
     await known.refresh(store, ALICE, RED)
@@ -143,8 +143,8 @@ async def test_projects_in_a_group_stay_apart(store: SqliteRecords) -> None:
     )
     assert one == other == [None, "a"]
     for project in (RED, BLUE):
-        assert store.state(project, ALICE).memories == 1
-        assert store.state(project, Entity("user", "bob")).memories == 0
+        assert (await store.state(project, ALICE)).memories == 1
+        assert (await store.state(project, Entity("user", "bob"))).memories == 0
 
 
 async def test_a_job_tells_the_ids_of_what_was_put_before_it(store: SqliteRecords) -> None:

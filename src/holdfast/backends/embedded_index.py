@@ -21,7 +21,7 @@ from holdfast.core.view import EntityView
 from holdfast.filters import Everything, Filter, compile_predicate, within
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Memory, Project
-from holdfast.ports import Delta, Hit, Probe, Records, View
+from holdfast.ports import Delta, Found, Hit, Probe, Records, View
 
 INLINE_ROWS_MAX = 4_000
 """Working sets up to this size are ranked on the event loop; larger ones in a thread."""
@@ -87,7 +87,7 @@ class EmbeddedIndex:
         self._bytes = 0
         self._loading: dict[Key, asyncio.Task[Warm]] = {}
 
-    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+    async def search(self, project: Project, probe: Probe) -> Found:
         hits: list[Hit] = []
         for entity in probe.entities:
             warm = await self._current(project, entity)
@@ -95,7 +95,7 @@ class EmbeddedIndex:
                 hits += await asyncio.to_thread(_ranked, warm, probe, entity)
             else:
                 hits += _ranked(warm, probe, entity)
-        return hits if len(probe.entities) == 1 else _merged(hits, probe.limit)
+        return Found(hits=tuple(hits if len(probe.entities) == 1 else _merged(hits, probe.limit)))
 
     async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:
         found: set[int] = set()
@@ -116,7 +116,7 @@ class EmbeddedIndex:
         key = (project, entity)
         warm = self._warm.get(key)
         while True:
-            generation = self._records.state(project, entity).generation
+            generation = (await self._records.state(project, entity)).generation
             if warm is not None and warm.generation == generation:
                 if key in self._warm:
                     self._warm.move_to_end(key)

@@ -160,7 +160,7 @@ class MemoryRecords:
         found.sort(key=lambda each: (each.kind, each.id))
         return found[offset : offset + size], len(found)
 
-    def state(self, project: Project, entity: Entity) -> EntityState:
+    async def state(self, project: Project, entity: Entity) -> EntityState:
         generations = [
             when.generation
             for (owner, other), when in self.tables.written.items()
@@ -170,7 +170,8 @@ class MemoryRecords:
         return EntityState(generation=max(generations, default=0), memories=memories)
 
     async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
-        tables, generation = self.tables, self.state(project, entity).generation
+        tables = self.tables
+        generation = (await self.state(project, entity)).generation
         rows = tables.holds(project, entity)
         known = since is not None and tables.reset_at.get(project, 0) <= since <= generation
         start = since if since is not None and known else -1

@@ -7,15 +7,29 @@ variables, one file (YAML or TOML), defaults. Holdfast's own and Mem0's configur
 from __future__ import annotations
 
 from holdfast.config.load import load_config
+from holdfast.config.parts import part_settings
 from holdfast.config.server import ServerConfig
-from holdfast.config.settings import LOCAL_EMBEDDER, Config, Part, Resolved, redacted
+from holdfast.config.settings import (
+    CACHE,
+    INDEX,
+    LOCAL_EMBEDDER,
+    RECORDS,
+    Config,
+    Part,
+    Resolved,
+    redacted,
+)
 
 __all__ = [
+    "CACHE",
+    "INDEX",
     "LOCAL_EMBEDDER",
+    "RECORDS",
     "Config",
     "Part",
     "Resolved",
     "ServerConfig",
     "load_config",
+    "part_settings",
     "redacted",
 ]

@@ -27,7 +27,8 @@ HINTS: Final[Mapping[str, Any]] = {name: hint for name, hint in _OWN.items() if 
 }
 """The annotated type of each setting, by its dotted name."""
 
-PARTS: Final = ("embedder", "llm", "reranker")
+STORES: Final = ("records", "index", "cache")
+PARTS: Final = (*STORES, "embedder", "llm", "reranker")
 OPTIONAL: Final = ("llm", "reranker", "custom_instructions", "content_key")
 ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
@@ -41,7 +42,8 @@ def variables() -> dict[str, str]:
         prefix = f"HOLDFAST_{name.replace('.', '_').upper()}"
         if name in PARTS:
             found[f"{prefix}_PROVIDER"] = f"{name}.provider"
-            found[f"{prefix}_MODEL"] = f"{name}.config.model"
+            what = "url" if name in STORES else "model"
+            found[f"{prefix}_{what.upper()}"] = f"{name}.config.{what}"
         else:
             found[prefix] = name
     found["HOLDFAST_ADMIN_KEY"] = f"{SERVER}.admin_key"

@@ -166,7 +166,7 @@ class _Draft:
 
     def _finished(self, name: str, part: dict[str, Any]) -> Part:
         if "provider" not in part:
-            hint = 'Name one, for example "openai".'
+            hint = f'Name one, for example "{_EXAMPLES.get(name, "openai")}".'
             raise fault(name, self._origins[name], "the provider is missing", hint)
         return Part(**part)
 
@@ -192,6 +192,9 @@ class _Draft:
                 f"{claimed}, but the embedder {embedder.provider} gives {given}",
                 "Leave it out, or configure the embedder it belongs to.",
             )
+
+
+_EXAMPLES: Final = {"records": "postgres", "index": "qdrant", "cache": "redis"}
 
 
 def _temporary_folder() -> str:

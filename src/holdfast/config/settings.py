@@ -15,6 +15,10 @@ from holdfast.config.server import ServerConfig
 from holdfast.model import DEFAULT_PROJECT, Json, Struct
 
 LOCAL_EMBEDDER: Final = "wordllama"
+RECORDS: Final = "sqlite"
+INDEX: Final = "embedded"
+CACHE: Final = "process"
+"""Where records, index and cache are unless told otherwise: with this process."""
 
 _SECRET = re.compile(
     r"api_?key|admin_key|tls_key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz"
@@ -52,6 +56,18 @@ def _local_embedder() -> Part:
     return Part(provider=LOCAL_EMBEDDER)
 
 
+def _own_records() -> Part:
+    return Part(provider=RECORDS)
+
+
+def _own_index() -> Part:
+    return Part(provider=INDEX)
+
+
+def _own_cache() -> Part:
+    return Part(provider=CACHE)
+
+
 def home_folder(environ: Mapping[str, str] | None = None) -> str:
     """The folder of everything that is not placed elsewhere."""
     home = (os.environ if environ is None else environ).get("HOLDFAST_HOME", "").strip()
@@ -71,6 +87,21 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: Annotated[
         str, Meta(description="Tenant: memories of one project are never seen from another.")
     ] = DEFAULT_PROJECT
+    records: Annotated[
+        Part,
+        Meta(description="The system of record: `sqlite` in `path`, or `postgres`."),
+    ] = msgspec.field(default_factory=_own_records)
+    index: Annotated[
+        Part,
+        Meta(
+            description="What finds memories: `embedded`, `qdrant`, `pgvector`, `pinecone`, "
+            "`weaviate` or `sharded`."
+        ),
+    ] = msgspec.field(default_factory=_own_index)
+    cache: Annotated[
+        Part,
+        Meta(description="What keeps answers for a while: `process`, or a `redis` for several."),
+    ] = msgspec.field(default_factory=_own_cache)
     embedder: Annotated[
         Part,
         Meta(description="Model that turns text into vectors. `wordllama` works offline."),

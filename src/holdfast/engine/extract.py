@@ -138,7 +138,7 @@ async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -
             embedding=await query_embedding(parts, turn.text, job_payer(job)),
             limit=_NEARBY_PER_TURN,
         )
-        for hit in await parts.index.search(job.project, probe):
+        for hit in (await parts.index.search(job.project, probe)).hits:
             best = found.get(hit.memory.id)
             if best is None or hit.score > best[0]:
                 found[hit.memory.id] = (hit.score, hit.memory)

@@ -49,7 +49,9 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     payer = Payer(project=parts.project, operation="search", scope=scope_of_covers(covers))
     probe = await _probe(parts, request, covers_inside(parts.fence, covers), payer)
     missing = [] if probe.embedding is not None else ["embedder"]
-    hits = await parts.index.search(parts.project, probe)
+    found = await parts.index.search(parts.project, probe)
+    missing += found.degraded
+    hits = list(found.hits)
     if request.rerank:
         better = await reranked(parts, request.query, hits, payer)
         if better is None:
@@ -69,7 +71,7 @@ async def _probe(
     told_from = request.reference if request.reference is not None else request.as_of
     reference = datetime.fromtimestamp(now if told_from is None else told_from, UTC)
     more = RERANK_CANDIDATES if request.rerank and parts.reranker is not None else 0
-    entities = _smallest(parts, covers)
+    entities = await _smallest(parts, covers)
     query = analyze_query(
         request.query, key=parts.content_key, reference=reference, zone=parts.zone
     )
@@ -100,12 +102,13 @@ async def _embedding(
     return await query_embedding(parts, without_terms(query, names), payer)
 
 
-def _smallest(parts: Parts, covers: Sequence[tuple[Entity, ...]]) -> tuple[Entity, ...]:
+async def _smallest(parts: Parts, covers: Sequence[tuple[Entity, ...]]) -> tuple[Entity, ...]:
     """Of the ways to cover the filter with entities, the one with the fewest memories to rank."""
     if len(covers) == 1:
         return covers[0]
 
-    def size(cover: tuple[Entity, ...]) -> int:
-        return sum(parts.records.state(parts.project, entity).memories for entity in cover)
-
-    return min(covers, key=size)
+    sizes = [
+        sum([(await parts.records.state(parts.project, entity)).memories for entity in cover])
+        for cover in covers
+    ]
+    return covers[sizes.index(min(sizes))]

@@ -8,8 +8,9 @@ every back end. Texts and ids are Unicode without NUL and without lone surrogate
 
 from __future__ import annotations
 
+from holdfast.ports.cache import Cache
 from holdfast.ports.directory import Directory
-from holdfast.ports.index import Hit, Index, Probe, QueryEmbedding
+from holdfast.ports.index import Found, Hit, Index, Probe, QueryEmbedding
 from holdfast.ports.jobs import Jobs
 from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker, Spent
 from holdfast.ports.operations import (
@@ -26,23 +27,28 @@ from holdfast.ports.operations import (
     SetVectors,
 )
 from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records, View
+from holdfast.ports.vectors import Match, Point, TermMatches, Vectors
 from holdfast.ports.webhooks import Sender, Sent
 
 __all__ = [
     "LLM",
     "Analyse",
     "Answer",
+    "Cache",
     "Delta",
     "Directory",
     "EditMemory",
     "Embedder",
     "EntityState",
     "FinishJob",
+    "Found",
     "Hit",
     "Index",
     "Jobs",
     "Listing",
+    "Match",
     "Op",
+    "Point",
     "Probe",
     "PutJob",
     "PutMemory",
@@ -59,5 +65,7 @@ __all__ = [
     "Sent",
     "SetVectors",
     "Spent",
+    "TermMatches",
+    "Vectors",
     "View",
 ]

@@ -54,10 +54,18 @@ class Hit(Struct, frozen=True, kw_only=True):
     found_score: float | None = None  # the score before a reranker gave its own
 
 
+class Found(Struct, frozen=True, kw_only=True):
+    """What a search found, and what it had to do without."""
+
+    hits: tuple[Hit, ...]
+    degraded: tuple[str, ...] = ()
+    """Names of the parts that were away: "index" when their engine did not answer."""
+
+
 class Index(Protocol):
     """Finds memories; everything in it can be rebuilt from the records."""
 
-    async def search(self, project: Project, probe: Probe) -> list[Hit]:
+    async def search(self, project: Project, probe: Probe) -> Found:
         """The best `limit` memories that match and are visible, best first.
 
         Each at most once, with a score in 0..1. Equal scores within an entity come in order of

@@ -149,8 +149,8 @@ class Records(Protocol):
         greatest its memory operations name (`updated_at` of a PutMemory, else `at`).
         """
 
-    def state(self, project: Project, entity: Entity) -> EntityState:
-        """The entity's generation and size. Answers in microseconds, without waiting.
+    async def state(self, project: Project, entity: Entity) -> EntityState:
+        """The entity's generation and size: one look-up, asked before every search.
 
         For the id "*": the greatest generation and the sum of all entities of the kind. As new as
         the last commit, through any process, that returned before the call.

@@ -140,8 +140,8 @@ class FailingStore:
     ) -> tuple[list[EntitySummary], int]:
         return await self.fault.awaited(self._store.entities(project, offset, size))
 
-    def state(self, project: Project, entity: Entity) -> EntityState:
-        return self.fault.called(lambda: self._store.state(project, entity))
+    async def state(self, project: Project, entity: Entity) -> EntityState:
+        return await self.fault.awaited(self._store.state(project, entity))
 
     async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
         return await self.fault.awaited(self._store.delta(project, entity, since))

@@ -42,7 +42,7 @@ class Reader:
         """Both hold the same, and the generations of both have changed, or of none."""
         fresh = Replica()
         await fresh.refresh(reference, self._entity, self._project)
-        states = [each.state(self._project, self._entity) for each in (store, reference)]
+        states = [await each.state(self._project, self._entity) for each in (store, reference)]
         assert states[0].memories == states[1].memories, f"the size of {self._entity}"
         before, self._generations = self._generations, (states[0].generation, states[1].generation)
         changed = [old != new for old, new in zip(before, self._generations, strict=True)]

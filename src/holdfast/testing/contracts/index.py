@@ -79,7 +79,7 @@ async def search(
     east = QueryEmbedding(vector=np.array(EAST, dtype=np.float32))
     fields = {"filter": Everything(), "view": EVERYTHING, "limit": 100, "embedding": east, **fields}
     probe = Probe(entities=tuple(entities), query=analyze_query(text), **fields)
-    return await index.search(project, probe)
+    return list((await index.search(project, probe)).hits)
 
 
 async def found(index: Index, *args: Any, **fields: Any) -> list[str]:

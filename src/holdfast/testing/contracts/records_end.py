@@ -277,7 +277,7 @@ class ResetContract(StoreFixtures):
         assert await store.job(RED, "j") is None
         assert await store.find_job(RED, "k") is None
         assert await store.entities(RED, 0, 10) == ([], 0)
-        assert store.state(RED, ALICE).memories == 0
+        assert (await store.state(RED, ALICE)).memories == 0
         stats = {name: count for name, count in (await store.stats(RED)).items() if count}
         assert stats.keys() <= {"bytes"}
         left = (await replica(store, project=BLUE)).known, await store.stats(BLUE)
@@ -288,9 +288,9 @@ class ResetContract(StoreFixtures):
         await commit(store, put("a", "tea"), put("b", "milk"))
         reader = await replica(store)
         await commit(store, Reset())
-        assert store.state(RED, ALICE).generation != reader.generation
+        assert (await store.state(RED, ALICE)).generation != reader.generation
         await commit(store, put("b", "milk"), put("c", "water"))
-        assert store.state(RED, ALICE).generation != reader.generation
+        assert (await store.state(RED, ALICE)).generation != reader.generation
         await reader.refresh(store, ALICE, RED)
         assert reader.known == (await replica(store)).known
         assert reader.order == ["b", "c"]
@@ -304,6 +304,6 @@ class ResetContract(StoreFixtures):
             Reset(),
             put("c", "water"),
         )
-        assert store.state(RED, ALICE).memories == 1
+        assert (await store.state(RED, ALICE)).memories == 1
         assert await one(store, "a") is None
         assert await listed(store, view=View(now=NOW)) == ["c"]

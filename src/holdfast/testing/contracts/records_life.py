@@ -38,7 +38,7 @@ Call = Callable[[Store], Awaitable[object]]
 
 
 async def _state(store: Store) -> object:
-    return store.state(RED, ALICE)
+    return await store.state(RED, ALICE)
 
 
 CALLS: dict[str, Call] = {
@@ -103,12 +103,12 @@ class LifeContract(StoreFixtures):
         await commit(first, put("b", "milk", supersedes=["a"]), put_job("j", payload={"k": [1]}))
         leased = await first.lease("me", NOW, 10.0)
         before = (await replica(first)).known, await store_facts(first)
-        generation = first.state(RED, ALICE)
+        generation = await first.state(RED, ALICE)
         await first.close()
         second = make()
         await second.open(SPACE)
         assert ((await replica(second)).known, await store_facts(second)) == before
-        assert second.state(RED, ALICE) == generation
+        assert (await second.state(RED, ALICE)) == generation
         assert await second.job(RED, "j") == leased
         assert await second.heartbeat("j", "me", NOW, 10.0)
         await second.close()
@@ -162,8 +162,8 @@ class HandlesContract(StoreFixtures):
         for n, (writer, reader) in enumerate([(store, other), (other, store)] * 3):
             seen = await replica(reader)
             await commit(writer, put(f"m{n}", f"text {n}"))
-            assert reader.state(RED, ALICE) == writer.state(RED, ALICE)
-            assert reader.state(RED, ALICE).generation != seen.generation
+            assert (await reader.state(RED, ALICE)) == (await writer.state(RED, ALICE))
+            assert (await reader.state(RED, ALICE)).generation != seen.generation
             await seen.refresh(reader, ALICE, RED)
             assert seen.known == (await replica(writer)).known
             assert await listed(reader) == await listed(writer)
@@ -189,7 +189,7 @@ class HandlesContract(StoreFixtures):
             )
         )
         assert len({ids[0] for ids in results}) == 1
-        assert store.state(RED, ALICE).memories == 1
+        assert (await store.state(RED, ALICE)).memories == 1
         await other.close()
 
 
@@ -210,7 +210,7 @@ class ProjectContract(StoreFixtures):
         assert await events(store, "a", BLUE) == []
         assert await store.entities(BLUE, 0, 9) == ([], 0)
         for entity in (ALICE, Entity("user", ANY)):
-            assert store.state(BLUE, entity).memories == 0
+            assert (await store.state(BLUE, entity)).memories == 0
             assert (await replica(store, entity, BLUE)).held == {}
         assert await store.job(BLUE, "j") is None
         assert await store.find_job(BLUE, "k") is None
@@ -229,7 +229,7 @@ class ProjectContract(StoreFixtures):
         )
         await store.lease("me", NOW, 9.0)
         before = (await replica(store)).known, await store_facts(store)
-        generation = store.state(RED, ALICE)
+        generation = await store.state(RED, ALICE)
         results = await commit(
             store,
             EditMemory(memory_id="a", at=NOW, text="x"),
@@ -245,7 +245,7 @@ class ProjectContract(StoreFixtures):
             await commit(store, finish, project=BLUE)
         assert not await store.rerun(BLUE, "j", NOW)
         assert ((await replica(store)).known, await store_facts(store)) == before
-        assert store.state(RED, ALICE) == generation
+        assert (await store.state(RED, ALICE)) == generation
 
     async def test_ids_identities_and_keys_are_of_one_project(self, store: Store) -> None:
         for project in (RED, BLUE):

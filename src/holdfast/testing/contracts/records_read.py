@@ -232,20 +232,20 @@ class EntityContract(StoreFixtures):
         assert (alice.created_at, alice.updated_at) == (NOW, NOW + 20)
 
     async def test_state_counts_everything_an_entity_has(self, store: Store) -> None:
-        assert store.state(RED, ALICE).memories == 0
-        assert store.state(RED, ALICE).generation == 0
+        assert (await store.state(RED, ALICE)).memories == 0
+        assert (await store.state(RED, ALICE)).generation == 0
         await commit(store, put("a", "one"), put("b", "two", supersedes=["a"]))
         await commit(
             store, put("c", listed=False), put("d", user_id="bob", expires_on="1999-01-01")
         )
-        assert store.state(RED, ALICE).memories == 3
-        assert store.state(RED, BOB).memories == 1
-        assert store.state(RED, Entity("user", ANY)).memories == 4
-        assert store.state(RED, Entity("agent", ANY)).memories == 0
+        assert (await store.state(RED, ALICE)).memories == 3
+        assert (await store.state(RED, BOB)).memories == 1
+        assert (await store.state(RED, Entity("user", ANY))).memories == 4
+        assert (await store.state(RED, Entity("agent", ANY))).memories == 0
 
     async def test_every_write_changes_the_generation(self, store: Store) -> None:
         await commit(store, put("other", user_id="bob"), turns("t", "u"))
-        others = store.state(RED, BOB).generation
+        others = (await store.state(RED, BOB)).generation
         writes: list[Op] = [
             put("r", "said", turns=["t"], kind="turn", listed=False, agent_id="x"),
             put("a", "tea", turns=["t"], agent_id="ends"),
@@ -257,18 +257,18 @@ class EntityContract(StoreFixtures):
             SetVectors(vectors=(("c", vector(1)),)),
             RemoveMemories(filter=Compare("id", "eq", "c"), at=NOW),
         ]
-        seen = {store.state(RED, ALICE).generation}
+        seen = {(await store.state(RED, ALICE)).generation}
         ending = Entity("agent", "ends")
         for op in writes:
-            before = store.state(RED, ending).generation
+            before = (await store.state(RED, ending)).generation
             await commit(store, op)
             if isinstance(op, PutMemory) and "a" in op.supersedes:
-                assert store.state(RED, ending).generation != before, "what ends changes"
-            assert store.state(RED, ALICE).generation not in seen, op
-            assert store.state(RED, Entity("user", ANY)).generation not in seen, op
-            seen.add(store.state(RED, ALICE).generation)
-        assert store.state(RED, Entity("agent", "x")).generation > 0
-        assert store.state(RED, BOB).generation == others
+                assert (await store.state(RED, ending)).generation != before, "what ends changes"
+            assert (await store.state(RED, ALICE)).generation not in seen, op
+            assert (await store.state(RED, Entity("user", ANY))).generation not in seen, op
+            seen.add((await store.state(RED, ALICE)).generation)
+        assert (await store.state(RED, Entity("agent", "x"))).generation > 0
+        assert (await store.state(RED, BOB)).generation == others
 
     async def test_a_complete_delta_is_everything(self, store: Store) -> None:
         await commit(store, turns("t"), raw("r", "t"), put("z", "tea", turns=["t"]))
@@ -278,7 +278,7 @@ class EntityContract(StoreFixtures):
         await commit(store, put("other", user_id="bob"))
         delta = await store.delta(RED, ALICE, None)
         assert delta.complete
-        assert delta.generation == store.state(RED, ALICE).generation
+        assert delta.generation == (await store.state(RED, ALICE)).generation
         assert [memory.id for memory in delta.memories] == ["r", "z", "a"]
         assert list(delta.memories) == await store.fetch(RED, ["r", "z", "a"])
         assert set(delta.told) == {("r", "z")}
