@@ -59,6 +59,8 @@ class Vectors(Protocol):
 
     name: str
     """Provider and collection, for people."""
+    settles_s: float
+    """Seconds after which a write is surely found; 0.0: at once, as `put` and `remove` say."""
 
     async def open(self, space: Space) -> None:
         """Create the collection and its indexes, or check that it is ours and of this space.
@@ -88,9 +90,14 @@ class Vectors(Protocol):
         entity's points that have one of them, all if there are fewer, and the best if there are
         more: by BM25's share of a word. In one round trip where the engine can."""
 
-    async def marks(self, project: Project, after: str | None, size: int) -> list[tuple[str, int]]:
-        """(id, mark) of up to `size` points with an id greater than `after` (by code points), in
-        that order; from the first on for None. A shorter list is the last."""
+    async def marks(
+        self, project: Project, after: str | None, size: int
+    ) -> tuple[list[tuple[str, int]], str | None]:
+        """A page of (id, mark) of about `size` points, in a stable order of the engine's own, and
+        a cursor for the page after it; None at the end. From the first on for None.
+
+        A point that is there all the time comes exactly once.
+        """
 
     async def count(self, project: Project | None) -> int:
         """How many points the project has, exactly; the whole collection for None."""
