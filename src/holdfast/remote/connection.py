@@ -17,6 +17,7 @@ import holdfast
 from holdfast import limits
 from holdfast.caller import warn
 from holdfast.core import intake
+from holdfast.core.affinity import HEADER, affinity
 from holdfast.core.forms import is_repeatable, todays
 from holdfast.errors import (
     ClosedError,
@@ -128,7 +129,7 @@ class Connection:
         timeout_s = call.given.get("timeout_s")
         if verb == "wait" and isinstance(timeout_s, int | float):
             return await self._wait(call.given, timeout_s)
-        return await self._sent(verb, encoded(call.given))
+        return await self._sent(verb, call.given)
 
     async def _wait(self, given: Mapping[str, Any], timeout_s: float) -> Any:
         """Wait in several calls, none longer than proxies and servers let a request take."""
@@ -137,18 +138,20 @@ class Connection:
             asked = time.monotonic()
             part = min(max(0.0, deadline - asked), limits.CLIENT_WAIT_S)
             part = timeout_s if not 0 <= timeout_s <= limits.WAIT_S_MAX else part  # refused there
-            event = await self._sent("wait", encoded({**given, "timeout_s": part}))
+            event = await self._sent("wait", {**given, "timeout_s": part})
             now = time.monotonic()
             done = event["status"] in ("SUCCEEDED", "FAILED")
             if done or now >= deadline or now - asked < part:  # before time: parked
                 return event
 
-    async def _sent(self, verb: str, body: bytes) -> Any:
+    async def _sent(self, verb: str, given: Mapping[str, Any]) -> Any:
         """Send a call, and again where that may be."""
-        retries = 0
+        body, retries = encoded(given), 0
+        user = affinity(given)
+        headers = {} if user is None else {HEADER: user}
         while True:
             try:
-                return await self._once(verb, body)
+                return await self._once(verb, body, headers)
             except HoldfastError as error:
                 if retries >= self._retries_max or not _may_repeat(verb, error):
                     raise
@@ -158,13 +161,13 @@ class Connection:
             retries += 1
             await asyncio.sleep(pause)
 
-    async def _once(self, verb: str, body: bytes) -> Any:
+    async def _once(self, verb: str, body: bytes, headers: Mapping[str, str]) -> Any:
         await self.open()
         assert self._http is not None
         import httpx
 
         try:
-            answer = await self._http.post(f"/holdfast/{verb}", content=body)
+            answer = await self._http.post(f"/holdfast/{verb}", content=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise _NotSentError(
                 f"The server at {self._url} cannot be reached ({type(error).__name__}).",

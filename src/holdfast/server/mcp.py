@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast.config import ServerConfig
 from holdfast.core.access import Principal, decide
+from holdfast.core.affinity import users_in
 from holdfast.core.fence import Fence
 from holdfast.errors import AccessError, HoldfastError, UnsupportedError
 from holdfast.server import problems
 from holdfast.server.deployment import Deployment
-from holdfast.server.own_documents import users_in
 from holdfast.server.reading import whole_body
 from holdfast.server.tools import TOOLS, Outcome, Tool, call, with_user
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
@@ -105,10 +105,3 @@ def returns_schema(method: Any) -> dict[str, Any]:
         "description": "What the method returns.",
         "content": {"application/json": {"schema": schema}},
     }
-
-
-def users_in(given: Mapping[str, Any]) -> Iterator[str]:
-    """The users a call names outright: those its limits are counted for."""
-    for place in (given, given.get("filters")):
-        if isinstance(place, Mapping) and isinstance(place.get("user_id"), str):
-            yield place["user_id"]

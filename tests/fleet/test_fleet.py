@@ -1,0 +1,34 @@
+"""Three instances behind a real nginx and a real HAProxy, while their parts are killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.campaign import Fleet, campaign
+from tests.fleet.machines import HAPROXY, NGINX
+
+pytestmark = [
+    pytest.mark.skipif(not NGINX, reason="nginx is not installed: apt-get install nginx"),
+    pytest.mark.skipif(not HAPROXY, reason="haproxy is not installed: apt-get install haproxy"),
+]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """Instances that share an SQLite file."""
+    made = Fleet(tmp_path, {}, with_redis=False)
+    made.start()
+    yield made
+    made.end()
+
+
+def test_one_file_many_instances(fleet: Fleet) -> None:
+    troubles = [fleet.instance_killed, fleet.instance_drained]
+    book = asyncio.run(campaign(fleet, troubles, callers=6, seed=1))
+    assert book.faults == [], dict(book.counts)
+    assert book.counts["adds"] > 20, dict(book.counts)
+    assert book.counts["deletes"] > 0, dict(book.counts)
