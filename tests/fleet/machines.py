@@ -1,4 +1,4 @@
-"""The parts of a fleet as real processes: instances, load balancers, a Redis; each can be killed."""
+"""The parts of a fleet as real processes, each of which can be killed."""
 
 from __future__ import annotations
 

@@ -54,9 +54,11 @@ def _soak(
             troubles = [] if calm else fleet.troubles
             book = asyncio.run(campaign(fleet, troubles, callers=callers, seed=number, pause_s=5))
             held = {one.name: look(one) for one in fleet.instances}
-            print(json.dumps({"round": number, **book.counts, "held": held}), flush=True)
+            told = {"round": number, **book.counts, "held": held}
+            sys.stdout.write(json.dumps(told) + "\n")
+            sys.stdout.flush()
             if book.faults:
-                print("\n".join(book.faults), file=sys.stderr)
+                sys.stderr.write("\n".join(book.faults) + "\n")
                 return 1
     finally:
         fleet.end()

@@ -34,6 +34,8 @@ STATUS: Mapping[type[errors.HoldfastError], int] = {
     errors.ModelError: 502,
     errors.ModelUnavailableError: 502,
     errors.IssuerUnavailableError: 503,
+    errors.IndexUnavailableError: 503,
+    errors.CacheUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.OverloadedError: 503,
     errors.RequestTimeoutError: 408,
