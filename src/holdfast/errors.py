@@ -193,6 +193,13 @@ class CacheUnavailableError(HoldfastError):
     retryable = True
 
 
+class KeyRingError(HoldfastError):
+    """The keeper of the master keys is away, refuses, or does not know the key."""
+
+    code = "KEYRING"
+    retryable = True
+
+
 class ClosedError(HoldfastError):
     """The memory was used after close()."""
 

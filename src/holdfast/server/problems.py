@@ -36,6 +36,7 @@ STATUS: Mapping[type[errors.HoldfastError], int] = {
     errors.IssuerUnavailableError: 503,
     errors.IndexUnavailableError: 503,
     errors.CacheUnavailableError: 503,
+    errors.KeyRingError: 503,
     errors.StoreUnavailableError: 503,
     errors.OverloadedError: 503,
     errors.RequestTimeoutError: 408,
