@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.admin import AsyncAdmin
 from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.sqlite import queries
+from holdfast.backends.sql import queries
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.errors import HoldfastError
 from holdfast.model import DEFAULT_PROJECT

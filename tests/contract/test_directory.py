@@ -152,9 +152,9 @@ class StampOfItsOwn(Broken):
 
     async def insert(self, *rows: Row) -> None:
         await super().insert(*rows)
-        self._records.__dict__["own"] = self.stamp() + 1
+        self._records.__dict__["own"] = await self.stamp() + 1
 
-    def stamp(self) -> int:
+    async def stamp(self) -> int:
         return int(self._records.__dict__.get("own", 0))
 
 

@@ -73,17 +73,17 @@ async def test_of_many_at_once_one_wins(directory: Directory) -> None:
 
 
 async def test_the_stamp_tells_of_rows_that_decide_who_may_do_what(directory: Directory) -> None:
-    before = directory.stamp()
+    before = await directory.stamp()
     await directory.insert(HOOK, MESSAGE)
     await directory.update(Webhook, *IS, values={"fed": 2}, insert=[replace(MESSAGE, id="e")])
     await directory.update(Delivery, Where("id", "d"), values={"attempts": 1})
     await directory.delete(Delivery, Where("id", "d"))
-    assert directory.stamp() == before
+    assert await directory.stamp() == before
     await directory.insert(Member(project="p", email="a@b", role="OWNER", created_at=1.0))
-    after = directory.stamp()
+    after = await directory.stamp()
     assert after != before
     await directory.update(Member, Where("email", "a@b"), values={"role": "READER"})
-    assert directory.stamp() != after
+    assert await directory.stamp() != after
     assert [kind for kind in (Webhook, Delivery, Feedback, Export) if kind.stamped] == []
 
 

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from holdfast.backends.sqlite import operations, removal
-from holdfast.backends.sqlite.operations import Transaction
+from holdfast.backends.sql import operations, removal
+from holdfast.backends.sql.operations import Transaction
 from holdfast.backends.sqlite.writer import Writer
 from holdfast.ports import Op
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.sqlite import changes, queue
+from holdfast.backends.sql import changes, queue
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.engine import delete as deleting

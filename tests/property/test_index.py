@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from holdfast.backends import embedded_index
 from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.sqlite import changes
+from holdfast.backends.sql import changes
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.text import analyze_query

@@ -83,7 +83,7 @@ class MemoryDirectory:
         self._records.replace(tables)
         return len(found)
 
-    def stamp(self) -> int:
+    async def stamp(self) -> int:
         return self._records.tables.stamp
 
     async def changes(self, after: int, size: int) -> Sequence[Change]:

@@ -291,7 +291,7 @@ class SignedIn:
 
     async def _find(self, account_id: str) -> tuple[Account, frozenset[str]] | None:
         directory = self._parts.directory
-        stamp = directory.stamp()
+        stamp = await directory.stamp()
         if stamp != self._stamp or len(self._known) >= _CACHED_MAX:
             self._known, self._stamp = {}, stamp
         if account_id in self._known:

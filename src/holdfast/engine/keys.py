@@ -166,7 +166,7 @@ class Recogniser:
         )
 
     async def _find(self, key_id: str) -> ApiKey | None:
-        stamp = self._parts.directory.stamp()
+        stamp = await self._parts.directory.stamp()
         if stamp != self._stamp or len(self._known) >= _CACHED_MAX:
             self._known, self._stamp = {}, stamp
         if key_id not in self._known:

@@ -24,7 +24,7 @@ class SettingsCache:
 
     async def of(self, directory: Directory, project: str) -> Mapping[str, Json]:
         """The settings of a project; empty if nothing was set."""
-        stamp = directory.stamp()
+        stamp = await directory.stamp()
         if stamp != self._stamp:
             self._known, self._stamp = {}, stamp
         if project not in self._known:

@@ -55,10 +55,11 @@ class Directory(Protocol):
     async def delete(self, kind: type[Row], *where: Where) -> int:
         """Delete the rows that fulfil every condition; how many. ValidationError without one."""
 
-    def stamp(self) -> int:
+    async def stamp(self) -> int:
         """Changes with every commit that wrote rows that are `stamped`, through any process.
 
-        As new as the last such commit that returned before the call. Answers in microseconds.
+        As new as the last such commit that returned before the call. One look-up, asked before
+        every request.
         """
 
     async def changes(self, after: int, size: int) -> Sequence[Change]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from holdfast.backends.sqlite.dialect import SqliteDialect
 from holdfast.backends.sqlite.filters import register_functions
 from holdfast.errors import (
     CorruptError,
@@ -24,9 +25,15 @@ APPLICATION_ID = 0x484F4C44  # "HOLD"
 _CACHE_KIB = 16_384
 
 
+class SqliteConnection(sqlite3.Connection):
+    """A connection that knows its dialect, as the shared statements want it."""
+
+    dialect = SqliteDialect()
+
+
 def connect(
     path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S
-) -> sqlite3.Connection:
+) -> SqliteConnection:
     """A connection in autocommit mode (transactions are begun explicitly), usable on any thread.
 
     Write connections make commits durable (synchronous=FULL; `migrate.prepare` sets WAL) and
@@ -43,6 +50,7 @@ def connect(
         check_same_thread=False,
         timeout=busy_timeout_s,
         cached_statements=256,
+        factory=SqliteConnection,
     )
     try:
         for pragma in _pragmas(read_only=read_only):

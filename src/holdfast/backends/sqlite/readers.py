@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from holdfast.backends.sqlite.connect import connect, translate
+from holdfast.backends.sqlite.connect import SqliteConnection, connect, translate
 from holdfast.errors import ClosedError
 
 T = TypeVar("T")
@@ -22,13 +21,13 @@ class Readers:
     def __init__(self, path: Path, connections_max: int, busy_timeout_s: float) -> None:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
-        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[SqliteConnection] = queue.LifoQueue()
         self._threads = ThreadPoolExecutor(connections_max, "holdfast-read")
         self._connections_max = connections_max
         self._inside = 0
         self._closed = False
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Callable[[SqliteConnection], T]) -> T:
         """Run `work` on a read connection, in one snapshot of the database."""
         if self._closed:
             raise ClosedError("The record store is closed.")
@@ -55,7 +54,7 @@ class Readers:
         while not self._idle.empty():
             self._idle.get_nowait().close()
 
-    def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _call(self, work: Callable[[SqliteConnection], T]) -> T:
         with translate(self._path):
             try:
                 connection = self._idle.get_nowait()

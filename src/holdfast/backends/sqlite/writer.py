@@ -20,14 +20,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from holdfast.backends.sqlite.connect import translate
+from holdfast.backends.sqlite.connect import SqliteConnection, translate
 from holdfast.errors import ClosedError, StoreUnavailableError
 from holdfast.limits import WRITE_BATCH_MAX, WRITE_QUEUE_MAX
 
-Work = Callable[[sqlite3.Connection], Any]
+Work = Callable[[SqliteConnection], Any]
 """Runs inside a transaction; may be run twice, so it must have no effect outside of it."""
 
-Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+Together = Callable[[SqliteConnection, Sequence[Any]], Sequence[Any]]
 """`Work` for several transactions at once, each told by a value: one result for each, in order."""
 
 
@@ -48,7 +48,7 @@ class _Request:
 class Writer:
     """Carries out write transactions, in order of arrival."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: SqliteConnection, path: Path) -> None:
         self._connection = connection
         self._path = path
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
@@ -175,11 +175,11 @@ class Writer:
             raise
 
 
-def _each(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Any]:
+def _each(connection: SqliteConnection, works: Sequence[Work]) -> list[Any]:
     return [work(connection) for work in works]
 
 
-def _optimize(connection: sqlite3.Connection) -> None:
+def _optimize(connection: SqliteConnection) -> None:
     """Refresh the planner's statistics where tables changed much; SQLite bounds the work itself.
 
     Where another process writes just now, SQLite refuses at once; then a later close does it.

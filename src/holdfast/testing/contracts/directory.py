@@ -230,7 +230,7 @@ class StampContract(_Fixtures):
         for store in (one, other):
             await store.open(SPACE)
         mine, theirs = of(one), of(other)
-        seen = [mine.stamp()]
+        seen = [await mine.stamp()]
         for write in (
             lambda: theirs.insert(*members("a")),
             lambda: theirs.update(Member, Where("email", "a"), values={"role": "READER"}),
@@ -238,8 +238,8 @@ class StampContract(_Fixtures):
             lambda: theirs.delete(Member, Where("email", "a")),
         ):
             await write()
-            assert mine.stamp() == theirs.stamp()
-            seen.append(mine.stamp())
+            seen.append(await mine.stamp())
+            assert seen[-1] == await theirs.stamp()
         assert len(set(seen)) == 5
         assert await emails(mine) == ["b"]
         for store in (one, other):
@@ -249,13 +249,13 @@ class StampContract(_Fixtures):
         self, store: Store, directory: Directory
     ) -> None:
         await directory.insert(*members("a"))
-        before = directory.stamp()
+        before = await directory.stamp()
         for kind in KINDS:
             if not kind.stamped:
                 await directory.insert(sample(kind))
                 await directory.delete(kind, _is(sample(kind)))
         await commit(store, put("m", "tea"), PutRows(rows=(sample(Delivery),)))
-        assert directory.stamp() == before
+        assert await directory.stamp() == before
 
 
 class FeedContract(_Fixtures):

@@ -7,11 +7,12 @@ it back late; a statement with many rows gives it away once.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
+
+from holdfast.backends.sql.dialect import Connection, Cursor
 
 Row = tuple[Any, ...]
 
@@ -30,12 +31,12 @@ def parts(count: int) -> Iterator[slice]:
         start += size
 
 
-def insert(connection: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> sqlite3.Cursor:
+def insert(connection: Connection, statement: str, rows: Sequence[Row]) -> Cursor:
     """Run an INSERT of one row, `VALUES (?,...)`, for the rows of one part."""
     return connection.execute(_repeated(statement, len(rows)), tuple(chain.from_iterable(rows)))
 
 
-def insert_all(connection: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
+def insert_all(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
     """`insert` for any number of rows, in order."""
     for part in parts(len(rows)):
         insert(connection, statement, rows[part])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from holdfast.backends.sqlite.changes import Changes
-from holdfast.backends.sqlite.filters import compile_sql
-from holdfast.backends.sqlite.rows import (
+from holdfast.backends.sql.changes import Changes
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.multirow import insert_all
+from holdfast.backends.sql.rows import (
     INSERT_HISTORY,
     MEMORY_COLUMNS,
+    NO_LIMIT,
     history_values,
     memory_from,
 )
@@ -17,14 +17,10 @@ from holdfast.filters import names_entities_only
 from holdfast.model import Project
 from holdfast.ports import RemoveMemories
 
-_CREATE = """
-CREATE TEMP TABLE IF NOT EXISTS doomed (no INTEGER PRIMARY KEY, asked INTEGER NOT NULL)
-"""
-
 # The unlisted turns a fact was taken from say the same in other words.
 _ADD_TURNS = """
 WITH RECURSIVE behind (no) AS (
-  SELECT no FROM temp.doomed
+  SELECT no FROM doomed
   UNION
   SELECT m.no FROM behind b
   JOIN sources f ON f.memory_no = b.no
@@ -32,37 +28,37 @@ WITH RECURSIVE behind (no) AS (
   JOIN memories m ON m.no = t.memory_no
   WHERE m.listed = 0 AND m.kind = 'turn'
 )
-INSERT OR IGNORE INTO temp.doomed SELECT no, 0 FROM behind
+INSERT INTO doomed SELECT no, 0 FROM behind WHERE TRUE ON CONFLICT DO NOTHING
 """
 
 _DELETE_MESSAGES = """
 DELETE FROM messages WHERE no IN (
-  SELECT s.message_no FROM sources s JOIN temp.doomed d ON d.no = s.memory_no)
+  SELECT s.message_no FROM sources s JOIN doomed d ON d.no = s.memory_no)
 """
 
 # Of other facts too: the number of a deleted turn is given to another one some day.
 _DELETE_LINKS = """
 DELETE FROM sources WHERE message_no IN (
-  SELECT s.message_no FROM sources s JOIN temp.doomed d ON d.no = s.memory_no)
+  SELECT s.message_no FROM sources s JOIN doomed d ON d.no = s.memory_no)
 """
 
 _BLANK_HISTORY = """
 UPDATE history SET old_memory = NULL, new_memory = NULL
 WHERE project = ? AND memory_id IN (
-  SELECT m.id FROM memories m JOIN temp.doomed d ON d.no = m.no)
+  SELECT m.id FROM memories m JOIN doomed d ON d.no = m.no)
 """
 
 _DELETE_FEEDBACK = """
 DELETE FROM feedback WHERE project = ? AND memory_id IN (
-  SELECT m.id FROM memories m JOIN temp.doomed d ON d.no = m.no)
+  SELECT m.id FROM memories m JOIN doomed d ON d.no = m.no)
 """
 
 # Few exports are kept of a project, and each names its memories.
 _DELETE_EXPORTS = """
 DELETE FROM exports WHERE project = ? AND EXISTS (
-  SELECT 1 FROM json_each(exports.memories) e
+  SELECT 1 FROM {export_ids} e
   JOIN memories m ON m.project = exports.project AND m.id = e.value
-  JOIN temp.doomed d ON d.no = m.no)
+  JOIN doomed d ON d.no = m.no)
 """
 
 # Of memories deleted one by one before: their history still tells whose they were.
@@ -75,20 +71,20 @@ WHERE project = ? AND memory_id IN (
 
 
 def remove(
-    connection: sqlite3.Connection,
+    connection: Connection,
     project: Project,
     op: RemoveMemories,
     changes: Changes,
     ids: Ids,
 ) -> list[str]:
     """Carry out RemoveMemories in the caller's transaction; the ids asked for that are gone."""
-    execute = connection.execute
-    execute(_CREATE)
-    execute("DELETE FROM temp.doomed")
-    condition, parameters = compile_sql(op.filter)
-    limit = -1 if op.limit is None else op.limit
+    execute, dialect = connection.execute, connection.dialect
+    execute(dialect.doomed)
+    execute("DELETE FROM doomed")
+    condition, parameters = dialect.condition(connection, project, op.filter)
+    limit = NO_LIMIT if op.limit is None else op.limit
     execute(
-        "INSERT INTO temp.doomed SELECT m.no, 1 FROM memories m "
+        "INSERT INTO doomed SELECT m.no, 1 FROM memories m "
         f"WHERE m.project = ? AND ({condition}) ORDER BY m.no LIMIT ?",
         (project, *parameters, limit),
     )
@@ -102,15 +98,15 @@ def remove(
             execute(earlier, (project, project, *parameters))
     execute(_DELETE_LINKS)
     execute(_DELETE_FEEDBACK, (project,))
-    execute(_DELETE_EXPORTS, (project,))
-    execute("DELETE FROM embeddings WHERE memory_no IN (SELECT no FROM temp.doomed)")
-    execute("DELETE FROM memories WHERE no IN (SELECT no FROM temp.doomed)")
-    execute("DELETE FROM temp.doomed")
+    execute(_DELETE_EXPORTS.format(export_ids=dialect.export_ids), (project,))
+    execute("DELETE FROM embeddings WHERE memory_no IN (SELECT no FROM doomed)")
+    execute("DELETE FROM memories WHERE no IN (SELECT no FROM doomed)")
+    execute("DELETE FROM doomed")
     return gone
 
 
 def _note(
-    connection: sqlite3.Connection,
+    connection: Connection,
     project: Project,
     op: RemoveMemories,
     changes: Changes,
@@ -118,7 +114,7 @@ def _note(
 ) -> list[str]:
     """Record the deletions in the outbox and in history."""
     rows = connection.execute(
-        f"SELECT {MEMORY_COLUMNS}, m.no, d.asked FROM temp.doomed d "
+        f"SELECT {MEMORY_COLUMNS}, m.no, d.asked FROM doomed d "
         "JOIN memories m ON m.no = d.no ORDER BY d.no"
     ).fetchall()
     events = []
@@ -128,5 +124,5 @@ def _note(
         changes.note(names, no, memory.id, grows=-1)
         texts = (None if op.erase_history else memory.text, None)
         events.append(history_values(project, "DELETE", memory, texts, op.at, ids.new()))
-    connection.executemany(INSERT_HISTORY, events)
+    insert_all(connection, INSERT_HISTORY, events)
     return [row[0] for row in rows if row[-1]]

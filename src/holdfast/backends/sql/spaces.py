@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from typing import NamedTuple
 
+from holdfast.backends.sql.dialect import Connection
 from holdfast.errors import ConfigError, SpaceMismatchError
 from holdfast.model import Space
 
@@ -24,25 +24,17 @@ SELECT s.no, k.value FROM spaces s, counters k WHERE s.status = 'active' AND k.n
 """
 
 
-def settle(connection: sqlite3.Connection, space: Space, key_mark: int, at: float) -> Binding:
-    """Check that the store fits, or bind it if it is new.
+def settle(connection: Connection, space: Space, key_mark: int, at: float) -> Binding:
+    """Check that the store fits, or bind it if it is new, while nobody else writes.
 
-    Raises SpaceMismatchError or ConfigError before anything is written.
+    Raises SpaceMismatchError or ConfigError; the caller's transaction must end with nothing then.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        number = _check_space(connection, space, at)
-        _check_key(connection, key_mark)
-        cursor_key = _cursor_key(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return Binding(number, key_mark, cursor_key)
+    number = _check_space(connection, space, at)
+    _check_key(connection, key_mark)
+    return Binding(number, key_mark, _cursor_key(connection))
 
 
-def confirm(connection: sqlite3.Connection, binding: Binding) -> None:
+def confirm(connection: Connection, binding: Binding) -> None:
     """Refuse to write what does not fit, should an empty store have been bound anew meanwhile.
 
     Raises SpaceMismatchError or ConfigError.
@@ -56,7 +48,7 @@ def confirm(connection: sqlite3.Connection, binding: Binding) -> None:
     raise SpaceMismatchError("Another process bound this store to another embedder.", hint=hint)
 
 
-def _check_key(connection: sqlite3.Connection, mark: int) -> None:
+def _check_key(connection: Connection, mark: int) -> None:
     """Hashes of different keys never meet, so duplicates and keywords would silently be missed."""
     row = connection.execute("SELECT value FROM counters WHERE name = 'key_mark'").fetchone()
     if row is None:
@@ -70,7 +62,7 @@ def _check_key(connection: sqlite3.Connection, mark: int) -> None:
         connection.execute("UPDATE counters SET value = ? WHERE name = 'key_mark'", (mark,))
 
 
-def _cursor_key(connection: sqlite3.Connection) -> bytes:
+def _cursor_key(connection: Connection) -> bytes:
     """Chosen by chance when the store is first opened, the same for every process from then on."""
     connection.execute(
         "INSERT INTO counters (name, value) VALUES ('cursor_key', ?) ON CONFLICT DO NOTHING",
@@ -80,7 +72,7 @@ def _cursor_key(connection: sqlite3.Connection) -> bytes:
     return int(row[0]).to_bytes(8, "big")
 
 
-def _check_space(connection: sqlite3.Connection, space: Space, at: float) -> int:
+def _check_space(connection: Connection, space: Space, at: float) -> int:
     row = connection.execute(
         "SELECT no, provider, model, dimensions, normalised FROM spaces WHERE status = 'active'"
     ).fetchone()
@@ -99,7 +91,7 @@ def _check_space(connection: sqlite3.Connection, space: Space, at: float) -> int
     return _activate(connection, wanted, at)
 
 
-def _activate(connection: sqlite3.Connection, space: tuple[str, str, int, int], at: float) -> int:
+def _activate(connection: Connection, space: tuple[str, str, int, int], at: float) -> int:
     """The number of the space, from now on the active one."""
     [number] = connection.execute(
         "INSERT INTO spaces (provider, model, dimensions, normalised, status, created_at) "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
-from holdfast.backends.sqlite.multirow import Row, insert, insert_all, parts
-from holdfast.backends.sqlite.rows import EntityIds
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.multirow import Row, insert, insert_all, parts
+from holdfast.backends.sql.rows import EntityIds
 from holdfast.limits import OUTBOX_ROWS_KEPT
 from holdfast.model import ENTITY_KINDS, EntityKind, Project
 
@@ -16,8 +16,9 @@ _UPSERT_ENTITY = """
 INSERT INTO entities (project, kind, id, generation, memories, created_at, updated_at)
 VALUES (?,?,?,?,?,?,?)
 ON CONFLICT (project, kind, id) DO UPDATE SET
-  generation = excluded.generation, memories = memories + excluded.memories,
-  updated_at = max(updated_at, excluded.updated_at)
+  generation = excluded.generation, memories = entities.memories + excluded.memories,
+  updated_at = CASE WHEN excluded.updated_at > entities.updated_at
+                    THEN excluded.updated_at ELSE entities.updated_at END
 RETURNING project, kind, id, no
 """
 
@@ -25,7 +26,11 @@ _INSERT_OUTBOX = """
 INSERT INTO outbox (entity_no, generation, memory_no, memory_id) VALUES (?,?,?,?)
 """
 
-_NEXT_GENERATION = "UPDATE counters SET value = value + 1 WHERE name = 'generation' RETURNING value"
+# Never down: a reset may have raised it above what is pruned.
+_RAISE_FLOOR = """
+INSERT INTO counters (name, value) VALUES ('outbox_floor', ?)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE excluded.value > counters.value
+"""
 
 
 class Changes:
@@ -67,7 +72,7 @@ class Touch:
         self.updated_at = 0.0
 
 
-def record(connection: sqlite3.Connection, group: Sequence[Changes]) -> None:
+def record(connection: Connection, group: Sequence[Changes]) -> None:
     """Give every touched entity the next generation, and write what the outbox must tell.
 
     One generation does for a group of commits, since nobody sees one of them without the others.
@@ -75,7 +80,7 @@ def record(connection: sqlite3.Connection, group: Sequence[Changes]) -> None:
     touched = _together(group)
     if not touched:
         return
-    generation = connection.execute(_NEXT_GENERATION).fetchone()[0]
+    generation = connection.dialect.next_generation(connection)
     entities = [
         (*key, generation, touch.grows, touch.created_at, touch.updated_at)
         for key, touch in touched.items()
@@ -107,7 +112,7 @@ def _together(group: Sequence[Changes]) -> dict[tuple[Project, EntityKind, str],
     return touched
 
 
-def _prune(connection: sqlite3.Connection) -> None:
+def _prune(connection: Connection) -> None:
     """Forget the oldest changes; `outbox_floor` says up to where, so that readers reload."""
     row = connection.execute(
         "SELECT generation FROM outbox ORDER BY generation DESC LIMIT 1 OFFSET ?",
@@ -116,18 +121,9 @@ def _prune(connection: sqlite3.Connection) -> None:
     if row is None:
         return
     connection.execute("DELETE FROM outbox WHERE generation <= ?", row)
-    _raise_floor(connection, row[0])
+    connection.execute(_RAISE_FLOOR, row)
 
 
-def forget_all(connection: sqlite3.Connection) -> None:
+def forget_all(connection: Connection) -> None:
     """Make every reader reload: what is known of changes up to now is no longer complete."""
-    generation = connection.execute(_NEXT_GENERATION).fetchone()[0]
-    _raise_floor(connection, generation)
-
-
-def _raise_floor(connection: sqlite3.Connection, generation: int) -> None:
-    connection.execute(
-        "INSERT INTO counters (name, value) VALUES ('outbox_floor', ?) "
-        "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (generation,),
-    )
+    connection.execute(_RAISE_FLOOR, (connection.dialect.next_generation(connection),))

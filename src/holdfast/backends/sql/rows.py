@@ -1,15 +1,13 @@
-"""Rows of the SQLite tables to and from the values of `model`."""
+"""Rows of the tables to and from the values of `model`."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from holdfast.errors import ConflictError
+from holdfast.backends.sql.dialect import Connection
 from holdfast.model import Entity, HistoryEvent, Job, Json, Memory, Project, Scope, Turn
 from holdfast.ports import PutMemory
 
@@ -25,7 +23,7 @@ INSERT INTO memories (
   metadata, categories, listed, event_at, valid_from, valid_to, superseded_by, expires_on,
   created_at, updated_at, version, terms, flags, words, speaker
 ) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-ON CONFLICT (project, identity) DO NOTHING
+ON CONFLICT DO NOTHING
 """
 
 INSERT_MESSAGE = """
@@ -38,7 +36,7 @@ VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (project, id) DO NOTHING
 INSERT_EMBEDDING = "INSERT INTO embeddings (memory_no, space_no, vector) VALUES (?,?,?)"
 
 INSERT_SOURCE = """
-INSERT OR IGNORE INTO sources (memory_no, message_no, quote) VALUES (?,?,?)
+INSERT INTO sources (memory_no, message_no, quote) VALUES (?,?,?) ON CONFLICT DO NOTHING
 """
 
 INSERT_HISTORY = """
@@ -58,6 +56,9 @@ JOB_COLUMNS = (
     "j.fingerprint, j.result, j.error, j.error_code, j.run_after, j.created_at, j.started_at, "
     "j.completed_at"
 )
+
+NO_LIMIT = 2**62
+"""LIMIT of a statement that has none; SQLite's -1 is an error elsewhere."""
 
 _json_encode = msgspec.json.Encoder().encode
 _json_decode = msgspec.json.Decoder().decode
@@ -228,21 +229,10 @@ def entity_condition(entity: Entity) -> tuple[str, tuple[str, ...]]:
     return f"{column[entity.kind]} = ?", (entity.id,)
 
 
-def only(connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...]) -> Any:
+def only(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Any:
     """The first column of the first row, or None."""
     row = connection.execute(sql, parameters).fetchone()
     return None if row is None else row[0]
-
-
-@contextmanager
-def refusing_taken_ids(message: str) -> Iterator[None]:
-    """ConflictError for an INSERT that meets an id its project has already."""
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        if error.sqlite_errorname != "SQLITE_CONSTRAINT_UNIQUE":
-            raise
-        raise ConflictError(message, hint="Use a new id; nothing was changed.") from error
 
 
 def payload_json(payload: Mapping[str, Json]) -> str:

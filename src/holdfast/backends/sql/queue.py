@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from holdfast.backends.sqlite.rows import (
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.rows import (
     JOB_COLUMNS,
     job_from,
     payload_json,
-    refusing_taken_ids,
     to_json,
 )
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
@@ -20,7 +18,7 @@ INSERT INTO jobs (id, project, kind, state, scope_key, payload, attempts, idempo
                   fingerprint, result, error, error_code, run_after, created_at, started_at,
                   completed_at)
 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-ON CONFLICT (project, idempotency_key) DO NOTHING RETURNING no
+ON CONFLICT DO NOTHING RETURNING no
 """
 
 # Due: waiting and its time has come, or running under a lease that ran out.
@@ -44,7 +42,7 @@ WHERE no = :no
 _UNFINISHED = "j.state IN ('PENDING', 'RUNNING')"
 
 
-def put(connection: sqlite3.Connection, project: Project, job: Job) -> None:
+def put(connection: Connection, project: Project, job: Job) -> None:
     """Store a job; ReplayedError if one has its idempotency key already."""
     if job.project != project:
         raise ValidationError("A job is put into its own project; nothing was changed.")
@@ -66,17 +64,20 @@ def put(connection: sqlite3.Connection, project: Project, job: Job) -> None:
         job.started_at,
         job.completed_at,
     )
-    with refusing_taken_ids(f"The job id {job.id} is another job's."):
-        row = connection.execute(_INSERT, values).fetchone()
-    if row is None:
-        earlier = connection.execute(
-            "SELECT id FROM jobs WHERE project = ? AND idempotency_key = ?",
-            (job.project, job.idempotency_key),
-        ).fetchone()
-        raise ReplayedError(earlier[0])
+    if connection.execute(_INSERT, values).fetchone() is not None:
+        return
+    earlier = connection.execute(
+        "SELECT id FROM jobs WHERE project = ? AND idempotency_key = ?",
+        (job.project, job.idempotency_key),
+    ).fetchone()
+    if earlier is None:
+        raise ConflictError(
+            f"The job id {job.id} is another job's.", hint="Use a new id; nothing was changed."
+        )
+    raise ReplayedError(earlier[0])
 
 
-def finish(connection: sqlite3.Connection, project: Project, op: FinishJob) -> None:
+def finish(connection: Connection, project: Project, op: FinishJob) -> None:
     """End a leased job or put it back; ConflictError if the lease is somebody else's by now."""
     done = op.state in ("SUCCEEDED", "FAILED")
     changed = connection.execute(
@@ -104,18 +105,18 @@ def finish(connection: sqlite3.Connection, project: Project, op: FinishJob) -> N
         )
 
 
-def lease(connection: sqlite3.Connection, owner: str, at: float, lease_s: float) -> Job | None:
+def lease(connection: Connection, owner: str, at: float, lease_s: float) -> Job | None:
     """Take the oldest due job whose scope has no earlier unfinished one."""
     row = connection.execute(
         f"SELECT j.no FROM jobs j WHERE {_UNFINISHED} AND {_DUE} AND {_FIRST_OF_SCOPE} "
-        "ORDER BY j.no LIMIT 1",
+        f"ORDER BY j.no LIMIT 1{connection.dialect.lock_free}",
         {"at": at},
     ).fetchone()
     return None if row is None else _take(connection, row[0], owner, at, lease_s)
 
 
 def lease_one(
-    connection: sqlite3.Connection,
+    connection: Connection,
     project: Project,
     job_id: str,
     owner: str,
@@ -125,21 +126,20 @@ def lease_one(
     """Take this job if nobody owns it and it is its turn, whether or not its time has come."""
     row = connection.execute(
         f"SELECT j.no FROM jobs j WHERE j.project = :project AND j.id = :id AND {_UNFINISHED} "
-        f"AND (j.state = 'PENDING' OR j.lease_until <= :at) AND {_FIRST_OF_SCOPE}",
+        f"AND (j.state = 'PENDING' OR j.lease_until <= :at) AND {_FIRST_OF_SCOPE}"
+        f"{connection.dialect.lock}",
         {"project": project, "id": job_id, "at": at},
     ).fetchone()
     return None if row is None else _take(connection, row[0], owner, at, lease_s)
 
 
-def _take(connection: sqlite3.Connection, no: int, owner: str, at: float, lease_s: float) -> Job:
+def _take(connection: Connection, no: int, owner: str, at: float, lease_s: float) -> Job:
     connection.execute(_TAKE, {"owner": owner, "until": at + lease_s, "at": at, "no": no})
     row = connection.execute(f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.no = ?", (no,)).fetchone()
     return job_from(row)
 
 
-def heartbeat(
-    connection: sqlite3.Connection, job_id: str, owner: str, at: float, lease_s: float
-) -> bool:
+def heartbeat(connection: Connection, job_id: str, owner: str, at: float, lease_s: float) -> bool:
     """Prolong a lease; False if it was lost."""
     changed = connection.execute(
         "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease_owner = ? AND state = 'RUNNING'",
@@ -148,7 +148,7 @@ def heartbeat(
     return changed > 0
 
 
-def rerun(connection: sqlite3.Connection, project: Project, job_id: str, at: float) -> bool:
+def rerun(connection: Connection, project: Project, job_id: str, at: float) -> bool:
     """Make a failed job due again with a fresh count of tries."""
     changed = connection.execute(
         "UPDATE jobs SET state = 'PENDING', attempts = 0, run_after = ?, error = NULL, "

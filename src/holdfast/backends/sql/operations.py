@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from holdfast.backends.sqlite import directory, queue, removal
-from holdfast.backends.sqlite.changes import Changes, forget_all, record
-from holdfast.backends.sqlite.puts import Put, Puts
-from holdfast.backends.sqlite.rows import (
+from holdfast.backends.sql import directory, queue, removal
+from holdfast.backends.sql.changes import Changes, forget_all, record
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.puts import Put, Puts
+from holdfast.backends.sql.rows import (
+    INSERT_EMBEDDING,
     INSERT_HISTORY,
     MEMORY_COLUMNS,
     entity_ids,
@@ -20,7 +21,7 @@ from holdfast.backends.sqlite.rows import (
     only,
     to_json,
 )
-from holdfast.backends.sqlite.spaces import Binding, confirm
+from holdfast.backends.sql.spaces import Binding, confirm
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled
 from holdfast.errors import ConflictError
@@ -55,9 +56,9 @@ Commit = tuple[Project, Sequence[Op]]
 
 
 def carry_out(
-    connection: sqlite3.Connection, commits: Sequence[Commit], binding: Binding, ids: Ids
+    connection: Connection, commits: Sequence[Commit], binding: Binding, ids: Ids
 ) -> list[list[Json]]:
-    """Carry out commits in one SQLite transaction, in order; the results of each.
+    """Carry out commits in one transaction, in order; the results of each.
 
     Raises what any of them raised; nothing of it may stay then.
     """
@@ -75,9 +76,9 @@ def _told(result: Json | Put) -> Json:
 
 
 class Group:
-    """What the commits of one SQLite transaction share."""
+    """What the commits of one transaction share."""
 
-    def __init__(self, connection: sqlite3.Connection, binding: Binding, ids: Ids) -> None:
+    def __init__(self, connection: Connection, binding: Binding, ids: Ids) -> None:
         self.connection = connection
         self.binding = binding
         self.ids = ids
@@ -141,7 +142,8 @@ class Transaction:
             self.connection.execute("DELETE FROM embeddings WHERE memory_no = ?", (memory_no,))
             return
         self.connection.execute(
-            "INSERT OR REPLACE INTO embeddings VALUES (?,?,?)",
+            f"{INSERT_EMBEDDING} ON CONFLICT (memory_no, space_no) "
+            "DO UPDATE SET vector = excluded.vector",
             (memory_no, self.binding.space_no, vector),
         )
 
@@ -179,8 +181,8 @@ def _end(tx: Transaction, no: int, memory: Memory, end: float, by_id: str, at: f
     # the identity is given up, so that the same fact may become true again
     tx.connection.execute(
         "UPDATE memories SET valid_to = ?, superseded_by = ?, updated_at = ?, "
-        "version = version + 1, identity = CAST(id AS BLOB) WHERE no = ?",
-        (end, by_id, at, no),
+        "version = version + 1, identity = ? WHERE no = ?",
+        (end, by_id, at, memory.id.encode(), no),
     )
     tx.changes.note(entity_ids(memory), no, memory.id)
 
@@ -262,7 +264,7 @@ def _set_vectors(tx: Transaction, op: SetVectors) -> None:
             continue
         # one that is there may belong to a newer text than the one this was computed from
         new = tx.connection.execute(
-            "INSERT OR IGNORE INTO embeddings VALUES (?,?,?)",
+            f"{INSERT_EMBEDDING} ON CONFLICT DO NOTHING",
             (found[0], tx.binding.space_no, vector),
         ).rowcount
         if new:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import msgspec
 
-from holdfast.backends.sqlite.rows import from_json, only
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.rows import NO_LIMIT, from_json, only
 from holdfast.directory import Change, Row, Where
 from holdfast.errors import ConflictError, ValidationError
 from holdfast.model import Json
 
 if TYPE_CHECKING:
-    from holdfast.backends.sqlite.records import SqliteRecords
+    from holdfast.backends.sql.records import SqlRecords
 
 R = TypeVar("R", bound=Row)
 
@@ -23,24 +23,24 @@ _OPERATORS = {"eq": "=", "lte": "<=", "gt": ">"}
 
 _NEXT_STAMP = """
 INSERT INTO counters (name, value) VALUES ('directory', 1)
-ON CONFLICT (name) DO UPDATE SET value = value + 1
+ON CONFLICT (name) DO UPDATE SET value = counters.value + 1
 """
 
 _CHANGES = """
 SELECT h.no, h.project, h.memory_id, h.event, h.new_memory, m.categories, h.listed
 FROM history h LEFT JOIN memories m ON m.project = h.project AND m.id = h.memory_id
-WHERE h.no > ? ORDER BY h.no LIMIT ?
+WHERE h.no > ? AND h.no <= ? ORDER BY h.no LIMIT ?
 """
 
 
-class SqliteDirectory:
-    """The directory in the same file as the records, through the same writer and readers."""
+class SqlDirectory:
+    """The directory in the same database as the records."""
 
-    def __init__(self, records: SqliteRecords) -> None:
+    def __init__(self, records: SqlRecords) -> None:
         self._records = records
 
     async def insert(self, *rows: Row) -> None:
-        await self._records.write(lambda c: insert(c, rows))
+        await self._records.write(None, lambda c: insert(c, rows))
 
     async def select(
         self,
@@ -57,17 +57,18 @@ class SqliteDirectory:
             f"SELECT {', '.join(kind.__struct_fields__)} FROM {kind.table} "
             f"WHERE {condition} ORDER BY {keys} LIMIT ? OFFSET ?"
         )
-        parameters += [-1 if size is None else size, offset]
+        parameters += [NO_LIMIT if size is None else size, offset]
 
-        def work(connection: sqlite3.Connection) -> list[R]:
+        def work(connection: Connection) -> list[R]:
             return [_row_from(kind, row) for row in connection.execute(sql, parameters)]
 
-        return await self._records.read(work)
+        return await self._records.read(None, work, brief=True)
 
     async def count(self, kind: type[Row], *where: Where) -> int:
         condition, parameters = _condition(kind, where)
         sql = f"SELECT count(*) FROM {kind.table} WHERE {condition}"
-        return await self._records.read(lambda c: int(only(c, sql, tuple(parameters))))
+        work = lambda c: int(only(c, sql, tuple(parameters)))  # noqa: E731
+        return await self._records.read(None, work, brief=True)
 
     async def update(
         self,
@@ -89,38 +90,38 @@ class SqliteDirectory:
             kind, f"DELETE FROM {kind.table} WHERE {condition}", tuple(parameters)
         )
 
-    def stamp(self) -> int:
-        found = self._records.probe(
-            lambda c: only(c, "SELECT value FROM counters WHERE name = 'directory'", ())
-        )
-        return int(found or 0)
+    async def stamp(self) -> int:
+        return await self._records.glance(None, _stamp)
 
     async def changes(self, after: int, size: int) -> Sequence[Change]:
-        def work(connection: sqlite3.Connection) -> list[Change]:
-            return [_change_from(row) for row in connection.execute(_CHANGES, (after, size))]
+        def work(connection: Connection) -> list[Change]:
+            last = connection.dialect.last_settled(connection)
+            rows = connection.execute(_CHANGES, (after, last, size))
+            return [_change_from(row) for row in rows]
 
-        return await self._records.read(work)
+        return await self._records.read(None, work)
 
     async def last_change(self) -> int:
-        sql = "SELECT coalesce(max(no), 0) FROM history"
-        return await self._records.read(lambda c: int(only(c, sql, ())))
+        return await self._records.read(None, _last_change)
 
     async def _changed(
         self, kind: type[Row], sql: str, parameters: Sequence[Any], new: Sequence[Row] = ()
     ) -> int:
-        def work(connection: sqlite3.Connection) -> int:
-            with _refusing_taken(kind):
+        def work(connection: Connection) -> int:
+            try:
                 count = connection.execute(sql, parameters).rowcount
+            except connection.dialect.taken as error:
+                raise _taken(kind) from error
             if count and kind.stamped:
                 connection.execute(_NEXT_STAMP)
             if count:
                 insert(connection, new)
             return count
 
-        return cast("int", await self._records.write(work))
+        return await self._records.write(None, work)
 
 
-def insert(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+def insert(connection: Connection, rows: Iterable[Row]) -> None:
     """Store new rows in the caller's transaction; ConflictError if one is there."""
     stamped = False
     for row in rows:
@@ -128,37 +129,41 @@ def insert(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
         names = kind.__struct_fields__
         values = [_column_value(kind, name, getattr(row, name)) for name in names]
         marks = ",".join("?" * len(names))
-        with _refusing_taken(kind):
-            connection.execute(
-                f"INSERT INTO {kind.table} ({', '.join(names)}) VALUES ({marks})", values
-            )
+        stored = connection.execute(
+            f"INSERT INTO {kind.table} ({', '.join(names)}) VALUES ({marks}) "
+            "ON CONFLICT DO NOTHING",
+            values,
+        ).rowcount
+        if not stored:
+            raise _taken(kind)
         stamped = stamped or kind.stamped
     if stamped:
         connection.execute(_NEXT_STAMP)
 
 
-class _refusing_taken:  # noqa: N801 - reads like a function where it is used
-    """ConflictError for a row whose key, or another unique column, is taken."""
+def _taken(kind: type[Row]) -> ConflictError:
+    return ConflictError(
+        f"There is such a row in {kind.table} already.",
+        hint="Use another name; nothing was changed.",
+    )
 
-    def __init__(self, kind: type[Row]) -> None:
-        self._kind = kind
 
-    def __enter__(self) -> None:
-        return None
+def _stamp(connection: Connection) -> int:
+    return int(only(connection, "SELECT value FROM counters WHERE name = 'directory'", ()) or 0)
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.IntegrityError):
-            raise ConflictError(
-                f"There is such a row in {self._kind.table} already.",
-                hint="Use another name; nothing was changed.",
-            ) from error
+
+def _last_change(connection: Connection) -> int:
+    last = connection.dialect.last_settled(connection)
+    return int(only(connection, "SELECT coalesce(max(no), 0) FROM history WHERE no <= ?", (last,)))
 
 
 def _condition(kind: type[Row], where: Sequence[Where]) -> tuple[str, list[Any]]:
-    parts, parameters = ["1"], []
+    parts, parameters = ["TRUE"], []
     for one in where:
         name = _field(kind, one.field)
-        if one.op == "in":
+        if one.op == "in" and not one.value:
+            parts.append("FALSE")
+        elif one.op == "in":
             parts.append(f"{name} IN ({','.join('?' * len(one.value))})")
             parameters += [_column_value(kind, name, value) for value in one.value]
         elif one.value is None and one.op == "eq":

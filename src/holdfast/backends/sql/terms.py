@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from holdfast.backends.sqlite.changes import forget_all
+from holdfast.backends.sql.changes import forget_all
+from holdfast.backends.sql.dialect import Connection
 from holdfast.ports import Analyse
 
 _CHUNK_ROWS = 1_000
@@ -15,13 +14,13 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
 
 
-def is_current(connection: sqlite3.Connection, version: int) -> bool:
+def is_current(connection: Connection, version: int) -> bool:
     """Whether the stored terms were made by this version of the analysis."""
     row = connection.execute("SELECT value FROM counters WHERE name = 'analysis'").fetchone()
     return row is not None and row[0] == version
 
 
-def renew_some(connection: sqlite3.Connection, analyse: Analyse, after: int) -> tuple[int, int]:
+def renew_some(connection: Connection, analyse: Analyse, after: int) -> tuple[int, int]:
     """Make the terms of the next memories anew; how many, and the number of the last of them."""
     rows = connection.execute(
         "SELECT no, text, actor_id, role FROM memories WHERE no > ? ORDER BY no LIMIT ?",
@@ -37,7 +36,7 @@ def renew_some(connection: sqlite3.Connection, analyse: Analyse, after: int) -> 
     return len(rows), rows[-1][0] if rows else after
 
 
-def finish(connection: sqlite3.Connection, version: int) -> None:
+def finish(connection: Connection, version: int) -> None:
     """Record that all terms are of this version, and have every working set loaded anew."""
     connection.execute(_SET_VERSION, (version,))
     forget_all(connection)

@@ -5,13 +5,13 @@ Nothing is written as it is put, but at a `flush`, which comes before anything e
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from holdfast.backends.sqlite.changes import Changes
-from holdfast.backends.sqlite.multirow import Row, insert, insert_all, parts
-from holdfast.backends.sqlite.rows import (
+from holdfast.backends.sql.changes import Changes
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.multirow import Row, insert, insert_all, parts
+from holdfast.backends.sql.rows import (
     INSERT_EMBEDDING,
     INSERT_HISTORY,
     INSERT_MEMORY,
@@ -21,7 +21,6 @@ from holdfast.backends.sqlite.rows import (
     history_values,
     memory_values,
     message_values,
-    refusing_taken_ids,
 )
 from holdfast.clock import Ids
 from holdfast.errors import ConflictError
@@ -30,16 +29,9 @@ from holdfast.ports import PutMemory, PutTurns
 
 TurnKey = tuple[Project, str]
 
-# The last numbers that were given. Whoever holds the write lock gives the next ones.
-_LAST: Final = """
-SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memories'), 0),
-           coalesce((SELECT max(no) FROM memories), 0)),
-       coalesce((SELECT max(no) FROM messages), 0)
-"""
-
 _LINK: Final = """
-INSERT OR IGNORE INTO sources (memory_no, message_no, quote)
-SELECT ?, no, ? FROM messages WHERE project = ? AND id = ?
+INSERT INTO sources (memory_no, message_no, quote)
+SELECT ?, no, ? FROM messages WHERE project = ? AND id = ? ON CONFLICT DO NOTHING
 """
 
 
@@ -59,7 +51,7 @@ class Put:
 class Puts:
     """What was put and is not written yet, in order."""
 
-    def __init__(self, connection: sqlite3.Connection, space_no: int, ids: Ids) -> None:
+    def __init__(self, connection: Connection, space_no: int, ids: Ids) -> None:
         self._connection = connection
         self._space_no = space_no
         self._ids = ids
@@ -94,9 +86,10 @@ class Puts:
             return
         turns, puts = self._turns, self._memories
         self._turns, self._memories, self._missed = {}, [], set()
-        memory_no, turn_no = self._connection.execute(_LAST).fetchone()
-        numbers = self._write_turns(turns, turn_no + 1)
-        self._write_memories(puts, memory_no + 1)
+        dialect = self._connection.dialect
+        memory_nos, turn_nos = dialect.numbers(self._connection, len(puts), len(turns))
+        numbers = self._write_turns(turns, turn_nos)
+        self._write_memories(puts, memory_nos)
         new = [put for put in puts if put.is_new]
         self._write_beside(new)
         self._link_new(new, numbers)
@@ -104,46 +97,42 @@ class Puts:
             if not put.is_new:
                 self._link(put)
 
-    def _write_turns(self, turns: dict[TurnKey, Row], first: int) -> dict[TurnKey, int]:
+    def _write_turns(self, turns: dict[TurnKey, Row], free: Sequence[int]) -> dict[TurnKey, int]:
         """The numbers of turns, unless some that were put with them are known."""
         numbers: dict[TurnKey, int] = {}
         keys = list(turns)
-        rows = [(no, *row) for no, row in enumerate(turns.values(), first)]
+        rows = [(no, *row) for no, row in zip(free, turns.values(), strict=True)]
         for part in parts(len(rows)):
             some = rows[part]
             if insert(self._connection, INSERT_MESSAGE, some).rowcount == len(some):
                 numbers.update(zip(keys[part], (row[0] for row in some), strict=True))
         return numbers
 
-    def _write_memories(self, puts: Sequence[Put], first: int) -> None:
-        for no, put in enumerate(puts, first):
+    def _write_memories(self, puts: Sequence[Put], free: Sequence[int]) -> None:
+        for no, put in zip(free, puts, strict=True):
             put.no = no
         for part in parts(len(puts)):
             some = puts[part]
-            all_new = self._insert(some) == len(some)
+            rows = [(put.no, *memory_values(put.changes.project, put.op)) for put in some]
+            all_new = insert(self._connection, INSERT_MEMORY, rows).rowcount == len(some)
             for put in some:
                 if all_new:
                     put.is_new, put.stored_id = True, put.op.memory.id
                 else:
                     self._find(put)
 
-    def _insert(self, puts: Sequence[Put]) -> int:
-        """How many are stored now; the others' identities are known."""
-        rows = [(put.no, *memory_values(put.changes.project, put.op)) for put in puts]
-        try:
-            with refusing_taken_ids(f"The memory id {puts[0].op.memory.id} is another memory's."):
-                return insert(self._connection, INSERT_MEMORY, rows).rowcount
-        except ConflictError:
-            if len(puts) == 1:
-                raise
-        # the statement left nothing; one by one tells whose id it is
-        return sum(self._insert([put]) for put in puts)
-
     def _find(self, put: Put) -> None:
-        no, put.stored_id = self._connection.execute(
+        """Where it is stored: its identity may be known. It is not if its id is what was taken."""
+        found = self._connection.execute(
             "SELECT no, id FROM memories WHERE project = ? AND identity = ?",
             (put.changes.project, put.op.identity),
         ).fetchone()
+        if found is None:
+            raise ConflictError(
+                f"The memory id {put.op.memory.id} is another memory's.",
+                hint="Use a new id; nothing was changed.",
+            )
+        no, put.stored_id = found
         put.is_new, put.no = no == put.no, no
 
     def _write_beside(self, new: Sequence[Put]) -> None:

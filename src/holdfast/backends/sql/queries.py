@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from holdfast.backends.sqlite.filters import compile_sql
-from holdfast.backends.sqlite.rows import (
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.rows import (
     HISTORY_COLUMNS,
     JOB_COLUMNS,
     MEMORY_COLUMNS,
@@ -36,13 +35,13 @@ from holdfast.model import (
 )
 from holdfast.ports import Delta, EntityState, Listing, View
 
-_PARAMETERS_MAX = 500
+PARAMETERS_MAX = 500
 
 _ENTRY_COLUMNS = "m.no, m.terms, m.flags, m.words, m.speaker, e.vector"
 _JOIN_VECTOR = "LEFT JOIN embeddings e ON e.memory_no = m.no AND e.space_no = ?"
 
 
-def fetch(connection: sqlite3.Connection, project: Project, ids: Sequence[str]) -> list[Memory]:
+def fetch(connection: Connection, project: Project, ids: Sequence[str]) -> list[Memory]:
     """Memories by id, in the order asked for."""
     found: dict[str, Memory] = {}
     for chunk in _chunks(ids):
@@ -55,7 +54,7 @@ def fetch(connection: sqlite3.Connection, project: Project, ids: Sequence[str]) 
     return [found[id_] for id_ in ids if id_ in found]
 
 
-def turns(connection: sqlite3.Connection, project: Project, ids: Sequence[str]) -> list[Turn]:
+def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[Turn]:
     """Raw turns by id, in the order asked for."""
     found: dict[str, Turn] = {}
     for chunk in _chunks(ids):
@@ -69,11 +68,10 @@ def turns(connection: sqlite3.Connection, project: Project, ids: Sequence[str]) 
     return [found[id_] for id_ in ids if id_ in found]
 
 
-def page(
-    connection: sqlite3.Connection, project: Project, listing: Listing, cursor_key: bytes
-) -> Page:
+def page(connection: Connection, project: Project, listing: Listing, cursor_key: bytes) -> Page:
     """One page of a listing, by number of insertion (keyset), and the exact total."""
-    condition, parameters = compile_sql(listing.filter)
+    dialect = connection.dialect
+    condition, parameters = dialect.condition(connection, project, listing.filter)
     seen, seen_parameters = _visible(listing.view)
     where = f"m.project = ? AND ({condition}) AND {seen}"
     values = (project, *parameters, *seen_parameters)
@@ -95,7 +93,7 @@ def page(
 
 def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
     """The SQL form of `core.visibility.visible`."""
-    parts: list[str] = ["1"]
+    parts: list[str] = ["TRUE"]
     values: list[float | str] = []
     if view.listed_only:
         parts.append("m.listed = 1")
@@ -113,7 +111,7 @@ def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
     return " AND ".join(parts), tuple(values)
 
 
-def history(connection: sqlite3.Connection, project: Project, memory_id: str) -> list[HistoryEvent]:
+def history(connection: Connection, project: Project, memory_id: str) -> list[HistoryEvent]:
     """Every change of one memory, oldest first."""
     rows = connection.execute(
         f"SELECT {HISTORY_COLUMNS} FROM history WHERE project = ? AND memory_id = ? ORDER BY no",
@@ -123,7 +121,7 @@ def history(connection: sqlite3.Connection, project: Project, memory_id: str) ->
 
 
 def entities(
-    connection: sqlite3.Connection, project: Project, offset: int, size: int
+    connection: Connection, project: Project, offset: int, size: int
 ) -> tuple[list[EntitySummary], int]:
     """One page of entities that have memories, and how many there are in all."""
     total = only(
@@ -150,12 +148,12 @@ def entities(
     return found, total
 
 
-def state(connection: sqlite3.Connection, project: Project, entity: Entity) -> EntityState:
+def state(connection: Connection, project: Project, entity: Entity) -> EntityState:
     """Generation and size of an entity; of all of its kind for the id '*'."""
     if entity.id == "*":
         row = connection.execute(
-            "SELECT coalesce(max(generation), 0), coalesce(sum(memories), 0) FROM entities "
-            "WHERE project = ? AND kind = ?",
+            "SELECT coalesce(max(generation), 0), CAST(coalesce(sum(memories), 0) AS BIGINT) "
+            "FROM entities WHERE project = ? AND kind = ?",
             (project, entity.kind),
         ).fetchone()
     else:
@@ -169,7 +167,7 @@ def state(connection: sqlite3.Connection, project: Project, entity: Entity) -> E
 
 
 def delta(
-    connection: sqlite3.Connection,
+    connection: Connection,
     project: Project,
     space_no: int,
     entity: Entity,
@@ -207,7 +205,7 @@ def delta(
 
 
 def _complete(
-    connection: sqlite3.Connection,
+    connection: Connection,
     project: Project,
     space_no: int,
     entity: Entity,
@@ -232,7 +230,7 @@ def _complete(
     )
 
 
-def _told(connection: sqlite3.Connection, numbers: Sequence[int]) -> tuple[tuple[str, str], ...]:
+def _told(connection: Connection, numbers: Sequence[int]) -> tuple[tuple[str, str], ...]:
     """Pairs of an unlisted turn and a fact of the same message, one of them among `numbers`."""
     pairs: dict[tuple[str, str], None] = {}
     for chunk in _chunks(numbers):
@@ -276,7 +274,7 @@ def _entries(rows: Any) -> tuple[tuple[Memory, ...], tuple[Entry, ...]]:
     return tuple(memories), tuple(entries)
 
 
-def job(connection: sqlite3.Connection, project: Project, column: str, value: str) -> Job | None:
+def job(connection: Connection, project: Project, column: str, value: str) -> Job | None:
     """One job by `id` or `idempotency_key`."""
     where = {"id": "j.id = ?", "idempotency_key": "j.idempotency_key = ?"}[column]
     row = connection.execute(
@@ -286,28 +284,34 @@ def job(connection: sqlite3.Connection, project: Project, column: str, value: st
 
 
 def jobs(
-    connection: sqlite3.Connection,
+    connection: Connection,
     project: Project,
     state_: JobState | None,
     offset: int,
     size: int,
 ) -> list[Job]:
     """Jobs, newest first."""
+    condition, values = _of_state(project, state_)
     rows = connection.execute(
-        f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.project = ? AND (? IS NULL OR j.state = ?) "
-        "ORDER BY j.no DESC LIMIT ? OFFSET ?",
-        (project, state_, state_, size, offset),
+        f"SELECT {JOB_COLUMNS} FROM jobs j WHERE {condition} ORDER BY j.no DESC LIMIT ? OFFSET ?",
+        (*values, size, offset),
     )
     return [job_from(row) for row in rows]
 
 
-def count_jobs(connection: sqlite3.Connection, project: Project, state_: JobState | None) -> int:
+def count_jobs(connection: Connection, project: Project, state_: JobState | None) -> int:
     """How many jobs there are in a state, or in any."""
-    sql = "SELECT count(*) FROM jobs j WHERE j.project = ? AND (? IS NULL OR j.state = ?)"
-    return int(only(connection, sql, (project, state_, state_)))
+    condition, values = _of_state(project, state_)
+    return int(only(connection, f"SELECT count(*) FROM jobs j WHERE {condition}", values))
 
 
-def stats(connection: sqlite3.Connection, project: Project) -> Mapping[str, Json]:
+def _of_state(project: Project, state_: JobState | None) -> tuple[str, tuple[str, ...]]:
+    if state_ is None:
+        return "j.project = ?", (project,)
+    return "j.project = ? AND j.state = ?", (project, state_)
+
+
+def stats(connection: Connection, project: Project) -> Mapping[str, Json]:
     """Counts for people."""
     counts = {
         "memories": "SELECT count(*) FROM memories WHERE project = ? AND listed = 1 "
@@ -327,18 +331,18 @@ def stats(connection: sqlite3.Connection, project: Project) -> Mapping[str, Json
     result["jobs"] = _grouped(
         connection, "SELECT state, count(*) FROM jobs WHERE project = ? GROUP BY state", project
     )
-    pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    result["bytes"] = pages * connection.execute("PRAGMA page_size").fetchone()[0]
+    result["bytes"] = connection.dialect.size(connection)
     return result
 
 
-def census(connection: sqlite3.Connection, at: float) -> Census:
+def census(connection: Connection, at: float) -> Census:
     """Counts over all projects."""
     # by the unfinished index; what was finished is never read
     waiting, running, oldest = connection.execute(
         "SELECT count(*) FILTER (WHERE state = 'PENDING'), "
         "count(*) FILTER (WHERE state = 'RUNNING'), "
-        "min(CASE WHEN state = 'PENDING' AND run_after <= ? THEN max(run_after, created_at) END) "
+        "min(CASE WHEN state = 'PENDING' AND run_after <= ? "
+        "THEN CASE WHEN run_after > created_at THEN run_after ELSE created_at END END) "
         "FROM jobs WHERE state IN ('PENDING', 'RUNNING')",
         (at,),
     ).fetchone()
@@ -357,12 +361,12 @@ def census(connection: sqlite3.Connection, at: float) -> Census:
     )
 
 
-def _grouped(connection: sqlite3.Connection, sql: str, project: Project) -> dict[str, int]:
+def _grouped(connection: Connection, sql: str, project: Project) -> dict[str, int]:
     return dict(connection.execute(sql, (project,)).fetchall())
 
 
 def _chunks(values: Sequence[Any]) -> list[Sequence[Any]]:
-    return [values[i : i + _PARAMETERS_MAX] for i in range(0, len(values), _PARAMETERS_MAX)]
+    return [values[i : i + PARAMETERS_MAX] for i in range(0, len(values), PARAMETERS_MAX)]
 
 
 def _marks(values: Sequence[Any]) -> str:

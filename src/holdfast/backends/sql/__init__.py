@@ -1,0 +1,1 @@
+"""The statements of the record database, the same for every engine that speaks SQL."""

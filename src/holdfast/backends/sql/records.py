@@ -1,0 +1,150 @@
+"""`ports.Records` and `ports.Jobs` on an SQL database; an engine adds how to get to it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from holdfast.backends.sql import queries, queue, terms
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.directory import SqlDirectory
+from holdfast.backends.sql.operations import Commit, carry_out
+from holdfast.backends.sql.spaces import Binding
+from holdfast.clock import Clock, Ids
+from holdfast.model import (
+    Census,
+    Entity,
+    EntitySummary,
+    HistoryEvent,
+    Job,
+    JobState,
+    Json,
+    Memory,
+    Page,
+    Project,
+    Turn,
+)
+from holdfast.ports import Analyse, Delta, EntityState, Listing
+
+T = TypeVar("T")
+
+Work = Callable[[Connection], T]
+"""Runs statements inside a transaction. It may be run again, so it has no effect outside of it."""
+
+
+class SqlRecords(ABC):
+    """Every question and every write as a function of a connection."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._binding = Binding(0, 0)
+
+    @abstractmethod
+    async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
+        """Run `work` on one snapshot of what a project has.
+
+        For None: of all projects; each statement then sees what is committed when it begins.
+        `brief` promises that it is a single statement.
+        """
+
+    @abstractmethod
+    async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
+        """Run `work` in a write transaction of its own, for a project, or for all of them.
+
+        `alone`: while nobody else writes what is derived from texts.
+        """
+
+    @abstractmethod
+    async def glance(self, project: Project | None, work: Work[T]) -> T:
+        """`read` for a single statement that is asked before every request, by its primary key."""
+
+    def _carry_out(self, connection: Connection, commits: Sequence[Commit]) -> list[list[Json]]:
+        return carry_out(connection, commits, self._binding, self._ids)
+
+    async def reindex(self, version: int, analyse: Analyse) -> int:
+        if await self.read(None, lambda c: terms.is_current(c, version), brief=True):
+            return 0
+        count, last, done = 0, 0, 1
+        while done:
+            work = partial(terms.renew_some, analyse=analyse, after=last)
+            done, last = await self.write(None, work, alone=True)
+            count += done
+        await self.write(None, lambda c: terms.finish(c, version), alone=True)
+        return count
+
+    async def fetch(self, project: Project, ids: Sequence[str]) -> list[Memory]:
+        brief = len(ids) <= queries.PARAMETERS_MAX
+        return await self.read(project, lambda c: queries.fetch(c, project, ids), brief=brief)
+
+    async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
+        brief = len(ids) <= queries.PARAMETERS_MAX
+        return await self.read(project, lambda c: queries.turns(c, project, ids), brief=brief)
+
+    async def page(self, project: Project, listing: Listing) -> Page:
+        key = self._binding.cursor_key
+        return await self.read(project, lambda c: queries.page(c, project, listing, key))
+
+    async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
+        work = lambda c: queries.history(c, project, memory_id)  # noqa: E731
+        return await self.read(project, work, brief=True)
+
+    async def entities(
+        self, project: Project, offset: int, size: int
+    ) -> tuple[list[EntitySummary], int]:
+        return await self.read(project, lambda c: queries.entities(c, project, offset, size))
+
+    async def state(self, project: Project, entity: Entity) -> EntityState:
+        return await self.glance(project, lambda c: queries.state(c, project, entity))
+
+    async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
+        space_no = self._binding.space_no
+        return await self.read(
+            project, lambda c: queries.delta(c, project, space_no, entity, since)
+        )
+
+    async def stats(self, project: Project) -> Mapping[str, Json]:
+        return await self.read(project, lambda c: queries.stats(c, project))
+
+    async def census(self, at: float) -> Census:
+        return await self.read(None, lambda c: queries.census(c, at))
+
+    async def job(self, project: Project, job_id: str) -> Job | None:
+        work = lambda c: queries.job(c, project, "id", job_id)  # noqa: E731
+        return await self.read(project, work, brief=True)
+
+    async def find_job(self, project: Project, idempotency_key: str) -> Job | None:
+        work = lambda c: queries.job(c, project, "idempotency_key", idempotency_key)  # noqa: E731
+        return await self.read(project, work, brief=True)
+
+    async def jobs(
+        self, project: Project, state: JobState | None, offset: int, size: int
+    ) -> list[Job]:
+        work = lambda c: queries.jobs(c, project, state, offset, size)  # noqa: E731
+        return await self.read(project, work, brief=True)
+
+    async def count_jobs(self, project: Project, state: JobState | None) -> int:
+        work = lambda c: queries.count_jobs(c, project, state)  # noqa: E731
+        return await self.read(project, work, brief=True)
+
+    async def lease(self, owner: str, at: float, lease_s: float) -> Job | None:
+        return await self.write(None, lambda c: queue.lease(c, owner, at, lease_s))
+
+    async def lease_one(
+        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
+    ) -> Job | None:
+        work = lambda c: queue.lease_one(c, project, job_id, owner, at, lease_s)  # noqa: E731
+        return await self.write(project, work)
+
+    async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
+        return await self.write(None, lambda c: queue.heartbeat(c, job_id, owner, at, lease_s))
+
+    async def rerun(self, project: Project, job_id: str, at: float) -> bool:
+        return await self.write(project, lambda c: queue.rerun(c, project, job_id, at))
+
+    @property
+    def directory(self) -> SqlDirectory:
+        """The directory in the same database."""
+        return SqlDirectory(self)
