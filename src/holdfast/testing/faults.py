@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from holdfast.errors import StoreUnavailableError
 from holdfast.model import (
@@ -94,6 +94,10 @@ class FailingConnection:
     @property
     def in_transaction(self) -> bool:
         return self._connection.in_transaction
+
+    @property
+    def dialect(self) -> Any:
+        return cast("Any", self._connection).dialect
 
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
         if sql == "ROLLBACK" and not self.fault.lasting:
