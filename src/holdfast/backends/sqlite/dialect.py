@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from holdfast.backends.sql.dialect import Connection
-from holdfast.backends.sqlite.filters import Param, compile_sql
+from holdfast.backends.sqlite.filters import compile_sql
 from holdfast.filters import Filter
 from holdfast.model import Project
 
@@ -44,7 +44,7 @@ class SqliteDialect:
 
     def condition(
         self, _connection: Connection, _project: Project, tree: Filter
-    ) -> tuple[str, Sequence[Param]]:
+    ) -> tuple[str, Sequence[Any]]:
         return compile_sql(tree)
 
     def last_settled(self, _connection: Connection) -> int:

@@ -1,0 +1,103 @@
+"""`ports.Records` and `ports.Jobs` on Postgres, for any number of instances at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from holdfast.backends.postgres.migrate import prepare
+from holdfast.backends.postgres.pool import Pool
+from holdfast.backends.postgres.settings import PostgresSettings
+from holdfast.backends.postgres.transactions import Transactions
+from holdfast.backends.postgres.writer import Writer
+from holdfast.backends.sql.records import SqlRecords, Work
+from holdfast.backends.sql.spaces import settle
+from holdfast.clock import Clock, Ids
+from holdfast.errors import ClosedError
+from holdfast.model import Json, Project, Space
+from holdfast.ports import Op
+
+T = TypeVar("T")
+
+_log = logging.getLogger("holdfast")
+
+
+class PostgresRecords(SqlRecords):
+    """The system of record in a database, used on the event loop that opened it."""
+
+    def __init__(self, settings: PostgresSettings, clock: Clock, ids: Ids) -> None:
+        super().__init__(clock, ids)
+        self._settings = settings
+        self._pool = Pool(settings)
+        self._transactions = Transactions(self._pool)
+        self._writer = Writer(self._commit)
+        self._state = "new"
+
+    async def open(self, space: Space, key_mark: int = 0) -> None:
+        if self._state == "closed":
+            raise ClosedError("The record store is closed.")
+        if self._state == "open":
+            return
+        try:
+            await self._pool.open()
+            async with self._pool.connection() as raw:
+                fenced = await prepare(raw, self._settings)
+            at = self._clock.now()
+            self._binding = await self._transactions.write(
+                None, lambda c: settle(c, space, key_mark, at), alone=True
+            )
+        except BaseException:
+            self._pool.close()
+            self._pool = Pool(self._settings)
+            self._transactions = Transactions(self._pool)
+            raise
+        self._state = "open"
+        if not fenced:
+            _log.warning(
+                "the user of records.config.url is above row-level security (a superuser, or "
+                "BYPASSRLS): projects are kept apart by the statements alone"
+            )
+
+    async def close(self) -> None:
+        self._state = "closed"
+        await self._writer.close()
+        self._pool.close()
+
+    def close_now(self) -> None:
+        """`close` for callers without an event loop; writes under way end on theirs, or not."""
+        self._state = "closed"
+        self._writer.refuse()
+        self._pool.close()
+
+    async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
+        self._check_open()
+        return await self._writer.run(project, ops)
+
+    async def _commit(self, project: Project, commits: Sequence[Sequence[Op]]) -> list[list[Json]]:
+        asked = [(project, ops) for ops in commits]
+        return await self._transactions.commit(project, lambda c: self._carry_out(c, asked))
+
+    async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
+        self._check_open()
+        return await self._transactions.read(project, work, brief=brief)
+
+    async def glance(self, project: Project | None, work: Work[T]) -> T:
+        self._check_open()
+        return await self._transactions.read(project, work, brief=True)
+
+    async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
+        self._check_open()
+        return await self._transactions.write(project, work, alone=alone)
+
+    def gauges(self) -> Mapping[str, Callable[[], float]]:
+        """How busy the connections are: names of `metrics.GAUGES` and what reads their values."""
+        return {
+            "read_connections_busy": lambda: self._pool.busy,
+            "reads_waiting": lambda: self._pool.waiting,
+            "writes_waiting": lambda: self._writer.waiting,
+        }
+
+    def _check_open(self) -> None:
+        if self._state != "open":
+            raise ClosedError("The record store is not open.")
