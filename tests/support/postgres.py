@@ -33,6 +33,8 @@ from holdfast.clock import Clock, Ids, ManualClock, seeded_ids
 ROLE = "holdfast"
 """Owns the databases; no superuser, so that row-level security binds it."""
 
+VERSIONS = (15, 18)
+
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _ALWAYS = (
     *("listen_addresses=127.0.0.1", "max_connections=100", "shared_buffers=32MB"),
