@@ -7,12 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.config import Config
 from holdfast.core.fence import Fence
@@ -20,13 +18,17 @@ from holdfast.core.identity import key_mark
 from holdfast.core.text import ANALYSIS, analyze
 from holdfast.engine import worker
 from holdfast.engine.parts import Parts
-from holdfast.errors import StoreReadOnlyError, StoreUnavailableError
 from holdfast.metrics import Metrics, Part
 from holdfast.model import IndexTerms, Project
 from holdfast.ports import LLM, Embedder, Records, Reranker
-from holdfast.registry import check_stores, make_embedder, make_llm, make_reranker
-
-DATABASE = "holdfast.db"
+from holdfast.registry import (
+    Store,
+    check_stores,
+    make_embedder,
+    make_llm,
+    make_records,
+    make_reranker,
+)
 
 _log = logging.getLogger("holdfast")
 
@@ -36,7 +38,7 @@ class Assembly:
     """The assembled parts, the workers that run beside them, and how to take them down."""
 
     parts: Parts
-    records: SqliteRecords
+    records: Store
     index: EmbeddedIndex
     workers: list[asyncio.Task[None]]
     borrowed: bool = False
@@ -76,15 +78,9 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
     clock = clock or SystemClock()
     ids = Ids(clock)
     metrics = Metrics(clock.now)
+    records = make_records(config, clock, ids)
     models = await asyncio.to_thread(_models, config, metrics)
     embedder = models.embedder
-    records = SqliteRecords(
-        _database(Path(config.path)),
-        clock,
-        ids,
-        readers_max=config.read_connections_max,
-        busy_timeout_s=config.busy_timeout_s,
-    )
     content_key = (config.content_key or "").encode()
     try:
         await records.open(embedder.space, key_mark(content_key))
@@ -170,24 +166,6 @@ def _workers(parts: Parts, count: int) -> list[asyncio.Task[None]]:
     if parts.llm is None and parts.embedder.in_process:
         return []
     return [asyncio.create_task(worker.serve(parts)) for _ in range(count)]
-
-
-def _database(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise StoreUnavailableError(
-            f"{folder} is a file, not a folder.", hint="Choose another path."
-        ) from None
-    except PermissionError:
-        raise StoreReadOnlyError(
-            f"{folder} cannot be made by this user.", hint="Choose another path or HOLDFAST_HOME."
-        ) from None
-    except OSError as error:
-        raise StoreUnavailableError(
-            f"{folder} cannot be made: {error.strerror}.", hint="Choose another path."
-        ) from error
-    return folder / DATABASE
 
 
 async def _each(*closers: Callable[[], Awaitable[None]]) -> None:

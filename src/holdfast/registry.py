@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from holdfast.clock import Clock, Ids
 from holdfast.config import CACHE, INDEX, LOCAL_EMBEDDER, RECORDS, Config, Part
 from holdfast.errors import ConfigError, MissingExtraError
-from holdfast.ports import LLM, Embedder, Reranker, Sender
+from holdfast.ports import LLM, Directory, Embedder, Jobs, Records, Reranker, Sender
+
+
+class Store(Records, Jobs, Protocol):
+    """A record database with its queue and its directory."""
+
+    @property
+    def directory(self) -> Directory:
+        """The directory in the same database."""
+
+    def gauges(self) -> Mapping[str, Callable[[], float]]:
+        """How busy it is: names of `metrics.GAUGES`, and what reads their values."""
+
+    def close_now(self) -> None:
+        """`close` for callers without an event loop."""
 
 
 def providers() -> dict[str, list[str]]:
@@ -19,12 +38,39 @@ def providers() -> dict[str, list[str]]:
 
 def check_stores(config: Config) -> None:
     """Refuse stores that nobody has made yet. Raises ConfigError."""
-    for name, known in (("records", RECORDS), ("index", INDEX), ("cache", CACHE)):
+    for name, known in (("index", INDEX), ("cache", CACHE)):
         provider = getattr(config, name).provider
         if provider != known:
             raise ConfigError(
                 f"{name}.provider: there is no {provider[:64]!r}.", hint=f"Known is {known!r}."
             )
+
+
+def make_records(config: Config, clock: Clock, ids: Ids) -> Store:
+    """The configured record database, unopened. Raises ConfigError, MissingExtraError."""
+    provider = config.records.provider
+    if provider == RECORDS:
+        from holdfast.backends.sqlite.records import DATABASE, SqliteRecords
+
+        return SqliteRecords(
+            Path(config.path) / DATABASE,
+            clock,
+            ids,
+            readers_max=config.read_connections_max,
+            busy_timeout_s=config.busy_timeout_s,
+        )
+    if provider == "postgres":
+        try:
+            from holdfast.backends.postgres.records import PostgresRecords
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"Records in Postgres need the package {error.name}.",
+                hint="pip install 'holdfast[postgres]'.",
+            ) from error
+        return PostgresRecords.configured(config.records, clock, ids)
+    raise ConfigError(
+        f"records.provider: there is no {provider[:64]!r}.", hint="Known are sqlite and postgres."
+    )
 
 
 def make_embedder(part: Part) -> Embedder:

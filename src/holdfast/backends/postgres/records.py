@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from holdfast.backends.postgres.migrate import prepare
 from holdfast.backends.postgres.pool import Pool
-from holdfast.backends.postgres.settings import PostgresSettings
+from holdfast.backends.postgres.settings import PostgresSettings, read_settings
 from holdfast.backends.postgres.transactions import Transactions
 from holdfast.backends.postgres.writer import Writer
 from holdfast.backends.sql.records import SqlRecords, Work
 from holdfast.backends.sql.spaces import settle
 from holdfast.clock import Clock, Ids
+from holdfast.config import Part
 from holdfast.errors import ClosedError
 from holdfast.model import Json, Project, Space
 from holdfast.ports import Op
@@ -33,6 +34,11 @@ class PostgresRecords(SqlRecords):
         self._transactions = Transactions(self._pool)
         self._writer = Writer(self._commit)
         self._state = "new"
+
+    @classmethod
+    def configured(cls, part: Part, clock: Clock, ids: Ids) -> Self:
+        """Unopened records as a configuration wants them. Raises ConfigError."""
+        return cls(read_settings(part), clock, ids)
 
     async def open(self, space: Space, key_mark: int = 0) -> None:
         if self._state == "closed":

@@ -14,10 +14,13 @@ from holdfast.backends.sqlite.migrate import prepare
 from holdfast.backends.sqlite.readers import Readers
 from holdfast.backends.sqlite.writer import Writer
 from holdfast.clock import Clock, Ids
-from holdfast.errors import ClosedError
+from holdfast.errors import ClosedError, StoreReadOnlyError, StoreUnavailableError
 from holdfast.limits import BUSY_TIMEOUT_S, READ_CONNECTIONS_MAX
 from holdfast.model import Json, Project, Space
 from holdfast.ports import Op
+
+DATABASE = "holdfast.db"
+"""The file in the folder that `path` names."""
 
 T = TypeVar("T")
 
@@ -51,6 +54,7 @@ class SqliteRecords(SqlRecords):
 
     def _open(self, space: Space, key_mark: int) -> None:
         timeout_s = self._busy_timeout_s
+        _make(self._path.parent)
         with translate(self._path):
             connection = connect(self._path, busy_timeout_s=timeout_s)
             try:
@@ -124,3 +128,20 @@ class SqliteRecords(SqlRecords):
         if self._readers is None:
             raise ClosedError("The record store is not open.")
         return self._readers
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StoreUnavailableError(
+            f"{folder} is a file, not a folder.", hint="Choose another path."
+        ) from None
+    except PermissionError:
+        raise StoreReadOnlyError(
+            f"{folder} cannot be made by this user.", hint="Choose another path or HOLDFAST_HOME."
+        ) from None
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{folder} cannot be made: {error.strerror}.", hint="Choose another path."
+        ) from error
