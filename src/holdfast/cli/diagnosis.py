@@ -61,18 +61,21 @@ Finding = tuple[State, str]
 
 def examine(common: Common, *, probe: bool) -> list[Check]:
     """Runs every check. `probe` allows the one that asks the configured language model."""
+    from holdfast.config import RECORDS
+
     checks = [_run("python", _python), _run("parts", _parts)]
     try:
         found = resolved(common)
     except HoldfastError as error:
         return [*checks, Check("settings", "broken", _told(error))]
     home = Path(found.config.path)
+    embedded = found.config.records.provider == RECORDS
+    places = [_run("folder", lambda: _folder(home)), _run("disk", lambda: _disk(home))]
     return [
         *checks,
         _run("settings", lambda: _settings(found)),
-        _run("folder", lambda: _folder(home)),
-        _run("disk", lambda: _disk(home)),
-        _run("store", lambda: _store(common, home)),
+        *(places if embedded else ()),
+        _run("store", lambda: _store(common, home if embedded else None)),
         _run("embedder", lambda: _embedder(common)),
         _run("language model", lambda: _model(common, probe=probe)),
     ]
@@ -142,8 +145,9 @@ def _disk(home: Path) -> Finding:
     return ("ok" if free >= DISK_BYTES_LOW else "warning"), f"{output.size(free)} free"
 
 
-def _store(common: Common, home: Path) -> Finding:
-    if not home.exists() or not any(home.iterdir()):
+def _store(common: Common, home: Path | None) -> Finding:
+    """What is in the store; an embedded one in its home is not made for being looked at."""
+    if home is not None and (not home.exists() or not any(home.iterdir())):
         return "ok", "empty: nothing was remembered here yet"
     with opened(common) as memory:
         counts = memory.stats()

@@ -127,7 +127,7 @@ def welcome(config: Config, port: int, first: str | None) -> str:
     rows = [
         ("address", address),
         ("documents", f"{address}/docs"),
-        ("store", str(Path(config.path) / "holdfast.db")),
+        ("store", _store_told(config)),
         ("models", f"{config.embedder.provider}; {model}"),
         ("key", _key_told(config, first)),
     ]
@@ -136,6 +136,14 @@ def welcome(config: Config, port: int, first: str | None) -> str:
         rows.append(("processes", f"{section.processes}; limits are counted {shared}"))
     lines = [f"  {name:10} {value}" for name, value in rows]
     return "\n".join([f"Holdfast {holdfast.__version__} serves. Ctrl-C stops it.", *lines, ""])
+
+
+def _store_told(config: Config) -> str:
+    from holdfast.config import RECORDS
+
+    if config.records.provider != RECORDS:
+        return config.records.provider
+    return str(Path(config.path) / "holdfast.db")
 
 
 def _key_told(config: Config, first: str | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from holdfast.cli.options import Common
 
 if TYPE_CHECKING:
@@ -25,10 +27,18 @@ def resolved(common: Common, home: Path | None = None) -> Resolved:
 
 
 def opened(common: Common, home: Path | None = None) -> Memory:
-    """The store they name; leave the context it is to close it."""
-    from holdfast import Memory
+    """The store they name; leave the context it is to close it.
 
-    return Memory(resolved(common, home).config)
+    In a `home` it is one of its own: the records, index and cache they name are not touched.
+    """
+    from holdfast import Memory
+    from holdfast.config import CACHE, INDEX, RECORDS, Part
+
+    config = resolved(common, home).config
+    if home is not None:
+        own = {"records": Part(RECORDS), "index": Part(INDEX), "cache": Part(CACHE)}
+        config = replace(config, **own)
+    return Memory(config)
 
 
 def opened_async(common: Common) -> AsyncMemory:

@@ -24,6 +24,8 @@ _SECRET = re.compile(
     r"api_?key|admin_key|tls_key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz"
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_PASSWORD_IN_WORDS = re.compile(r"(?i)(?<=password=)('(?:[^'\\]|\\.)*'|[^\s&]+)")
+"""In `host=db password=...`, and in the query of a URL."""
 _HIDDEN = "***"
 
 
@@ -39,7 +41,9 @@ def redacted(value: Json, name: str = "") -> Json:
         return {key: redacted(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [redacted(item) for item in value]
-    return _USER_IN_URL.sub(_HIDDEN, value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _PASSWORD_IN_WORDS.sub(_HIDDEN, _USER_IN_URL.sub(_HIDDEN, value))
 
 
 class Part(Struct, frozen=True, forbid_unknown_fields=True):
