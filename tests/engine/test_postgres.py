@@ -12,7 +12,6 @@ from holdfast import AsyncMemory, Memory
 from holdfast.errors import ConfigError
 from support import postgres
 
-
 MOMENT = 1_700_000_000
 
 

@@ -28,7 +28,7 @@ import pytest
 
 from holdfast.backends.postgres.records import PostgresRecords
 from holdfast.backends.postgres.settings import PostgresSettings
-from holdfast.clock import Clock, Ids, ManualClock, seeded_ids
+from holdfast.clock import Ids, ManualClock, seeded_ids
 
 ROLE = "holdfast"
 """Owns the databases; no superuser, so that row-level security binds it."""
@@ -131,6 +131,13 @@ class Server:
         self.ask(f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
+    def demand_password(self, user: str) -> None:
+        """Let a user in through the network with a password only."""
+        rules = Path(self._data) / "pg_hba.conf"
+        rule = f"host all {user} 127.0.0.1/32 scram-sha-256\n"
+        rules.write_text(rule + rules.read_text())
+        self.ask("SELECT pg_reload_conf()")
+
     def connections(self, database: str, patience_s: float = 2.0) -> int:
         """How many connections to a database there are, after waiting for those that just end."""
         deadline = time.monotonic() + patience_s
@@ -167,16 +174,20 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-@cache
 def shared(version: int = 15) -> Server:
     """The server of this run of tests."""
+    return _started(version)
+
+
+@cache
+def _started(version: int) -> Server:
     server = Server(version)
     atexit.register(server.remove)
     return server
 
 
 @cache
-def template(version: int = 15) -> str:
+def template(version: int) -> str:
     """A database of the shared server with the tables, and nothing in them."""
     from holdfast.backends.postgres.migrate import creation
 
@@ -228,13 +239,10 @@ END $$
 """
 
 
-def records(
-    url: str, clock: Clock | None = None, ids: Ids | None = None, **settings: Any
-) -> PostgresRecords:
+def records(url: str, *, ids: Ids | None = None, seed: int = 1, **settings: Any) -> PostgresRecords:
     """Unopened records in a database."""
-    clock = clock or ManualClock()
     given = PostgresSettings(url=url, **settings)
-    return PostgresRecords(given, clock, ids or seeded_ids(ManualClock(), seed=1))
+    return PostgresRecords(given, ManualClock(), ids or seeded_ids(ManualClock(), seed=seed))
 
 
 Maker = Callable[[], PostgresRecords]

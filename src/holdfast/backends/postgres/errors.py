@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -45,18 +46,13 @@ _REFUSED: Final = {
 }
 
 _WORDS: Final = (
-    ("password authentication failed", "28P01"),
-    ("no password supplied", "28P01"),
-    ("pg_hba.conf", "28000"),
-    ("role ", "28000"),
-    ("database ", "3D000"),
-    ("too many clients", "53300"),
-    ("too many connections", "53300"),
-    ("starting up", "57P03"),
-    ("shutting down", "57P03"),
-    ("in recovery mode", "57P03"),
+    (re.compile(r"password authentication failed|no password supplied"), "28P01"),
+    (re.compile(r"pg_hba\.conf|role \".*\" (does not exist|is not permitted to log in)"), "28000"),
+    (re.compile(r"database \".*\" does not exist"), "3D000"),
+    (re.compile(r"permission denied for database"), "42501"),
+    (re.compile(r"too many (clients|connections)|remaining connection slots"), "53300"),
 )
-"""How libpq words what it was told while connecting, when it gives no code."""
+"""How a refused connection is worded, for which libpq gives no code; anything else is "away"."""
 
 
 def is_lost(error: BaseException | None) -> bool:
@@ -109,4 +105,4 @@ def translated(error: psycopg.Error) -> HoldfastError:
 
 
 def _code_by_words(text: str) -> str:
-    return next((code for words, code in _WORDS if words in text), "")
+    return next((code for words, code in _WORDS if words.search(text)), "")
