@@ -15,7 +15,7 @@ from tests.fleet.machines import ADMIN_KEY
 
 AGAIN_S: Final = 0.2
 """Pause before a call that was refused is made again."""
-_PATIENCE_S: Final = 90.0
+_PATIENCE_S: Final = 60.0
 
 
 class Caller:
@@ -101,7 +101,7 @@ class Caller:
                 self._judge(verb, answer)
             tried = True
             if asyncio.get_running_loop().time() > deadline:
-                raise TimeoutError(f"{verb} was never acknowledged")
+                raise TimeoutError(f"{verb} was never acknowledged: {dict(self._book.counts)}")
             await asyncio.sleep(AGAIN_S)
 
     async def _once(self, verb: str, body: dict[str, Any]) -> httpx.Response | None:

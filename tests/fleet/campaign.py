@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from support.postgres import Server
 from tests.fleet import machines
 from tests.fleet.book import Book
 from tests.fleet.callers import Caller, doors, listing
@@ -21,7 +22,17 @@ INSTANCES = 3
 class Fleet:
     """Three instances behind nginx and HAProxy, and a Redis."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], *, with_redis: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environ: Mapping[str, str],
+        *,
+        with_redis: bool,
+        postgres: Server | None = None,
+    ) -> None:
+        """`environ`: settings of the instances. `postgres`: where their records are, if not in a
+        file; it must be durable, for it will be killed."""
+        self.postgres = postgres
         self.redis = machines.redis(folder / "redis") if with_redis else None
         more = dict(environ)
         if self.redis is not None:
@@ -46,8 +57,12 @@ class Fleet:
     @property
     def troubles(self) -> list[Trouble]:
         """All that may go wrong here."""
-        own = [self.instance_killed, self.instance_drained]
-        return own if self.redis is None else [*own, self.redis_killed, self.redis_hangs]
+        found = [self.instance_killed, self.instance_drained]
+        if self.redis is not None:
+            found += [self.redis_killed, self.redis_hangs]
+        if self.postgres is not None:
+            found += [self.postgres_killed, self.postgres_restarted]
+        return found
 
     def start(self) -> None:
         for one in self.all:
@@ -87,6 +102,21 @@ class Fleet:
             self.redis.signal(signal.SIGSTOP)
             await asyncio.sleep(2.0)
             self.redis.signal(signal.SIGCONT)
+
+    async def postgres_killed(self, _: random.Random) -> None:
+        """The record database crashes in the middle of everything, and recovers."""
+        await self._postgres(signal.SIGQUIT)
+
+    async def postgres_restarted(self, _: random.Random) -> None:
+        """The record database is restarted, as for an upgrade."""
+        await self._postgres(signal.SIGINT)
+
+    async def _postgres(self, how: signal.Signals) -> None:
+        if self.postgres is not None:
+            self.book.counts[f"{how.name} of Postgres"] += 1
+            await asyncio.to_thread(self.postgres.stop, how)
+            await asyncio.sleep(1.0)
+            await asyncio.to_thread(self.postgres.start)
 
 
 async def campaign(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.postgres import Server
 from tests.fleet.campaign import Fleet, campaign
 from tests.fleet.machines import HAPROXY, NGINX
 
@@ -32,3 +33,27 @@ def test_one_file_many_instances(fleet: Fleet) -> None:
     assert book.faults == [], dict(book.counts)
     assert book.counts["adds"] > 20, dict(book.counts)
     assert book.counts["deletes"] > 0, dict(book.counts)
+
+
+@pytest.fixture
+def postgres() -> Iterator[Server]:
+    """A record database that keeps what it acknowledged, whatever happens to it."""
+    made = Server(durable=True)
+    made.ask("CREATE DATABASE fleet OWNER holdfast")
+    yield made
+    made.remove()
+
+
+def test_postgres_many_instances(tmp_path: Path, postgres: Server) -> None:
+    environ = {
+        "HOLDFAST_RECORDS_PROVIDER": "postgres",
+        "HOLDFAST_RECORDS_URL": postgres.tcp_url("fleet"),
+    }
+    fleet = Fleet(tmp_path, environ, with_redis=False, postgres=postgres)
+    try:
+        fleet.start()
+        book = asyncio.run(campaign(fleet, fleet.troubles, callers=6, seed=2))
+    finally:
+        fleet.end()
+    assert book.faults == [], dict(book.counts)
+    assert book.counts["adds"] > 20, dict(book.counts)
