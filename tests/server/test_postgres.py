@@ -40,14 +40,17 @@ def find(client: httpx.Client, query: str) -> list[str]:
     return [item["memory"] for item in answer.json()]
 
 
-def test_two_servers_with_several_processes_on_one_database(url: str, tmp_path: Path) -> None:
-    given = {
-        "records": records(url),
-        "server": {"admin_key": ADMIN_KEY, "port": 0, "processes": 2},
-    }
+def test_two_servers_one_of_several_processes_on_one_database(url: str, tmp_path: Path) -> None:
+    given = [
+        {
+            "records": records(url),
+            "server": {"admin_key": ADMIN_KEY, "port": 0, "processes": processes},
+        }
+        for processes in (2, 1)
+    ]
     with (
-        running("serve", home=tmp_path / "one", settings=given) as one,
-        running("serve", home=tmp_path / "two", settings=given) as two,
+        running("serve", home=tmp_path / "one", settings=given[0]) as one,
+        running("serve", home=tmp_path / "two", settings=given[1]) as two,
         talker(one.url) as here,
         talker(two.url) as there,
     ):

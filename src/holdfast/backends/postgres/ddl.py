@@ -35,7 +35,19 @@ WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
   AND NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid)
 """
 
-GENERATIONS: Final = "CREATE SEQUENCE generations"
+# What only Postgres has: numbers that no row has to be locked for, and what each writer did last.
+OWN: Final = (
+    "CREATE SEQUENCE generations",
+    """
+CREATE TABLE commits (
+	writer TEXT COLLATE "C" NOT NULL,
+	project TEXT COLLATE "C" NOT NULL,
+	token TEXT COLLATE "C" NOT NULL,
+	at DOUBLE PRECISION NOT NULL,
+	PRIMARY KEY (writer, project)
+) WITH (fillfactor = 50)
+""".strip(),
+)
 
 
 class _Types(PGTypeCompiler):
@@ -67,7 +79,7 @@ def script(metadata: MetaData) -> list[str]:
     """Every statement that creates the tables, and fences them."""
     dialect = Dialect()  # type: ignore[no-untyped-call]
     version = f"CREATE TABLE {VERSION_TABLE} (\n\tversion_num TEXT NOT NULL PRIMARY KEY\n)"
-    statements = [version, GENERATIONS]
+    statements = [version, *OWN]
     for table in metadata.sorted_tables:
         statements.append(str(CreateTable(table).compile(dialect=dialect)).strip())
         statements += [
@@ -77,6 +89,7 @@ def script(metadata: MetaData) -> list[str]:
     for table in metadata.sorted_tables:
         if "project" in table.columns:
             statements += fence(table.name)
+    statements += fence("commits")
     return statements
 
 

@@ -22,8 +22,10 @@ def upgrade() -> None:
     _create_outbox()
     _create_jobs()
     if op.get_context().dialect.name == "postgresql":
-        # no row that all who write would wait for
-        op.execute("CREATE SEQUENCE generations")
+        from holdfast.backends.postgres.ddl import OWN
+
+        for statement in OWN:
+            op.execute(statement)
         return
     op.execute("INSERT INTO counters (name, value) VALUES ('generation', 0)")
 
