@@ -13,7 +13,7 @@ from holdfast.testing.machines import RecordsMachine
 from holdfast.testing.replica import Store
 from support import postgres
 
-EXAMPLES, STEPS = int(os.environ.get("HOLDFAST_POSTGRES_EXAMPLES", "2")), 15
+EXAMPLES, STEPS = int(os.environ.get("HOLDFAST_POSTGRES_EXAMPLES", "2")), 10
 """Each step asks a few hundred questions; more examples by the environment."""
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 

@@ -20,7 +20,8 @@ from holdfast.backends.sql import operations
 from holdfast.backends.sql.changes import Changes
 from holdfast.backends.sql.dialect import Connection
 from holdfast.errors import StoreUnavailableError
-from holdfast.testing.contracts.values import ALICE, RED, SPACE, commit, put, replica, turns
+from holdfast.ports import EditMemory
+from holdfast.testing.contracts.values import ALICE, NOW, RED, SPACE, commit, put, replica, turns
 from support import postgres
 
 KILL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holdfast'"
@@ -137,7 +138,25 @@ async def test_a_commit_that_never_arrived_is_run_again(store: PostgresRecords) 
     assert (await store.stats(RED))["history_events"] == 1
 
 
-async def test_without_its_number_a_lost_commit_is_an_error_not_a_guess(
+@pytest.mark.parametrize(("arrives", "believed"), [(False, True), (True, False)])
+async def test_guessing_instead_loses_or_doubles(
+    store: PostgresRecords, arrives: bool, believed: bool
+) -> None:
+    async def guess(*_: object) -> bool:
+        return believed
+
+    edit = EditMemory(memory_id="a", at=NOW, metadata={"k": 1})
+    await commit(store, put("a"))
+    with (
+        patch.object(Session, "commit", Losing(arrives=arrives)),
+        patch.object(transactions.Transactions, "_is_there", guess),
+    ):
+        await commit(store, edit)
+    events = [event.event for event in await store.history(RED, "a")]
+    assert events == (["ADD", "UPDATE", "UPDATE"] if arrives else ["ADD"])
+
+
+async def test_what_leaves_no_token_is_an_error_when_its_answer_is_lost(
     store: PostgresRecords,
 ) -> None:
     members = store.directory
@@ -157,9 +176,9 @@ async def test_a_commit_whose_end_stays_unknown_is_an_error(
 
     with (
         patch.object(Session, "commit", Losing(arrives=True)),
-        patch.object(transactions, "_ASKS", 2),
+        patch.object(transactions, "_FIND_OUT_S", 0.2),
         patch.object(type(store._pool), "_connect", away),
-        pytest.raises(StoreUnavailableError),
+        pytest.raises(StoreUnavailableError, match="not known"),
     ):
         await commit(store, put("a"))
     assert await held(store) == ["a"]

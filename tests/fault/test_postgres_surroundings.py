@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,6 +14,7 @@ from psycopg import errors as pg
 
 from holdfast.backends.postgres.errors import translated
 from holdfast.backends.postgres.records import PostgresRecords
+from holdfast.backends.postgres.settings import PostgresSettings
 from holdfast.config import load_config
 from holdfast.errors import (
     ClosedError,
@@ -254,3 +257,10 @@ def test_a_password_is_shown_nowhere(url: str) -> None:
     resolved = load_config({"records": {"provider": "postgres", "config": {"url": url}}})
     assert PASSWORD not in repr(resolved.config) + str(resolved.settings())
     assert "host" in str(resolved.settings()["records.config.url"])
+
+
+def test_every_setting_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/backends.md").read_text("utf-8")
+    table = page.partition("## Postgres")[2].partition("Postgres 13")[0]
+    names = set(re.findall(r"`(\w+)`", table)) - {"records", "holdfast"}
+    assert set(PostgresSettings.__struct_fields__) <= names

@@ -84,7 +84,7 @@ def _expected(stored: Sequence[Memory], tree: Filter) -> list[int]:
 some_memories = st.lists(memories(), min_size=1, max_size=6)
 
 
-@settings(max_examples=250)
+@settings(max_examples=80)
 @given(stored=some_memories, trees=st.lists(filters, min_size=1, max_size=3))
 def test_sql_selects_what_the_predicate_matches(
     table: Blocking, stored: list[Memory], trees: list[Filter]
@@ -94,7 +94,7 @@ def test_sql_selects_what_the_predicate_matches(
         assert _selected(table, tree) == _expected(stored, tree)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(stored=some_memories, raw=written_filters)
 def test_sql_selects_what_a_written_filter_means(
     table: Blocking, stored: list[Memory], raw: dict[str, Json]

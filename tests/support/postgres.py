@@ -34,6 +34,8 @@ ROLE = "holdfast"
 """Owns the databases; no superuser, so that row-level security binds it."""
 
 VERSIONS = (15, 18)
+USUAL = int(os.environ.get("HOLDFAST_TEST_POSTGRES", "15"))
+"""The version that most tests use."""
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _ALWAYS = (
@@ -58,7 +60,7 @@ def programs(version: int) -> Path | None:
 class Server:
     """One server and its files."""
 
-    def __init__(self, version: int = 15, *, durable: bool = False) -> None:
+    def __init__(self, version: int = USUAL, *, durable: bool = False) -> None:
         found = programs(version)
         if found is None:
             pytest.skip(f"Postgres {version} is not installed")
@@ -174,7 +176,7 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def shared(version: int = 15) -> Server:
+def shared(version: int = USUAL) -> Server:
     """The server of this run of tests."""
     return _started(version)
 
@@ -198,7 +200,7 @@ def template(version: int) -> str:
 
 
 @contextmanager
-def database(version: int = 15, *, empty: bool = False) -> Iterator[str]:
+def database(version: int = USUAL, *, empty: bool = False) -> Iterator[str]:
     """The URL of a new database, gone at the end; `empty`: without tables."""
     server = shared(version)
     free = _free(version)

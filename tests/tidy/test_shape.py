@@ -9,6 +9,12 @@ import pytest
 from tidy import source
 
 SWALLOWS_ALLOWED = {
+    "src/holdfast/backends/postgres/bridge.py:bridged": (
+        "throws the error into the function that waits, which raises it or handles it"
+    ),
+    "src/holdfast/backends/postgres/writer.py:Writer._carry_out": (
+        "hands the error to the callers who wait for these commits; each of them raises it"
+    ),
     "src/holdfast/backends/sqlite/writer.py:Writer._commit": (
         "hands the error to the callers who wait for these writes; each of them raises it"
     ),

@@ -6,19 +6,20 @@ project has a policy of row-level security, which holds for the tables' owner to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, MetaData, StaticPool, Table, create_engine, inspect, text
+from sqlalchemy import Connection, MetaData, StaticPool, create_engine, text
 from sqlalchemy.dialects.postgresql.base import PGDDLCompiler, PGTypeCompiler
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from holdfast.backends.postgres.migrate import VERSION_TABLE
-
-_COLUMN: Final = "project"
 
 _POLICY: Final = """
 CREATE POLICY {name}_of_project ON {name} USING (
@@ -27,7 +28,26 @@ CREATE POLICY {name}_of_project ON {name} USING (
 )
 """.strip()
 
-GENERATIONS: Final = "CREATE SEQUENCE generations"
+_UNFENCED: Final = """
+SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
+  AND a.attname = 'project' AND NOT a.attisdropped
+  AND NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid)
+"""
+
+# What only Postgres has: numbers that no row has to be locked for, and what each writer did last.
+OWN: Final = (
+    "CREATE SEQUENCE generations",
+    """
+CREATE TABLE commits (
+	writer TEXT COLLATE "C" NOT NULL,
+	project TEXT COLLATE "C" NOT NULL,
+	token TEXT COLLATE "C" NOT NULL,
+	at DOUBLE PRECISION NOT NULL,
+	PRIMARY KEY (writer, project)
+) WITH (fillfactor = 50)
+""".strip(),
+)
 
 
 class _Types(PGTypeCompiler):
@@ -59,7 +79,7 @@ def script(metadata: MetaData) -> list[str]:
     """Every statement that creates the tables, and fences them."""
     dialect = Dialect()  # type: ignore[no-untyped-call]
     version = f"CREATE TABLE {VERSION_TABLE} (\n\tversion_num TEXT NOT NULL PRIMARY KEY\n)"
-    statements = [version, GENERATIONS]
+    statements = [version, *OWN]
     for table in metadata.sorted_tables:
         statements.append(str(CreateTable(table).compile(dialect=dialect)).strip())
         statements += [
@@ -67,22 +87,21 @@ def script(metadata: MetaData) -> list[str]:
             for index in sorted(table.indexes, key=lambda index: str(index.name))
         ]
     for table in metadata.sorted_tables:
-        statements += fence(table)
+        if "project" in table.columns:
+            statements += fence(table.name)
+    statements += fence("commits")
     return statements
 
 
-def fence(table: Table) -> list[str]:
-    """The statements that hide a table's rows from other projects; none without a project.
+def fence(table: str) -> list[str]:
+    """The statements that hide the rows of a table with a project from other projects.
 
     The settings are read once a statement, for they stand in subqueries.
     """
-    if _COLUMN not in table.columns:
-        return []
-    name = table.name
     return [
-        f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY",
-        f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY",
-        _POLICY.format(name=name),
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        _POLICY.format(name=table),
     ]
 
 
@@ -93,7 +112,7 @@ def run_migrations(connection: psycopg.Connection[Any], revision: str) -> None:
     )
     engine.dialect.type_compiler_instance = _Types(engine.dialect)
     engine.dialect.ddl_compiler = _Statements
-    with engine.begin() as bound:
+    with _as_psycopg(), engine.begin() as bound:
         config = Config()
         config.set_main_option("script_location", "holdfast.backends:migrations")
         config.attributes["connection"] = bound
@@ -102,9 +121,16 @@ def run_migrations(connection: psycopg.Connection[Any], revision: str) -> None:
         _fence_new(bound)
 
 
+@contextmanager
+def _as_psycopg() -> Iterator[None]:
+    """Raise psycopg's own errors instead of SQLAlchemy's around them."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise error.orig or error from None
+
+
 def _fence_new(bound: Connection) -> None:
-    known = set(bound.execute(text("SELECT tablename FROM pg_policies")).scalars())
-    for name in inspect(bound).get_table_names():
-        if name not in known:
-            for statement in fence(Table(name, MetaData(), autoload_with=bound)):
-                bound.execute(text(statement))
+    for name in bound.execute(text(_UNFENCED)).scalars().all():
+        for statement in fence(name):
+            bound.execute(text(statement))

@@ -124,5 +124,5 @@ def upgrade(url: str, revision: str) -> None:
     """Run Alembic's migrations up to `revision` in one transaction."""
     from holdfast.backends.postgres.ddl import run_migrations
 
-    with translate(), psycopg.connect(url, autocommit=True) as connection:
+    with translate(), psycopg.connect(url) as connection:
         run_migrations(connection, revision)

@@ -53,6 +53,7 @@ class PostgresRecords(SqlRecords):
             self._binding = await self._transactions.write(
                 None, lambda c: settle(c, space, key_mark, at), alone=True
             )
+            await self._transactions.forget_tokens()
         except BaseException:
             self._pool.close()
             self._pool = Pool(self._settings)

@@ -5,6 +5,14 @@ CREATE TABLE holdfast_version (
 
 CREATE SEQUENCE generations;
 
+CREATE TABLE commits (
+	writer TEXT COLLATE "C" NOT NULL,
+	project TEXT COLLATE "C" NOT NULL,
+	token TEXT COLLATE "C" NOT NULL,
+	at DOUBLE PRECISION NOT NULL,
+	PRIMARY KEY (writer, project)
+) WITH (fillfactor = 50);
+
 CREATE TABLE accounts (
 	id TEXT COLLATE "C" NOT NULL, 
 	email TEXT COLLATE "C" NOT NULL, 
@@ -424,6 +432,15 @@ ALTER TABLE webhooks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE webhooks FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY webhooks_of_project ON webhooks USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE commits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE commits FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY commits_of_project ON commits USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );

@@ -51,8 +51,7 @@ class Session:
         self._raw = raw
         self._opening = opening
         self._brief = brief
-        self.opened: tuple[Any, ...] | None = None
-        """What the last opening statement answered, once there was a statement."""
+        self._begun = False
         self.statements = 0
         """Round trips so far."""
 
@@ -82,7 +81,7 @@ class Session:
     async def _execute(self, sql: str, parameters: Parameters) -> Answer:
         self.statements += 1
         cursor = self._raw.cursor(binary=True)
-        if self.opened is None:
+        if not self._begun:
             await self._begin(cursor, sql, parameters)
         else:
             await cursor.execute(sql, parameters)
@@ -90,17 +89,16 @@ class Session:
         return Answer(rows, cursor.rowcount)
 
     async def _begin(self, cursor: AsyncCursor[Any], sql: str, parameters: Parameters) -> None:
-        opener = self._raw.cursor()
         async with self._raw.pipeline():
             for statement, values in self._opening:
-                await opener.execute(statement, values)
+                await self._raw.execute(statement, values)
             await cursor.execute(sql, parameters)
             if self._brief:
                 await self._raw.execute("COMMIT")
-        self.opened = await opener.fetchone() or ()
+        self._begun = True
 
     async def _execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        if self.opened is None:
+        if not self._begun:
             await self._execute("SELECT 1", ())
         self.statements += 1
         await self._raw.cursor().executemany(sql, rows)

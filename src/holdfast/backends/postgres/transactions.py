@@ -2,13 +2,17 @@
 
 A transaction that surely was not committed is run again: it was undone by Postgres to resolve a
 deadlock, or its connection was lost before its COMMIT was sent. When the connection is lost while
-a COMMIT is under way, Postgres is asked what became of it: a commit has a number.
+a COMMIT is under way, the database tells what became of it: each commit leaves a token of its own
+in its transaction. (`pg_xact_status` would not do: after a crash, Postgres gives the number of a
+transaction of which nothing had reached the disk to another one.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, TypeVar
+import secrets
+from contextlib import suppress
+from typing import Final, TypeVar, cast
 
 import psycopg
 
@@ -18,15 +22,17 @@ from holdfast.backends.postgres.locks import BINDING, NUMBERS, SPACE, project_ke
 from holdfast.backends.postgres.pool import Pool
 from holdfast.backends.postgres.session import Opening, Session
 from holdfast.backends.sql.records import Work
+from holdfast.backends.sql.rows import only
 from holdfast.errors import StoreUnavailableError
 from holdfast.model import Project
 
 T = TypeVar("T")
 
 _TRIES: Final = 4
-_ASKS: Final = 20
 _PAUSE_S: Final = 0.05
 """Between two tries, and two questions for what became of a commit; doubles up to a second."""
+_FIND_OUT_S: Final = 20.0
+"""How long it is asked what became of a commit before that is an error."""
 
 _SNAPSHOT: Final = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
 _READING: Final = ("BEGIN READ ONLY", ())
@@ -40,10 +46,21 @@ _EVERYWHERE: Final = ("SELECT set_config('holdfast.reach', 'all', true)", ())
 _ALONE: Final = ("SELECT pg_advisory_xact_lock(%s::int, %s::int)", (SPACE, BINDING))
 
 _COMMITTING: Final = """
-SELECT pg_current_xact_id()::text, pg_advisory_xact_lock_shared(%s::int, %s::int),
-       pg_advisory_xact_lock(%s::int, %s::int), pg_advisory_xact_lock_shared(%s | last_value)
+SELECT pg_advisory_xact_lock_shared(%s::int, %s::int), pg_advisory_xact_lock(%s::int, %s::int),
+       pg_advisory_xact_lock_shared(%s | last_value)
 FROM history_no_seq
 """
+
+_LEAVE_TOKEN: Final = """
+INSERT INTO commits (writer, project, token, at) VALUES (%s, %s, %s, extract(epoch FROM now()))
+ON CONFLICT (writer, project) DO UPDATE SET token = excluded.token, at = excluded.at
+"""
+
+# Whoever lost a commit may still be at its end, and then holds the project's lock.
+_AFTER: Final = "SELECT pg_advisory_xact_lock(%s::int, %s::int)"
+_TOKEN: Final = "SELECT token FROM commits WHERE writer = ? AND project = ?"
+
+_FORGET: Final = "DELETE FROM commits WHERE at < extract(epoch FROM now()) - 86400"
 
 
 class Transactions:
@@ -51,6 +68,8 @@ class Transactions:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._writer = secrets.token_hex(8)
+        """Tells the tokens of this instance from others'."""
 
     async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
         """One snapshot of a project; for None every statement sees what is committed by then."""
@@ -71,24 +90,38 @@ class Transactions:
 
         Raises StoreUnavailableError if Postgres stays away before it can tell.
         """
-        key = project_key(project)
-        locks = (_COMMITTING, (SPACE, BINDING, SPACE, key, NUMBERS))
-        return await self._repeated(work, (_WRITING, (_WITHIN, (project,)), locks), certain=True)
-
-    async def _repeated(
-        self, work: Work[T], opening: Opening, *, brief: bool = False, certain: bool = False
-    ) -> T:
-        for again in range(1, _TRIES):
+        locks = (_COMMITTING, (SPACE, BINDING, SPACE, project_key(project), NUMBERS))
+        for again in range(1, _TRIES + 1):
+            token = secrets.token_hex(8)
+            leave = (_LEAVE_TOKEN, (self._writer, project, token))
             try:
-                return await self._once(work, opening, brief=brief, certain=certain)
-            except _Undone:
-                await asyncio.sleep(_PAUSE_S * 2**again)
-        try:
-            return await self._once(work, opening, brief=brief, certain=certain)
-        except _Undone as undone:
-            raise undone.error from undone.error.__cause__
+                return await self._once(work, (_WRITING, (_WITHIN, (project,)), locks, leave))
+            except _Undone as undone:
+                error = undone.error
+            except _Unknown as unknown:
+                error = unknown.error
+                if await self._is_there(project, token, error):
+                    return cast("T", unknown.result)
+            await asyncio.sleep(_PAUSE_S * 2**again)
+        raise error from error.__cause__
 
-    async def _once(self, work: Work[T], opening: Opening, *, brief: bool, certain: bool) -> T:
+    async def forget_tokens(self) -> None:
+        """Delete those of instances that are long gone."""
+        await self.write(None, lambda connection: connection.execute(_FORGET).rowcount)
+
+    async def _repeated(self, work: Work[T], opening: Opening, *, brief: bool = False) -> T:
+        for again in range(1, _TRIES + 1):
+            try:
+                return await self._once(work, opening, brief=brief)
+            except _Undone as undone:
+                error = undone.error
+            except _Unknown as unknown:
+                raise unknown.error from unknown.error.__cause__
+            await asyncio.sleep(_PAUSE_S * 2**again)
+        raise error from error.__cause__
+
+    async def _once(self, work: Work[T], opening: Opening, *, brief: bool = False) -> T:
+        """One try. Raises _Undone if another may do better, _Unknown for a lost COMMIT."""
         async with self._pool.connection() as raw:
             session = Session(raw, opening, brief=brief)
             try:
@@ -106,33 +139,30 @@ class Transactions:
                 with translate():
                     await session.commit()
             except StoreUnavailableError as error:
-                if _is_undone(error.__cause__) and not is_lost(error.__cause__):
-                    raise _Undone(error) from None
-                unknown = error
-            else:
-                return result
-        if certain and session.opened:
-            await self._find_out(str(session.opened[0]), unknown)
+                if is_lost(error.__cause__):
+                    raise _Unknown(error, result) from None
+                raise
             return result
-        raise unknown
 
-    async def _find_out(self, number: str, lost: StoreUnavailableError) -> None:
-        """Return if the commit of this number happened; raise what tells it to be run again if
-        it did not, and the error with which it was lost if that stays unknown."""
-        for ask in range(_ASKS):
-            await asyncio.sleep(min(1.0, _PAUSE_S * 2**ask))
-            try:
-                async with self._pool.connection() as raw:
-                    with translate():
-                        cursor = await raw.execute("SELECT pg_xact_status(%s::xid8)", (number,))
-                        [status] = await cursor.fetchone() or (None,)
-            except StoreUnavailableError:
-                continue  # it is away, perhaps to start anew
-            if status == "committed":
-                return
-            if status != "in progress":
-                raise _Undone(lost)
-        raise lost
+    async def _is_there(self, project: Project, token: str, lost: StoreUnavailableError) -> bool:
+        """Whether the commit that left this token happened; raises if that stays unknown."""
+        after = (_AFTER, (SPACE, project_key(project)))
+        deadline = asyncio.get_running_loop().time() + _FIND_OUT_S
+        pause_s = _PAUSE_S
+        while asyncio.get_running_loop().time() < deadline:
+            with suppress(StoreUnavailableError):  # it is away, perhaps to start anew
+                found = await self._repeated(
+                    lambda c: only(c, _TOKEN, (self._writer, project)),
+                    (_WRITING, (_WITHIN, (project,)), after),
+                )
+                return bool(found == token)
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.0, 2 * pause_s)
+        raise StoreUnavailableError(
+            "The connection was lost during a COMMIT, and Postgres stays away: whether it happened"
+            " is not known.",
+            hint="Retry: what is there already is not stored twice.",
+        ) from lost
 
 
 class _Undone(Exception):
@@ -141,6 +171,15 @@ class _Undone(Exception):
     def __init__(self, error: StoreUnavailableError) -> None:
         super().__init__()
         self.error = error
+
+
+class _Unknown(Exception):
+    """A COMMIT was sent, and its answer lost."""
+
+    def __init__(self, error: StoreUnavailableError, result: object) -> None:
+        super().__init__()
+        self.error = error
+        self.result = result
 
 
 def _is_undone(error: BaseException | None) -> bool:

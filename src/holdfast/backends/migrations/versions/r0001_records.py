@@ -21,6 +21,12 @@ def upgrade() -> None:
     _create_history()
     _create_outbox()
     _create_jobs()
+    if op.get_context().dialect.name == "postgresql":
+        from holdfast.backends.postgres.ddl import OWN
+
+        for statement in OWN:
+            op.execute(statement)
+        return
     op.execute("INSERT INTO counters (name, value) VALUES ('generation', 0)")
 
 

@@ -51,8 +51,36 @@ def downgrade() -> None:
 def _widen_history() -> None:
     """What is known of memories that are still there; nobody knows whose the others were.
 
-    The table is made anew, for SQLite takes no AUTOINCREMENT into one that is there.
+    SQLite takes no AUTOINCREMENT into a table that is there, so there it is made anew.
     """
+    if op.get_context().dialect.name == "postgresql":
+        _add_owners()
+    else:
+        _make_history_anew()
+    for name in _OWNERS:
+        deleted = sa.text(f"event = 'DELETE' AND {name} IS NOT NULL")
+        op.create_index(
+            f"history_deleted_by_{name.removesuffix('_id')}",
+            "history",
+            ["project", name],
+            sqlite_where=deleted,
+            postgresql_where=deleted,
+        )
+
+
+def _add_owners() -> None:
+    for name in _OWNERS:
+        op.add_column("history", sa.Column(name, sa.Text(), nullable=True))
+    listed = sa.Column("listed", sa.Integer(), nullable=False, server_default=sa.text("1"))
+    op.add_column("history", listed)
+    owners = ", ".join(f"{name} = m.{name}" for name in _OWNERS)
+    op.execute(
+        f"UPDATE history h SET {owners}, listed = m.listed FROM memories m "
+        "WHERE m.project = h.project AND m.id = h.memory_id"
+    )
+
+
+def _make_history_anew() -> None:
     op.drop_index("history_by_memory", "history")
     op.rename_table("history", "history_before")
     _create_history()
@@ -66,15 +94,6 @@ def _widen_history() -> None:
     )
     op.drop_table("history_before")
     op.create_index("history_by_memory", "history", ["project", "memory_id"])
-    for name in _OWNERS:
-        deleted = sa.text(f"event = 'DELETE' AND {name} IS NOT NULL")
-        op.create_index(
-            f"history_deleted_by_{name.removesuffix('_id')}",
-            "history",
-            ["project", name],
-            sqlite_where=deleted,
-            postgresql_where=deleted,
-        )
 
 
 def _create_history() -> None:
