@@ -15,6 +15,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
+from support.served import PLAIN
+
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 ADMIN_KEY: Final = "the-admin-key-of-the-fleet"
 _PATIENCE_S: Final = 60.0
@@ -101,12 +105,26 @@ class Machine:
         self._process.send_signal(sig)
 
 
+class Instance(Machine):
+    """One `holdfast serve`, which is up when it says that it is ready."""
+
+    def await_up(self, ready: Callable[[], bool] | None = None) -> None:
+        super().await_up(ready or self._ready)
+
+    def _ready(self) -> bool:
+        try:
+            answer = httpx.get(f"{self.url}/health/ready", verify=PLAIN, timeout=2.0)
+        except httpx.TransportError:
+            return False
+        return answer.status_code == 200
+
+
 def instance(number: int, folder: Path, environ: Mapping[str, str]) -> Machine:
     """One `holdfast serve`."""
     port = free_port()
     words = [sys.executable, "-m", "holdfast", "serve", "--port", str(port)]
     settings = {"HOLDFAST_ADMIN_KEY": ADMIN_KEY, "HOLDFAST_HOME": str(folder / "home"), **environ}
-    return Machine(f"holdfast-{number}", words, port, folder, **settings)
+    return Instance(f"holdfast-{number}", words, port, folder, **settings)
 
 
 def redis(folder: Path) -> Machine:
