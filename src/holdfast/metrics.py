@@ -12,7 +12,16 @@ from typing import Literal
 
 from holdfast.model import Struct
 
-Name = Literal["job", "fact", "degraded_answer", "working_set_lookup", "model_call", "model_token"]
+Name = Literal[
+    "job",
+    "fact",
+    "degraded_answer",
+    "working_set_lookup",
+    "index_search",
+    "index_point",
+    "model_call",
+    "model_token",
+]
 Part = Literal["embedder", "llm", "reranker"]
 
 
@@ -39,6 +48,15 @@ COUNTERS: Mapping[Name, Counter] = {
         " load (all was read).",
         ("outcome",),
     ),
+    "index_search": Counter(
+        "Searches of an entity through an external index, by how they were answered: candidates,"
+        " selected (with those the filter selects), or by all rows: small, fenced, unfed (the index"
+        " is being filled), behind, short (it has lost something), selective, away.",
+        ("outcome",),
+    ),
+    "index_point": Counter(
+        "Memories written to an external index: put, removed, repaired.", ("outcome",)
+    ),
     "model_call": Counter(
         "Calls of models that are not in this process, retries within: ok, or failed.",
         ("part", "outcome"),
@@ -57,6 +75,10 @@ GAUGES: Mapping[str, str] = {
     "read_connections_busy": "Read connections in use.",
     "reads_waiting": "Reads that wait for a connection.",
     "writes_waiting": "Writes that wait for the writer.",
+    "index_lag_generations": "Transactions that the external index lacks, of the project that lacks"
+    " most, as far as this process feeds it.",
+    "index_drift": "Points of the external index that were not as they should be when this process"
+    " last compared it with the records.",
 }
 """Values that are read when they are asked for."""
 

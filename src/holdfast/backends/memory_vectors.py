@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from holdfast.core.view import BM25_B, BM25_K1
-from holdfast.errors import ClosedError, SpaceMismatchError, ValidationError
+from holdfast.errors import (
+    ClosedError,
+    IndexUnavailableError,
+    SpaceMismatchError,
+    ValidationError,
+)
 from holdfast.model import ANY, Entity, Project, Space
 from holdfast.ports import Match, Point, TermMatches
 
@@ -117,9 +122,11 @@ class MemoryVectors:
             raise ClosedError("The vector index is closed.")
 
     def _held(self) -> Collection:
-        """The collection. A KeyError says that nobody has opened it, or that it was dropped."""
         self._alive()
-        return self._engine.collections[self._collection]
+        held = self._engine.collections.get(self._collection)
+        if held is None:
+            raise IndexUnavailableError(f"{self.name} is not there.", hint="Open it first.")
+        return held
 
     def _all(self, project: Project) -> list[Point]:
         return [point for (owner, _), point in self._held().points.items() if owner == project]

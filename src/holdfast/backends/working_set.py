@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.core.rank import Population, rank
+from holdfast.core.population import Population
+from holdfast.core.rank import rank
 from holdfast.core.view import EntityView
 from holdfast.filters import Everything, Filter, compile_predicate, within
 from holdfast.model import Entity, Memory

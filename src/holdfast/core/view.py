@@ -250,8 +250,8 @@ def _neighbours(
 def _saturation(
     lengths: NDArray[np.int32], postings: Postings, average: float
 ) -> NDArray[np.float32]:
-    norm = BM25_K1 * (1.0 - BM25_B + BM25_B / max(1.0, average) * lengths)
-    norm = norm.astype(np.float32)
+    share = BM25_B / max(1.0, average)
+    norm = (BM25_K1 * (1.0 - BM25_B + share * lengths)).astype(np.float32)
     counts = postings.counts.astype(np.float32)
     return counts / (counts + norm[postings.rows])
 
