@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from holdfast.backends.memory_vectors import Engine
-from holdfast.backends.sqlite import changes
+from holdfast.backends.sql import changes
 from holdfast.engine.parts import Parts
 from property.test_index import _SETTINGS, IndexMachine
 from support.candidates import Restless, Rig

@@ -135,11 +135,11 @@ def _prune(connection: Connection) -> None:
     for entity_no, generation in connection.execute(deleted, row).fetchall():
         forgotten[entity_no] = max(generation, forgotten.get(entity_no, 0))
     _raise(connection, FLOOR, row[0])
-    floors: dict[str, int] = {}
+    floors: dict[Project, int] = {}
     for entity_no, project in connection.dialect.owners(connection, list(forgotten)):
         floors[project] = max(forgotten[entity_no], floors.get(project, 0))
-    for project, generation in floors.items():
-        _raise(connection, FLOOR_OF + project, generation)
+    for owner, generation in floors.items():
+        _raise(connection, FLOOR_OF + owner, generation)
 
 
 def forget_all(connection: Connection, project: Project | None = None) -> None:

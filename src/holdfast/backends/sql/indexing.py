@@ -67,9 +67,7 @@ class SqlIndexing:
     async def standing(self, project: Project, entity: Entity, index: str) -> Standing:
         while True:
             known = self._builds.get(index, 0)
-            work = partial(
-                standing, project=project, entity=entity, index=index, build=known
-            )
+            work = partial(standing, project=project, entity=entity, index=index, build=known)
             found = await self._records.glance(project, work)
             if found.build == known:
                 return found
@@ -132,10 +130,10 @@ def standing(
         FLOOR_OF + project,
         FLOOR_OF_ALL,
     )
-    if entity.id == ANY:
-        now, values = _ALL_OF_A_KIND, (project, entity.kind)
-    else:
-        now, values = _ONE_ENTITY, (project, entity.kind, entity.id)
+    values: tuple[str, ...] = (project, entity.kind)
+    now = _ALL_OF_A_KIND
+    if entity.id != ANY:
+        now, values = _ONE_ENTITY, (*values, entity.id)
     rows = connection.execute(_STANDING.format(now=now), (*names, *values))
     found: dict[tuple[int, str], tuple[int, int]] = {
         (side, name): (value, memories) for side, name, value, memories in rows
@@ -148,72 +146,6 @@ def standing(
         memories=memories,
         build=numbers_[0] or 0,
         held=-1 if held is None or held < floor else held,
-    )
-
-
-def _floor(connection: Connection, project: Project) -> int:
-    """The last generation of the project of which it is not known what it changed."""
-    floors = [only(connection, _NUMBER, (name,)) for name in (FLOOR_OF + project, FLOOR_OF_ALL)]
-    return max(floor or 0 for floor in floors)
-
-
-def excerpt(
-        self, project: Project, entity: Entity, ids: Sequence[str], latest: int
-    ) -> Excerpt:
-        space_no = self._records.space_no
-        work = partial(
-            excerpt, project=project, space_no=space_no, entity=entity, ids=ids, latest=latest
-        )
-        return await self._records.read(work)
-
-    async def dated(
-        self, project: Project, entity: Entity, spans: Sequence[tuple[float, float]], limit: int
-    ) -> list[str]:
-        return await self._records.read(lambda c: dated(c, project, entity, spans, limit))
-
-    async def touched(self, since: int) -> tuple[Mapping[Project, int], int]:
-        return await self._records.read(lambda c: touched(c, since))
-
-    async def projects(self) -> list[Project]:
-        sql = "SELECT DISTINCT project FROM entities WHERE memories > 0 ORDER BY project"
-        return await self._records.read(lambda c: [Project(row[0]) for row in c.execute(sql)])
-
-    async def changes(self, project: Project, since: int, size: int) -> Changes:
-        return await self._records.read(lambda c: changes(c, project, since, size))
-
-    async def points(self, project: Project, ids: Sequence[str]) -> list[Point]:
-        space_no = self._records.space_no
-        return await self._records.read(lambda c: points(c, project, space_no, ids))
-
-    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
-        space_no = self._records.space_no
-        return await self._records.read(lambda c: point_page(c, project, space_no, after, size))
-
-    async def number(self, name: str) -> int | None:
-        return await self._records.read(lambda c: cast("int | None", only(c, _NUMBER, (name,))))
-
-    async def numbers(self, prefix: str) -> Mapping[str, int]:
-        return await self._records.read(lambda c: numbers(c, prefix))
-
-    async def move(self, name: str, expected: int | None, value: int | None) -> bool:
-        moved = await self._records.write(lambda c: move(c, name, expected, value))
-        return cast("bool", moved)
-
-
-def standing(
-    connection: Connection, project: Project, entity: Entity, index: str
-) -> Standing:
-    """How an entity and an index stand."""
-    build = only(connection, _NUMBER, (build_number(index),)) or 0
-    held = only(connection, _NUMBER, (held_number(index, build, project),))
-    if held is not None and held < _floor(connection, project):
-        held = None
-    now = state(connection, project, entity)
-    return Standing(
-        generation=now.generation,
-        memories=now.memories,
-        build=build,
-        held=-1 if held is None else held,
     )
 
 
@@ -393,9 +325,7 @@ def numbers(connection: Connection, prefix: str) -> Mapping[str, int]:
     return dict(rows.fetchall())
 
 
-def move(
-    connection: Connection, name: str, expected: int | None, value: int | None
-) -> bool:
+def move(connection: Connection, name: str, expected: int | None, value: int | None) -> bool:
     """Change a named number if it is what was expected."""
     if expected is None:
         if value is None:
