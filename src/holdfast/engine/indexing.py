@@ -24,6 +24,9 @@ from holdfast.ports import Collections, IndexSource, Vectors, build_number, held
 _OUT_OF_ORDER = 1_000
 """Generations by which the writes of one project may become visible after later ones of others."""
 
+_GATHER_S = 0.05
+"""Pause between a commit and feeding it, so that commits in a row are fed together."""
+
 _log = logging.getLogger("holdfast.index")
 
 
@@ -74,12 +77,17 @@ class Feeder:
                 continue
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.wake.wait(), pause_s)
+                await asyncio.sleep(_GATHER_S)
+
+    async def build(self) -> int:
+        """The number of the collection that is searched."""
+        return await self.source.number(build_number(self.collections.name)) or 0
 
     async def round(self) -> bool:
         """Feed what is not in the index yet; False if that is another process's work."""
         if not await self._lead():
             return False
-        build = await self.source.number(build_number(self.collections.name)) or 0
+        build = await self.build()
         if build != self._build:
             prefix = held_number(self.collections.name, build)
             known = await self.source.numbers(prefix)
@@ -126,7 +134,7 @@ class Feeder:
 
     async def check(self, project: Project, *, repair: bool) -> Drift:
         """Compare a project in the index that is searched with the records, and mend it."""
-        build = await self.source.number(build_number(self.collections.name)) or 0
+        build = await self.build()
         vectors = await self.collections.of(build)
         return await compare(self.source, vectors, project, repair=self._put if repair else None)
 

@@ -43,6 +43,8 @@ class SqlRecords(ABC):
         self._ids = ids
         self._binding = Binding(0, 0)
         self._indexing = SqlIndexing(self)
+        self.on_commit: Callable[[], None] = _nobody
+        """Called after each commit of this process."""
 
     @abstractmethod
     async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
@@ -160,3 +162,7 @@ class SqlRecords(ABC):
     def space_no(self) -> int:
         """The number of the space that is searched."""
         return self._binding.space_no
+
+
+def _nobody() -> None:
+    """Waits for commits."""
