@@ -25,6 +25,8 @@ class Faulty(MemoryVectors):
     """An engine of which calls fail: the n-th from now on, or all while it is `away`."""
 
     away = False
+    late = False
+    """A put that fails is carried out, and its answer lost."""
     fail_at = 0
     calls = 0
 
@@ -44,8 +46,11 @@ class Faulty(MemoryVectors):
         await super().open(space)
 
     async def put(self, project: Project, points: Sequence[Point]) -> None:
+        if self.late:
+            await super().put(project, points)
         self.step()
         await super().put(project, points)
+        await asyncio.sleep(0)
 
     async def remove(self, project: Project, ids: Sequence[str]) -> None:
         self.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -76,8 +77,8 @@ class MemoryIndexing:
                 found[project] = max(generation, found.get(project, 0))
         return found, tables.generation
 
-    async def projects(self) -> list[Project]:
-        return sorted({project for project, _ in self._records.tables.rows})
+    async def sizes(self) -> Mapping[Project, int]:
+        return Counter(project for project, _ in self._records.tables.rows)
 
     async def changes(self, project: Project, since: int, size: int) -> Changes:
         tables = self._records.tables

@@ -47,23 +47,35 @@ class Drift(Struct, frozen=True, kw_only=True):
 
 
 async def compare(
-    source: IndexSource, vectors: Vectors, project: Project, *, repair: Repair | None = None
+    source: IndexSource,
+    vectors: Vectors,
+    project: Project,
+    *,
+    repair: Repair | None = None,
+    told: Callable[[int], None] | None = None,
 ) -> Drift:
     """Compare every point of a project with its memory, and mend what differs.
 
-    Memories that are written meanwhile may be counted as differing.
+    Memories that are written meanwhile may be counted as differing. `told`: how many more memories
+    were looked at.
     """
     points = await vectors.count(project)
     passes = max(1, -(-points // ROWS_AT_ONCE))
     total = Drift(points=points)
     for number in range(passes):
         some = await _Part.of(vectors, project, number, passes) if points else _Part.empty()
-        total = total.plus(await _differences(source, vectors, project, some, repair))
+        differing = await _differences(source, vectors, project, some, repair, told)
+        total = total.plus(differing)
     return total
 
 
 async def _differences(
-    source: IndexSource, vectors: Vectors, project: Project, part: _Part, repair: Repair | None
+    source: IndexSource,
+    vectors: Vectors,
+    project: Project,
+    part: _Part,
+    repair: Repair | None,
+    told: Callable[[int], None] | None,
 ) -> Drift:
     """Of one part of all points, what differs."""
     memories = missing = stale = 0
@@ -83,6 +95,8 @@ async def _differences(
             wrong = await _mended(vectors, project, repair, wrong, INDEX_BATCH)
         else:
             wrong.clear()
+        if told is not None and part.number == 0:
+            told(len(points))
     if repair is not None:
         await _mended(vectors, project, repair, wrong, 1)
     extra = await _extra(source, vectors, project, part, repair)

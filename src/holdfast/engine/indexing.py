@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from holdfast.clock import Clock
-from holdfast.engine.comparing import Drift, compare
+from holdfast.engine.comparing import Repair, compare
+from holdfast.engine.leasing import Lease
 from holdfast.errors import HoldfastError
 from holdfast.limits import INDEX_BACKOFF_MAX_S, INDEX_BATCH, INDEX_LEASE_S, INDEX_POLL_S
 from holdfast.metrics import Metrics
@@ -48,12 +49,16 @@ class Feeder:
         self.collections = collections
         self.wake = asyncio.Event()
         """Set when this process has written something."""
+        self.drift = 0
+        """What differed when the index was last compared with the records."""
         self.behind = 0
         """Generations the engine lacks, of the project that lacks most, when last looked."""
-        self._clock = clock
+        self.clock = clock
         self._metrics = metrics or Metrics()
         self._metrics.gauge("index_lag_generations", lambda: self.behind)
-        self._until: int | None = None
+        self._metrics.gauge("index_drift", lambda: self.drift)
+        name = f"index:{collections.name}:feeding"
+        self._lease = Lease(source, name, clock, INDEX_LEASE_S)
         self._seen = -1
         self._build = -1
         self._held: dict[Project, int] = {}
@@ -68,7 +73,7 @@ class Feeder:
                 await self.round()
                 failures = 0
             except Overtaken:
-                self._until = None
+                self._lease.forget()
             except HoldfastError as error:
                 failures += 1
                 pause_s = error.retry_after_s or min(INDEX_BACKOFF_MAX_S, 0.25 * 2.0**failures)
@@ -85,7 +90,7 @@ class Feeder:
 
     async def round(self) -> bool:
         """Feed what is not in the index yet; False if that is another process's work."""
-        if not await self._lead():
+        if not await self._lease.hold():
             return False
         build = await self.build()
         if build != self._build:
@@ -103,7 +108,7 @@ class Feeder:
         """Projects of which the index lacks something, and the last generation of all."""
         touched, last = await self.source.touched(max(-1, self._seen - _OUT_OF_ORDER))
         if self._seen < 0:
-            touched = {**dict.fromkeys(await self.source.projects(), 0), **touched}
+            touched = {**dict.fromkeys(await self.source.sizes(), 0), **touched}
         lacks = {
             project: generation - self._held.get(project, -1)
             for project, generation in touched.items()
@@ -112,8 +117,20 @@ class Feeder:
         self.behind = max(waiting.values(), default=0)
         return waiting, last
 
-    async def feed(self, build: int, project: Project) -> int:
-        """Bring a project in a collection up to date; the generation up to which it then is."""
+    async def feed(
+        self,
+        build: int,
+        project: Project,
+        *,
+        write: Repair | None = None,
+        told: Callable[[int], None] | None = None,
+    ) -> int:
+        """Bring a project in a collection up to date; the generation up to which it then is.
+
+        `write`: for who does not feed the index that is searched. `told`: how many more memories
+        were looked at, when all of them are.
+        """
+        write = write or self._write
         vectors = await self.collections.of(build)
         name = held_number(self.collections.name, build, project)
         held = await self.source.number(name)
@@ -121,9 +138,9 @@ class Feeder:
             since = -1 if held is None else held
             changes = await self.source.changes(project, since, INDEX_BATCH)
             if changes.lost:
-                await compare(self.source, vectors, project, repair=self._write)
+                await compare(self.source, vectors, project, repair=write, told=told)
             elif changes.ids:
-                await self._write(vectors, project, changes.ids)
+                await write(vectors, project, changes.ids)
             if changes.upto > since:
                 await asyncio.sleep(vectors.settles_s)
                 if not await self.source.move(name, held, changes.upto):
@@ -132,19 +149,13 @@ class Feeder:
             if not changes.more and not changes.lost:
                 return since if held is None else held
 
-    async def check(self, project: Project, *, repair: bool) -> Drift:
-        """Compare a project in the index that is searched with the records, and mend it."""
-        build = await self.build()
-        vectors = await self.collections.of(build)
-        return await compare(self.source, vectors, project, repair=self._put if repair else None)
-
     async def _write(self, vectors: Vectors, project: Project, ids: Sequence[str]) -> None:
         """Write as the one who feeds the index."""
-        if not await self._lead():
+        if not await self._lease.hold():
             raise Overtaken
-        await self._put(vectors, project, ids)
+        await self.put(vectors, project, ids)
 
-    async def _put(self, vectors: Vectors, project: Project, ids: Sequence[str]) -> None:
+    async def put(self, vectors: Vectors, project: Project, ids: Sequence[str]) -> None:
         """Give the engine the current points of these memories, and take away those of others."""
         points = await self.source.points(project, ids)
         here = {point.id for point in points}
@@ -156,24 +167,6 @@ class Feeder:
             await vectors.remove(project, gone)
             self._metrics.count("index_point", "removed", amount=len(gone))
 
-    async def _lead(self) -> bool:
-        """Whether this process is the one that feeds the index, for a while longer from now on."""
-        now = self._clock.now()
-        if self._until is not None and self._until > 1000 * (now + INDEX_LEASE_S / 2):
-            return True
-        name = f"index:{self.collections.name}:lease"
-        until = round(1000 * (now + INDEX_LEASE_S))
-        known = self._until
-        if known is None:
-            known = await self.source.number(name)
-            if known is not None and known > 1000 * now:
-                return False
-        self._until = until if await self.source.move(name, known, until) else None
-        return self._until is not None
-
     async def resign(self) -> None:
         """Let another process feed the index at once."""
-        if self._until is not None:
-            name = f"index:{self.collections.name}:lease"
-            await self.source.move(name, self._until, None)
-            self._until = None
+        await self._lease.release()

@@ -78,8 +78,8 @@ class IndexSource(Protocol):
         """Projects that changed after a generation, each with its last known change, and the last
         generation of all."""
 
-    async def projects(self) -> list[Project]:
-        """Projects that have memories, in order."""
+    async def sizes(self) -> Mapping[Project, int]:
+        """Projects that have memories, and how many: ended and unlisted ones too. Costs a scan."""
 
     async def changes(self, project: Project, since: int, size: int) -> Changes:
         """The first changes after a generation: about `size`, whole generations only."""

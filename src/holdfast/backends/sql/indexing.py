@@ -91,10 +91,10 @@ class SqlIndexing:
     async def touched(self, since: int) -> tuple[Mapping[Project, int], int]:
         return await self._records.read(None, lambda c: touched(c, since))
 
-    async def projects(self) -> list[Project]:
-        sql = "SELECT DISTINCT project FROM entities WHERE memories > 0 ORDER BY project"
-        work = lambda c: [Project(row[0]) for row in c.execute(sql)]  # noqa: E731
-        return await self._records.read(None, work)
+    async def sizes(self) -> Mapping[Project, int]:
+        sql = "SELECT project, count(*) FROM memories GROUP BY project"
+        work = lambda c: {Project(name): count for name, count in c.execute(sql)}  # noqa: E731
+        return await self._records.read(None, work, brief=True)
 
     async def changes(self, project: Project, since: int, size: int) -> Changes:
         return await self._records.read(project, lambda c: changes(c, project, since, size))
