@@ -64,7 +64,7 @@ class Assembly:
             task.cancel()
         await asyncio.gather(*self.workers, return_exceptions=True)
         if self.parts.feeder is not None:
-            await self.parts.feeder.resign()
+            await self.parts.feeder.finish()
         await self.index.close()
         await _Models(self.parts.embedder, self.parts.llm, self.parts.reranker).close()
         self.close_now()
@@ -153,7 +153,7 @@ async def _index(
     except BaseException:
         await builds.close()
         raise
-    records.on_commit = feeder.wake.set
+    records.on_commit = feeder.notice
     index = CandidateIndex(
         records,
         records.indexing,

@@ -212,6 +212,9 @@ INDEX_BATCH = 256
 INDEX_LEASE_S = 30.0
 """Seconds for which one process feeds an external index without saying that it is alive."""
 
+INDEX_LAST_S = 5.0
+"""Seconds a process that ends takes to feed an external index with what it wrote."""
+
 INDEX_BACKOFF_MAX_S = 60.0
 """Longest pause between two tries to feed an external index that is away, in seconds."""
 

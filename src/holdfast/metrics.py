@@ -22,7 +22,7 @@ Name = Literal[
     "model_call",
     "model_token",
 ]
-Part = Literal["embedder", "llm", "reranker"]
+Part = Literal["embedder", "llm", "reranker", "index"]
 
 
 class Counter(Struct, frozen=True):
@@ -123,6 +123,11 @@ class Metrics:
 
     def called(self, part: Part, error_code: str, took_s: float) -> None:
         """Take down a call of a model; `error_code` is empty if it succeeded."""
+        self.seen(part, error_code, took_s)
+        self.count("model_call", part, "failed" if error_code else "ok")
+
+    def seen(self, part: Part, error_code: str, took_s: float) -> None:
+        """Take down how a part did, without counting it as a call of a model."""
         now, before = self._now(), self._sights.get(part, Sight())
         if error_code:
             sight = Sight(
@@ -134,7 +139,6 @@ class Metrics:
         else:
             sight = Sight(succeeded_at=now, failed_at=before.failed_at, took_s=took_s)
         self._sights[part] = sight
-        self.count("model_call", part, "failed" if error_code else "ok")
 
     def sight(self, part: Part) -> Sight:
         """What the last calls of a model were like."""

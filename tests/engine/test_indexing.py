@@ -118,7 +118,7 @@ async def test_one_process_feeds_at_a_time(records: SqliteRecords, rig: Rig) -> 
     rig.clock.advance(2)  # the first has said nothing for longer than its lease
     assert await other.feeder.round()
     assert not await rig.feeder.round()
-    await other.feeder.resign()
+    await other.feeder.finish()
     assert await rig.feeder.round()
     await other.index.close()
 

@@ -171,6 +171,7 @@ class CandidateIndex:
     def _failed(self, error: IndexUnavailableError | ConfigError) -> None:
         """The engine did not answer: leave it alone for a moment."""
         self._metrics.count("index_search", "away")
+        self._metrics.seen("index", error.code, 0.0)
         now = self._clock()
         if self._away_until <= now:
             _log.warning("the index does not answer (%s): %s", error.code, error.message)
@@ -188,11 +189,13 @@ class CandidateIndex:
             raise _Exactly("unfed")
         if self._clock() < self._away_until:
             raise IndexUnavailableError("The index did not answer a moment ago.")
+        began = time.perf_counter()
         vectors = await self._collections.of(standing.build)
         lag, named = await both(
             self._lag(project, entity, standing),
             self._ask(vectors, project, probe, entity, standing.memories),
         )
+        self._metrics.seen("index", "", time.perf_counter() - began)
         return await self._rank(project, probe, entity, standing, named, lag)
 
     async def _lag(self, project: Project, entity: Entity, standing: Standing) -> list[str]:

@@ -17,7 +17,13 @@ from holdfast.clock import Clock
 from holdfast.engine.comparing import Repair, compare
 from holdfast.engine.leasing import Lease
 from holdfast.errors import HoldfastError
-from holdfast.limits import INDEX_BACKOFF_MAX_S, INDEX_BATCH, INDEX_LEASE_S, INDEX_POLL_S
+from holdfast.limits import (
+    INDEX_BACKOFF_MAX_S,
+    INDEX_BATCH,
+    INDEX_LAST_S,
+    INDEX_LEASE_S,
+    INDEX_POLL_S,
+)
 from holdfast.metrics import Metrics
 from holdfast.model import Project
 from holdfast.ports import Collections, IndexSource, Vectors, build_number, held_number
@@ -48,7 +54,7 @@ class Feeder:
         self.source = source
         self.collections = collections
         self.wake = asyncio.Event()
-        """Set when this process has written something."""
+        """Set when there is something to feed."""
         self.drift = 0
         """What differed when the index was last compared with the records."""
         self.behind = 0
@@ -59,6 +65,7 @@ class Feeder:
         self._metrics.gauge("index_drift", lambda: self.drift)
         name = f"index:{collections.name}:feeding"
         self._lease = Lease(source, name, clock, INDEX_LEASE_S)
+        self._news = self._told = 0
         self._seen = -1
         self._build = -1
         self._held: dict[Project, int] = {}
@@ -68,10 +75,10 @@ class Feeder:
         failures = 0
         while True:
             self.wake.clear()
-            pause_s = INDEX_POLL_S
+            pause_s, news = INDEX_POLL_S, self._news
             try:
                 await self.round()
-                failures = 0
+                failures, self._told = 0, news
             except Overtaken:
                 self._lease.forget()
             except HoldfastError as error:
@@ -167,6 +174,15 @@ class Feeder:
             await vectors.remove(project, gone)
             self._metrics.count("index_point", "removed", amount=len(gone))
 
-    async def resign(self) -> None:
-        """Let another process feed the index at once."""
-        await self._lease.release()
+    def notice(self) -> None:
+        """This process has written something."""
+        self._news += 1
+        self.wake.set()
+
+    async def finish(self) -> None:
+        """Feed what this process wrote, if that is soon done, and let another one go on."""
+        with suppress(HoldfastError, Overtaken, TimeoutError):  # it is fed later, by whoever is up
+            async with asyncio.timeout(INDEX_LAST_S):
+                if self._news != self._told:
+                    await self.round()
+                await self._lease.release()
