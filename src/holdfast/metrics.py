@@ -17,7 +17,7 @@ Name = Literal[
     "fact",
     "degraded_answer",
     "working_set_lookup",
-    "index_search",
+    "index_answer",
     "index_point",
     "model_call",
     "model_token",
@@ -48,15 +48,13 @@ COUNTERS: Mapping[Name, Counter] = {
         " load (all was read).",
         ("outcome",),
     ),
-    "index_search": Counter(
+    "index_answer": Counter(
         "Searches of an entity through an external index, by how they were answered: candidates,"
         " selected (with those the filter selects), or by all rows: small, fenced, unfed (the index"
         " is being filled), behind, short (it has lost something), selective, away.",
         ("outcome",),
     ),
-    "index_point": Counter(
-        "Memories written to an external index: put, removed, repaired.", ("outcome",)
-    ),
+    "index_point": Counter("Memories written to an external index: put, removed.", ("outcome",)),
     "model_call": Counter(
         "Calls of models that are not in this process, retries within: ok, or failed.",
         ("part", "outcome"),

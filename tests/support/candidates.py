@@ -132,7 +132,7 @@ class Rig:
     def answered(self) -> dict[str, float]:
         """How searches were answered."""
         counts = self.metrics.counts().items()
-        return {labels[0]: value for (name, labels), value in counts if name == "index_search"}
+        return {labels[0]: value for (name, labels), value in counts if name == "index_answer"}
 
 
 class Restless:

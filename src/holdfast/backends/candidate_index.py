@@ -160,7 +160,7 @@ class CandidateIndex:
         try:
             hits = await self._by_candidates(project, probe, entity)
         except _Exactly as reason:
-            self._metrics.count("index_search", str(reason))
+            self._metrics.count("index_answer", str(reason))
         except (IndexUnavailableError, ConfigError) as error:
             self._failed(error)
             degraded = ("index",)
@@ -170,7 +170,7 @@ class CandidateIndex:
 
     def _failed(self, error: IndexUnavailableError | ConfigError) -> None:
         """The engine did not answer: leave it alone for a moment."""
-        self._metrics.count("index_search", "away")
+        self._metrics.count("index_answer", "away")
         self._metrics.seen("index", error.code, 0.0)
         now = self._clock()
         if self._away_until <= now:
@@ -260,7 +260,7 @@ class CandidateIndex:
         warm = self._warm(excerpt, standing, named, set(ids))
         hits = await _answer(warm, probe, entity)
         if len(hits) >= probe.limit or warm.population is None:
-            self._metrics.count("index_search", "candidates")
+            self._metrics.count("index_answer", "candidates")
             return hits
         return await self._selected(project, probe, entity, standing, named, ids)
 
@@ -283,7 +283,7 @@ class CandidateIndex:
             raise _Exactly("selective")
         every = list(dict.fromkeys([*ids, *(memory.id for memory in page.memories)]))
         excerpt = await self._source.excerpt(project, entity, every, _LATEST)
-        self._metrics.count("index_search", "selected")
+        self._metrics.count("index_answer", "selected")
         return await _answer(self._warm(excerpt, standing, named, set(every)), probe, entity)
 
     def _warm(self, excerpt: Excerpt, standing: Standing, named: _Named, ids: set[str]) -> Warm:
