@@ -147,7 +147,7 @@ async def _index(
     builds = Builds(partial(make_vectors, part), settings.collection, space)
     feeder = Feeder(records.indexing, builds, clock, metrics)
     try:
-        await builds.of(await feeder.build())
+        await feeder.collection(await feeder.build())
     except IndexUnavailableError as error:
         _log.warning("the index does not answer (%s): searches do without it", error.message)
     except BaseException:

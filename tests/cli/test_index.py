@@ -48,7 +48,7 @@ def test_status_verify_repair(told: Told, run: Told, filled: list[str]) -> None:
     assert (status["points"], status["memories"], status["build"]) == (3, 3, 0)
     assert status["name"] == "file:holdfast"
     assert told("index", "verify", *filled)["missing"] == 0
-    forget(filled, "DELETE FROM points WHERE rowid IN (SELECT min(rowid) FROM points)")
+    forget(filled, "DELETE FROM points WHERE rowid = (SELECT max(rowid) FROM points)")
     failed = run("index", "verify", *filled)
     assert failed.exit_code == 1
     assert "missing" in failed.output

@@ -15,7 +15,7 @@ from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.engine import comparing, reindexing
 from holdfast.engine.comparing import Drift
-from holdfast.errors import ConflictError, IndexUnavailableError
+from holdfast.errors import ConfigError, ConflictError, IndexUnavailableError
 from holdfast.filters import Compare
 from holdfast.model import Project
 from holdfast.ports import EditMemory, Op, RemoveMemories, Reset, held_number
@@ -291,6 +291,28 @@ async def test_two_rebuilds_at_once_are_refused(records: SqliteRecords, rig: Rig
     assert sorted(type(each).__name__ for each in results) == ["ConflictError", "Rebuilt"]
     assert any(isinstance(each, ConflictError) for each in results)
     await other.index.close()
+
+
+async def test_a_collection_of_another_store_is_left_alone(
+    records: SqliteRecords, rig: Rig, tmp_path: Path
+) -> None:
+    await commit(records, *many(5))
+    await rig.feeder.round()
+    clock = ManualClock(NOW)
+    stranger = SqliteRecords(tmp_path / "other.db", clock, seeded_ids(clock, seed=2))
+    await stranger.open(SPACE)
+    other = Rig(stranger, SPACE.dimensions, engine=rig.engine)
+    await commit(stranger, said("x", "theirs"))
+    works = (other.feeder.round, lambda: check(other, repair=True), lambda: check(other))
+    for work in works:
+        with pytest.raises(ConfigError, match="not this store's"):
+            await work()
+    assert len(held(rig)) == 5
+    assert await found(other.index, "theirs") == ["x"], "answered from its own records"
+    assert await check(rig) == Drift(memories=5, points=5)
+    await rig.feeder.finish()
+    await other.index.close()
+    await stranger.close()
 
 
 async def test_status_of_an_engine_that_is_away(records: SqliteRecords, rig: Rig) -> None:

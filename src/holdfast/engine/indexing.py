@@ -16,6 +16,7 @@ from contextlib import suppress
 from holdfast.clock import Clock
 from holdfast.engine.comparing import Repair, compare
 from holdfast.engine.leasing import Lease
+from holdfast.engine.ownership import own
 from holdfast.errors import HoldfastError
 from holdfast.limits import (
     INDEX_BACKOFF_MAX_S,
@@ -69,6 +70,7 @@ class Feeder:
         self._seen = -1
         self._build = -1
         self._held: dict[Project, int] = {}
+        self._owned: set[int] = set()
 
     async def serve(self) -> None:
         """Feed the index until cancelled; while it is away, try again with growing pauses."""
@@ -94,6 +96,19 @@ class Feeder:
     async def build(self) -> int:
         """The number of the collection that is searched."""
         return await self.source.number(build_number(self.collections.name)) or 0
+
+    async def collection(self, build: int) -> Vectors:
+        """A collection that is this record store's. Raises what `Vectors.open` does, ConfigError if
+        it is another one's."""
+        vectors = await self.collections.of(build)
+        if build not in self._owned:
+            await own(self.source, vectors)
+            self._owned.add(build)
+        return vectors
+
+    def dropped(self, build: int) -> None:
+        """A collection is gone; whose it is if it is made again is not known."""
+        self._owned.discard(build)
 
     async def round(self) -> bool:
         """Feed what is not in the index yet; False if that is another process's work."""
@@ -138,7 +153,7 @@ class Feeder:
         were looked at, when all of them are.
         """
         write = write or self._write
-        vectors = await self.collections.of(build)
+        vectors = await self.collection(build)
         name = held_number(self.collections.name, build, project)
         held = await self.source.number(name)
         while True:

@@ -19,6 +19,8 @@ class Lease:
         self._clock = clock
         self._seconds = seconds
         self._until: int | None = None
+        self._asked: int | None = None
+        """What was asked for and not answered: whoever is cancelled meanwhile may hold it."""
 
     async def hold(self) -> bool:
         """Take it, or keep it for a while longer; False if it is another process's."""
@@ -31,14 +33,17 @@ class Lease:
             known = await self._source.number(self._name)
             if known is not None and known > 1000 * now:
                 return False
+        self._asked = until
         self._until = until if await self._source.move(self._name, known, until) else None
+        self._asked = None
         return self._until is not None
 
     async def release(self) -> None:
         """Let another process have it at once."""
-        if self._until is not None:
-            await self._source.move(self._name, self._until, None)
-            self._until = None
+        for until in (self._asked, self._until):
+            if until is not None:
+                await self._source.move(self._name, until, None)
+        self._asked = self._until = None
 
     def forget(self) -> None:
         """It was lost."""

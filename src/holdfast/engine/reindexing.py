@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from holdfast.engine.comparing import Drift, compare
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.leasing import Lease
+from holdfast.engine.ownership import POINTS
 from holdfast.errors import ConflictError, HoldfastError
 from holdfast.limits import INDEX_LEASE_S
 from holdfast.model import Project, Struct
@@ -76,8 +77,8 @@ async def status(feeder: Feeder) -> IndexStatus:
     )
     told = {field: getattr(known, field) for field in known.__struct_fields__}
     try:
-        vectors = await feeder.collections.of(build)
-        points = await vectors.count(None)
+        vectors = await feeder.collection(build)
+        points = await vectors.count(None) - POINTS
     except HoldfastError as error:
         return IndexStatus(**told | {"reachable": False, "error": error.code})
     return IndexStatus(**told | {"name": vectors.name, "points": points})
@@ -89,7 +90,7 @@ async def verify(feeder: Feeder, *, repair: bool, told: Told | None = None) -> D
     What is written meanwhile is not counted. Raises IndexUnavailableError, StoreError.
     """
     build = await feeder.build()
-    vectors = await feeder.collections.of(build)
+    vectors = await feeder.collection(build)
     sizes = await feeder.source.sizes()
     advance = _counter(sum(sizes.values()), told)
 
@@ -212,7 +213,9 @@ async def _drop_old(feeder: Feeder) -> None:
 
 async def _drop(feeder: Feeder, build: int) -> None:
     """Drop a collection, and what is known of how far it was fed."""
+    await feeder.collection(build)  # or it is not ours to drop
     await feeder.collections.drop(build)
+    feeder.dropped(build)
     prefix = held_number(feeder.collections.name, build)
     for number, value in (await feeder.source.numbers(prefix)).items():
         await feeder.source.move(number, value, None)
