@@ -15,7 +15,7 @@ from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.memory_vectors import Engine, MemoryVectors
 from holdfast.clock import ManualClock
 from holdfast.engine.indexing import Feeder
-from holdfast.errors import IndexUnavailableError
+from holdfast.errors import HoldfastError, IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Project, Space
 from holdfast.ports import Found, Match, Point, Probe, TermMatches
@@ -27,6 +27,7 @@ class Faulty(MemoryVectors):
     away = False
     late = False
     """A put that fails is carried out, and its answer lost."""
+    error: type[HoldfastError] = IndexUnavailableError
     fail_at = 0
     calls = 0
 
@@ -39,7 +40,7 @@ class Faulty(MemoryVectors):
         kind = type(self)
         kind.calls += 1
         if self.away or kind.calls == kind.fail_at:
-            raise IndexUnavailableError("A planted failure.")
+            raise self.error("A planted failure.")
 
     async def open(self, space: Space) -> None:
         self.step()
@@ -98,6 +99,7 @@ class Rig:
         clock: Any = None,
         space: Space | None = None,
     ) -> None:
+        self.records = records
         self.engine = engine or Engine()
         self.faults = Faulty.made()
         self.metrics = Metrics()
