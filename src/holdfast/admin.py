@@ -28,6 +28,7 @@ from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.errors import ClosedError, ValidationError
 from holdfast.exports import Exports
+from holdfast.indexes import Indexes
 from holdfast.metrics import Metrics
 from holdfast.model import Census, Json
 from holdfast.registry import providers
@@ -56,6 +57,8 @@ class AsyncAdmin:
         """Addresses that are told of what happens."""
         self.exports = Exports(self._parts)
         """What is made of memories."""
+        self.index = Indexes(self._parts)
+        """What finds them, if it is outside of this process."""
 
     @property
     def config(self) -> Config:
@@ -69,6 +72,7 @@ class AsyncAdmin:
 
     async def aclose(self) -> None:
         """Stop the workers, close the store. Idempotent."""
+        await self.index.close()
         await self._memory.aclose()
 
     async def __aenter__(self) -> Self:

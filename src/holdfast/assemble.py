@@ -7,28 +7,35 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
-from holdfast.config import Config
+from holdfast.config import INDEX, Config
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.text import ANALYSIS, analyze
 from holdfast.engine import worker
+from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
+from holdfast.errors import IndexUnavailableError
 from holdfast.metrics import Metrics, Part
-from holdfast.model import IndexTerms, Project
+from holdfast.model import IndexTerms, Project, Space
 from holdfast.ports import LLM, Embedder, Records, Reranker
 from holdfast.registry import (
     Store,
     check_stores,
+    index_settings,
     make_embedder,
     make_llm,
     make_records,
     make_reranker,
+    make_vectors,
 )
+
+if TYPE_CHECKING:
+    from holdfast.backends.candidate_index import CandidateIndex
 
 _log = logging.getLogger("holdfast")
 
@@ -39,7 +46,7 @@ class Assembly:
 
     parts: Parts
     records: Store
-    index: EmbeddedIndex
+    index: EmbeddedIndex | CandidateIndex
     workers: list[asyncio.Task[None]]
     borrowed: bool = False
     """Whether this is a view, and the parts are another assembly's to close."""
@@ -56,6 +63,9 @@ class Assembly:
         for task in self.workers:
             task.cancel()
         await asyncio.gather(*self.workers, return_exceptions=True)
+        if self.parts.feeder is not None:
+            await self.parts.feeder.finish()
+        await self.index.close()
         await _Models(self.parts.embedder, self.parts.llm, self.parts.reranker).close()
         self.close_now()
 
@@ -91,7 +101,12 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
         raise
     for name, read in records.gauges().items():
         metrics.gauge(name, read)
-    index = EmbeddedIndex(records, embedder.space.dimensions, config.view_bytes_max, metrics)
+    try:
+        index, feeder = await _index(config, records, embedder.space, metrics, clock)
+    except BaseException:
+        records.close_now()
+        await models.close()
+        raise
     parts = Parts(
         project=Project(config.project),
         records=records,
@@ -113,8 +128,42 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
         directory=records.directory,
         home=Project(config.project),
         metrics=metrics,
+        feeder=feeder,
     )
     return Assembly(parts, records, index, _workers(parts, config.workers))
+
+
+async def _index(
+    config: Config, records: Store, space: Space, metrics: Metrics, clock: Clock
+) -> tuple[EmbeddedIndex | CandidateIndex, Feeder | None]:
+    """What finds memories; an external index that is away is waited for while others answer."""
+    exact = EmbeddedIndex(records, space.dimensions, config.view_bytes_max, metrics)
+    if config.index.provider == INDEX:
+        return exact, None
+    from holdfast.backends.builds import Builds
+    from holdfast.backends.candidate_index import Bounds, CandidateIndex
+
+    settings, part = index_settings(config.index)
+    builds = Builds(partial(make_vectors, part), settings.collection, space)
+    feeder = Feeder(records.indexing, builds, clock, metrics)
+    try:
+        await feeder.collection(await feeder.build())
+    except IndexUnavailableError as error:
+        _log.warning("the index does not answer (%s): searches do without it", error.message)
+    except BaseException:
+        await builds.close()
+        raise
+    records.on_commit = feeder.notice
+    index = CandidateIndex(
+        records,
+        records.indexing,
+        builds,
+        exact,
+        space.dimensions,
+        bounds=Bounds(exact_rows=settings.exact_rows),
+        metrics=metrics,
+    )
+    return index, feeder
 
 
 class _Models(NamedTuple):
@@ -162,10 +211,12 @@ def _models(config: Config, metrics: Metrics) -> _Models:
 
 
 def _workers(parts: Parts, count: int) -> list[asyncio.Task[None]]:
-    """Background workers, if there can be work: a model that is not in this process."""
+    """Background workers, if there can be work: a model, or an index, that is not in this
+    process."""
+    feeding = [] if parts.feeder is None else [asyncio.create_task(parts.feeder.serve())]
     if parts.llm is None and parts.embedder.in_process:
-        return []
-    return [asyncio.create_task(worker.serve(parts)) for _ in range(count)]
+        return feeding
+    return [*feeding, *(asyncio.create_task(worker.serve(parts)) for _ in range(count))]
 
 
 async def _each(*closers: Callable[[], Awaitable[None]]) -> None:

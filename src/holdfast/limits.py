@@ -188,6 +188,36 @@ BUSY_TIMEOUT_S = 30.0
 VIEW_BYTES_MAX = 512 * 1024 * 1024
 """Bytes of working sets (vectors, postings, texts) the embedded index keeps warm."""
 
+CANDIDATES_NEAR = 128
+"""Memories an external index is asked for by vector, at least."""
+
+CANDIDATES_PER_WORD = 256
+"""Memories an external index is asked for by each word of a question."""
+
+CANDIDATES_KEPT = 96
+"""Memories an external index named that are fetched from the records, at least."""
+
+INDEX_LAG_ROWS_MAX = 1_000
+"""Changes of an entity since an external index was fed that are ranked beside its candidates."""
+
+INDEX_PAUSE_S = 1.0
+"""Seconds until an external index that did not answer is asked again."""
+
+INDEX_POLL_S = 2.0
+"""Longest pause before the feeder of an external index looks for other processes' writes."""
+
+INDEX_BATCH = 256
+"""Memories in one write to an external index."""
+
+INDEX_LEASE_S = 30.0
+"""Seconds for which one process feeds an external index without saying that it is alive."""
+
+INDEX_LAST_S = 5.0
+"""Seconds a process that ends takes to feed an external index with what it wrote."""
+
+INDEX_BACKOFF_MAX_S = 60.0
+"""Longest pause between two tries to feed an external index that is away, in seconds."""
+
 OUTBOX_ROWS_KEPT = 200_000
 """Rows of the change log kept for incremental refresh of working sets."""
 

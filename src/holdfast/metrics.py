@@ -12,8 +12,17 @@ from typing import Literal
 
 from holdfast.model import Struct
 
-Name = Literal["job", "fact", "degraded_answer", "working_set_lookup", "model_call", "model_token"]
-Part = Literal["embedder", "llm", "reranker"]
+Name = Literal[
+    "job",
+    "fact",
+    "degraded_answer",
+    "working_set_lookup",
+    "index_answer",
+    "index_point",
+    "model_call",
+    "model_token",
+]
+Part = Literal["embedder", "llm", "reranker", "index"]
 
 
 class Counter(Struct, frozen=True):
@@ -39,6 +48,13 @@ COUNTERS: Mapping[Name, Counter] = {
         " load (all was read).",
         ("outcome",),
     ),
+    "index_answer": Counter(
+        "Searches of an entity through an external index, by how they were answered: candidates,"
+        " selected (with those the filter selects), or by all rows: small, fenced, unfed (the index"
+        " is being filled), behind, short (it has lost something), selective, away.",
+        ("outcome",),
+    ),
+    "index_point": Counter("Memories written to an external index: put, removed.", ("outcome",)),
     "model_call": Counter(
         "Calls of models that are not in this process, retries within: ok, or failed.",
         ("part", "outcome"),
@@ -57,6 +73,10 @@ GAUGES: Mapping[str, str] = {
     "read_connections_busy": "Read connections in use.",
     "reads_waiting": "Reads that wait for a connection.",
     "writes_waiting": "Writes that wait for the writer.",
+    "index_lag_generations": "Transactions that the external index lacks, of the project that lacks"
+    " most, as far as this process feeds it.",
+    "index_drift": "Points of the external index that were not as they should be when this process"
+    " last compared it with the records.",
 }
 """Values that are read when they are asked for."""
 
@@ -101,6 +121,11 @@ class Metrics:
 
     def called(self, part: Part, error_code: str, took_s: float) -> None:
         """Take down a call of a model; `error_code` is empty if it succeeded."""
+        self.seen(part, error_code, took_s)
+        self.count("model_call", part, "failed" if error_code else "ok")
+
+    def seen(self, part: Part, error_code: str, took_s: float) -> None:
+        """Take down how a part did, without counting it as a call of a model."""
         now, before = self._now(), self._sights.get(part, Sight())
         if error_code:
             sight = Sight(
@@ -112,7 +137,6 @@ class Metrics:
         else:
             sight = Sight(succeeded_at=now, failed_at=before.failed_at, took_s=took_s)
         self._sights[part] = sight
-        self.count("model_call", part, "failed" if error_code else "ok")
 
     def sight(self, part: Part) -> Sight:
         """What the last calls of a model were like."""

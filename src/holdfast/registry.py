@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from msgspec import Meta
 
 from holdfast.clock import Clock, Ids
-from holdfast.config import CACHE, INDEX, LOCAL_EMBEDDER, RECORDS, Config, Part
+from holdfast.config import CACHE, INDEX, LOCAL_EMBEDDER, RECORDS, Config, Part, part_settings
 from holdfast.errors import ConfigError, MissingExtraError
-from holdfast.ports import LLM, Directory, Embedder, Jobs, Records, Reranker, Sender
+from holdfast.model import Struct
+from holdfast.ports import (
+    LLM,
+    Directory,
+    Embedder,
+    IndexSource,
+    Jobs,
+    Records,
+    Reranker,
+    Sender,
+    Vectors,
+)
 
 
 class Store(Records, Jobs, Protocol):
@@ -22,8 +36,38 @@ class Store(Records, Jobs, Protocol):
     def gauges(self) -> Mapping[str, Callable[[], float]]:
         """How busy it is: names of `metrics.GAUGES`, and what reads their values."""
 
+    on_commit: Callable[[], None]
+    """Called after each commit of this process."""
+
+    @property
+    def indexing(self) -> IndexSource:
+        """What an external index asks of the records."""
+
+    @property
+    def space_no(self) -> int:
+        """The number of the embedding space that is searched."""
+
     def close_now(self) -> None:
         """`close` for callers without an event loop."""
+
+
+VECTORS: dict[str, str] = {
+    "qdrant": "holdfast.backends.qdrant",
+    "pgvector": "holdfast.backends.pgvector",
+    "pinecone": "holdfast.backends.pinecone",
+    "weaviate": "holdfast.backends.weaviate",
+    "sharded": "holdfast.backends.sharded",
+}
+"""The module of each kind of external index; it has `build(part, collection)`."""
+
+
+class IndexSettings(Struct, frozen=True, kw_only=True):
+    """What every external index takes beside the settings of its kind."""
+
+    collection: Annotated[str, Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{0,47}\Z")] = "holdfast"
+    """Name of its collection; one that is built anew has a number behind it."""
+    exact_rows: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Entities of up to so many memories are ranked from the records, without asking the index."""
 
 
 def providers() -> dict[str, list[str]]:
@@ -38,12 +82,41 @@ def providers() -> dict[str, list[str]]:
 
 def check_stores(config: Config) -> None:
     """Refuse stores that nobody has made yet. Raises ConfigError."""
-    for name, known in (("index", INDEX), ("cache", CACHE)):
-        provider = getattr(config, name).provider
-        if provider != known:
-            raise ConfigError(
-                f"{name}.provider: there is no {provider[:64]!r}.", hint=f"Known is {known!r}."
-            )
+    if config.index.provider != INDEX:
+        index_settings(config.index)
+    provider = config.cache.provider
+    if provider != CACHE:
+        raise ConfigError(
+            f"cache.provider: there is no {provider[:64]!r}.", hint=f"Known is {CACHE!r}."
+        )
+
+
+def index_settings(part: Part) -> tuple[IndexSettings, Part]:
+    """What is said of any external index, and what is left for the kind. Raises ConfigError."""
+    if part.provider not in VECTORS:
+        known = ", ".join((INDEX, *VECTORS))
+        raise ConfigError(
+            f"index.provider: there is no {part.provider[:64]!r}.", hint=f"Known are {known}."
+        )
+    common = IndexSettings.__struct_fields__
+    mine = {key: value for key, value in part.config.items() if key in common}
+    rest = {key: value for key, value in part.config.items() if key not in common}
+    settings = part_settings(IndexSettings, Part(part.provider, mine), "index")
+    return settings, Part(part.provider, rest)
+
+
+def make_vectors(part: Part, collection: str) -> Vectors:
+    """A collection of the configured external index, unopened; `part` as `index_settings` leaves
+    it. Raises ConfigError, MissingExtraError."""
+    module = VECTORS[part.provider]
+    try:
+        build: Callable[[Part, str], Vectors] = import_module(module).build
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"The index {part.provider} needs the package {error.name}.",
+            hint=f"pip install 'holdfast[{part.provider}]'.",
+        ) from error
+    return build(part, collection)
 
 
 def make_records(config: Config, clock: Clock, ids: Ids) -> Store:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.backends import embedded_index
-from holdfast.backends.embedded_index import Warm, _updated
+from holdfast.backends.embedded_index import _updated
+from holdfast.backends.working_set import Warm
 from holdfast.core.text import analyze
 from holdfast.core.view import EntityView, Entry
 from holdfast.model import Memory
@@ -102,7 +103,7 @@ TAUGHT = [(set[int](), {0: (1.0, "tea"), 1: (2.0, "red tea")}), ({1}, {})]
 def test_a_fact_that_is_gone_stands_for_no_turn() -> None:
     follow(TAUGHT, {("m0", "m1")})
     with (
-        patch.object(embedded_index, "_without", lambda told, delta: told),
+        patch.object(embedded_index, "without", lambda told, delta: told),
         pytest.raises(AssertionError),
     ):
         follow(TAUGHT, {("m0", "m1")})

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from holdfast.backends.memory_directory import MemoryDirectory
-from holdfast.backends.memory_tables import Key, Leased, Row, Tables, Transaction, change, raw
+from holdfast.backends.memory_indexing import MemoryIndexing, entry_of, told_pairs
+from holdfast.backends.memory_tables import Key, Leased, Tables, Transaction, change
 from holdfast.backends.memory_tables import current as is_current
 from holdfast.clock import Ids
 from holdfast.core.cursor import decode_cursor, encode_cursor
-from holdfast.core.view import Entry
-from holdfast.core.visibility import expiry_instant, visible
+from holdfast.core.visibility import visible
 from holdfast.errors import ClosedError, ConfigError, SpaceMismatchError
 from holdfast.filters import matches
 from holdfast.model import (
@@ -70,6 +70,11 @@ class MemoryRecords:
     def directory(self) -> MemoryDirectory:
         """The directory beside the records."""
         return MemoryDirectory(self)
+
+    @property
+    def indexing(self) -> MemoryIndexing:
+        """What an external index asks of these records."""
+        return MemoryIndexing(self)
 
     def replace(self, tables: Tables) -> None:
         """Put changed tables in place of the committed ones."""
@@ -181,10 +186,10 @@ class MemoryRecords:
         return Delta(
             generation=generation,
             complete=not known,
-            entries=tuple(map(_entry, changed)),
+            entries=tuple(map(entry_of, changed)),
             memories=tuple(row.memory for row in changed),
             removed=tuple(row.memory.id for row in gone if row.memory.id not in here and known),
-            told=_told(rows, {row.no for row in changed}),
+            told=told_pairs(rows, {row.no for row in changed}),
         )
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
@@ -318,35 +323,3 @@ class MemoryRecords:
         )
         self.tables.jobs[project, job_id] = Leased(job=again)
         return True
-
-
-def _entry(row: Row) -> Entry:
-    memory = row.memory
-    return Entry(
-        id=memory.id,
-        seq=row.no,
-        terms=row.terms.terms,
-        flags=row.terms.flags,
-        words=row.terms.words,
-        speaker=row.terms.speaker,
-        role=memory.role,
-        kind=memory.kind,
-        session=memory.run_id,
-        event_time=memory.event_at,
-        valid_from=memory.valid_from,
-        valid_to=memory.valid_to,
-        expires_at=expiry_instant(memory.expires_on),
-        vector=row.vector,
-    )
-
-
-def _told(rows: Iterable[Row], changed: set[int]) -> tuple[tuple[str, str], ...]:
-    """Unlisted turns and listed memories of the same raw turn, one of each two changed."""
-    rows = list(rows)
-    return tuple(
-        (turn.memory.id, fact.memory.id)
-        for turn in rows
-        for fact in rows
-        if raw(turn) and fact.memory.listed and turn.turns & fact.turns
-        if turn.no in changed or fact.no in changed
-    )

@@ -103,6 +103,8 @@ class Tables:
     """Grows with each change of the directory."""
     numbers: dict[str, int] = field(default_factory=dict)
     """Of the events in history, by their ids: the order in which they came."""
+    index_numbers: dict[str, int] = field(default_factory=dict)
+    """Where external indexes stand."""
 
     def copy(self) -> Tables:
         """Tables that can be changed without changing these."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import holdfast
 from holdfast.cli import output
+from holdfast.cli.access import done
 from holdfast.cli.options import Common
 from holdfast.cli.store import opened, resolved
 from holdfast.errors import HoldfastError
@@ -76,6 +77,7 @@ def examine(common: Common, *, probe: bool) -> list[Check]:
         _run("settings", lambda: _settings(found)),
         *(places if embedded else ()),
         _run("store", lambda: _store(common, home if embedded else None)),
+        _run("index", lambda: _index(common, found.config.index.provider)),
         _run("embedder", lambda: _embedder(common)),
         _run("language model", lambda: _model(common, probe=probe)),
     ]
@@ -156,6 +158,20 @@ def _store(common: Common, home: Path | None) -> Finding:
     text = f"{held}, {output.size(counts['bytes'])}"
     if failed:
         return "warning", f"{text}; extraction failed for some: holdfast events --status failed"
+    return "ok", text
+
+
+def _index(common: Common, provider: str) -> Finding:
+    from holdfast.config import INDEX  # loaded by now, and not before a command runs
+
+    if provider == INDEX:
+        return "ok", "in this process, made from the records"
+    status = done(common, lambda admin: admin.index.status())
+    if not status.reachable:
+        return "broken", f"{status.name} does not answer ({status.error}); searches do without it"
+    text = f"{status.name}: {status.points:,} points of {status.memories:,} memories"
+    if status.projects_behind:
+        return "warning", f"{text}; {status.projects_behind:,} projects are behind"
     return "ok", text
 
 

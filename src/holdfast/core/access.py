@@ -92,6 +92,8 @@ OPERATIONS: Mapping[str, Rule] = {
     "create_project": Rule("admin", "admin", "deployment"),
     "delete_project": Rule("admin", "admin", "deployment"),
     "configure": Rule("admin", "admin", "deployment"),
+    "index": Rule("admin", "read", "deployment"),
+    "change_index": Rule("admin", "admin", "deployment"),
 }
 """Every operation that needs a credential."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.asking import ASKS_NUMBER, ASKS_WHEN
+from holdfast.core.population import Population, rarities, usual_cosines
 from holdfast.core.text import Query
 from holdfast.core.view import EntityView
 from holdfast.core.weights import PROFILES, Weights, profile
@@ -29,9 +30,6 @@ OTHER_PIECE_WEIGHT: Final = 0.3
 NEIGHBOURS: Final = (("previous", 0.7), ("before_previous", 0.5), ("next", 0.5))
 """Turns whose words count for a row that lacks them, and at what discount."""
 MASS_SCALE: Final = 0.1
-USUAL_SIMILARITY: Final = 0.12
-USUAL_SPREAD: Final = 0.1
-"""Cosine of unrelated texts, and its spread: what a view of few rows is assumed to have."""
 SPEAKERS_NAMED_MAX: Final = 8
 NEUTRAL_COVERAGE: Final = 0.4
 STANDING_MAX: Final = 200
@@ -60,19 +58,20 @@ def rank(
     limit: int = 10,
     weights: Weights | None = None,
     explain: bool = True,
+    population: Population | None = None,
 ) -> Ranking:
     """The best `limit` rows of `view` for a question.
 
     `embedding`: None ranks by keywords alone. `eligible` [n]: rows that may be returned; the others
     still count as context. `weights`: by default chosen by whether an assistant speaks in the view,
     and by whether the embedder saw the question as a whole.
-    Without `explain` no parts are told.
+    Without `explain` no parts are told. `population`: of the whole entity, if the view is a part.
     A score is the calibrated chance that the row answers the question, whatever the view holds:
     about 0.5 and more for good hits, 0.2 and less where nothing fits.
     """
     if not len(view):
         return Ranking(np.empty(0, np.intp), np.empty(0, np.float32), {})
-    matches = match(view, query, embedding)
+    matches = match(view, query, embedding, population)
     if weights is None:
         weights = profile(view.has_assistant, matches.contextual)
     table, spoke = tabulate(matches)
@@ -125,7 +124,7 @@ def calibration_inputs(matches: Matches, total: Floats, rows: NDArray[np.intp]) 
         table[1:3] = NEUTRAL_COVERAGE
     table[3] = 0.0 if matches.similarity is None else matches.similarity[rows]
     table[4] = total[rows] - total[rows[:1]]
-    table[5] = math.log(len(matches.view))
+    table[5] = math.log(matches.rows)
     return table
 
 
@@ -169,6 +168,7 @@ class Matches:
     """A question meets a view. Everything lexical is a share of the question's information times
     `mass`: a question that says more relies more on its words.
 
+    `rows`: how many the entity has, in the view or not.
     `rarity` [terms]: inverse document frequency. `mass`: the square root of its sum, scaled.
     `no_words`: share of the information in pairs of characters that the view does not have; most of
     those straddle two words.
@@ -181,6 +181,7 @@ class Matches:
 
     view: EntityView
     query: Query
+    rows: int
     rarity: list[float]
     mass: float
     no_words: float
@@ -191,28 +192,38 @@ class Matches:
     contextual: bool
 
 
-def match(view: EntityView, query: Query, embedding: QueryEmbedding | None) -> Matches:
+def match(
+    view: EntityView,
+    query: Query,
+    embedding: QueryEmbedding | None,
+    population: Population | None = None,
+) -> Matches:
     """Look up every word of the question, and compare vectors."""
-    rows = len(view)
     found = _lookup(view, query)
     frequency = [sum(end - start for start, end in slices) for slices in found]
-    rarity = [math.log1p(max(0.0, rows - n + 0.5) / (n + 0.5)) for n in frequency]
+    rows, saturation = len(view), view.saturation
+    if population is not None:
+        rows = max(rows, population.rows)
+        frequency = [max(pair) for pair in zip(frequency, population.frequency, strict=True)]
+        saturation = view.saturated(population.average)
+    rarity = rarities(frequency, rows)
     information = sum(rarity)
     mass = math.sqrt(MASS_SCALE * information)
     scale = mass / max(information, 1e-9)
-    impact = np.zeros((len(query.terms), rows + 1), dtype=np.float32)
-    coverage = np.zeros(rows, dtype=np.float32)
-    holders, saturation = view.postings.rows, view.saturation
+    impact = np.zeros((len(query.terms), len(view) + 1), dtype=np.float32)
+    coverage = np.zeros(len(view), dtype=np.float32)
+    holders = view.postings.rows
     for rare, slices, row in zip(rarity, found, impact, strict=True):
         share = np.float32(rare * scale)
         for start, end in slices:
             where = holders[start:end]
             row[where] = saturation[start:end] * share
             coverage[where] += share
-    similarity = _similarity(view, query, embedding, rarity)
+    similarity = _similarity(view, query, embedding, rarity, population)
     return Matches(
         view=view,
         query=query,
+        rows=rows,
         rarity=rarity,
         mass=mass,
         no_words=_no_words(query, rarity, frequency) / max(information, 1e-9),
@@ -262,20 +273,21 @@ def _context(view: EntityView, impact: Floats) -> Floats:
 
 
 def _similarity(
-    view: EntityView, query: Query, embedding: QueryEmbedding | None, rarity: list[float]
+    view: EntityView,
+    query: Query,
+    embedding: QueryEmbedding | None,
+    rarity: list[float],
+    population: Population | None,
 ) -> Floats | None:
-    vector = None if embedding is None else _weighted_vector(query, embedding, rarity)
+    vector = None if embedding is None else weighted_vector(query, embedding, rarity)
     if vector is None:
         return None
     cosine = view.columns.vectors @ vector
-    rows = len(cosine)
-    mean = (float(np.add.reduce(cosine)) + 5.0 * USUAL_SIMILARITY) / (rows + 5.0)
-    square = float(cosine @ cosine) - rows * mean * mean
-    spread = ((max(square, 0.0) + 20.0 * USUAL_SPREAD**2) / (rows + 20.0)) ** 0.5
+    mean, spread = usual_cosines(cosine, population)
     return (cosine - np.float32(mean)) * np.float32(1.0 / (6.0 * spread))
 
 
-def _weighted_vector(query: Query, embedding: QueryEmbedding, rarity: list[float]) -> Floats | None:
+def weighted_vector(query: Query, embedding: QueryEmbedding, rarity: list[float]) -> Floats | None:
     """The question's vector, L2-normalised, its pieces weighted by how rare their word is here.
 
     Embedders that see the question as a whole give no pieces: their vector is taken as it is.

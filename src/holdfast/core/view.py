@@ -128,6 +128,10 @@ class EntityView:
             first[row] = _begins(columns, row)
         return first
 
+    def saturated(self, average: float) -> NDArray[np.float32]:
+        """`saturation` as it is where rows have so many terms on average."""
+        return _saturation(self.columns.lengths, self.postings, average)
+
     def accepts(self, entry: Entry) -> bool:
         """Whether the entry sorts after every row, so that `extended` takes it."""
         if not len(self):
@@ -184,6 +188,7 @@ def _derive(columns: Columns, postings: Postings, first: NDArray[np.bool_]) -> E
     segment = np.cumsum(first, dtype=np.int32) - 1
     before_previous, previous, following = _neighbours(columns.kind == TURN, segment)
     month, day = _calendar(columns.event_time)
+    average = float(columns.lengths.sum(dtype=np.int64)) / max(1, len(columns.lengths))
     codes = np.flatnonzero(np.bincount(columns.flags >> text.LANGUAGE_SHIFT & 0xFF))
     return EntityView(
         columns=columns,
@@ -193,7 +198,7 @@ def _derive(columns: Columns, postings: Postings, first: NDArray[np.bool_]) -> E
         previous=previous,
         before_previous=before_previous,
         next=following,
-        saturation=_saturation(columns.lengths, postings),
+        saturation=_saturation(columns.lengths, postings, average),
         traits=_traits(columns, previous),
         month=month,
         day=day,
@@ -242,9 +247,11 @@ def _neighbours(
     return found[0], found[1], found[2]
 
 
-def _saturation(lengths: NDArray[np.int32], postings: Postings) -> NDArray[np.float32]:
-    average = max(1.0, float(lengths.sum(dtype=np.int64)) / max(1, len(lengths)))
-    norm = (BM25_K1 * (1.0 - BM25_B + BM25_B / average * lengths)).astype(np.float32)
+def _saturation(
+    lengths: NDArray[np.int32], postings: Postings, average: float
+) -> NDArray[np.float32]:
+    share = BM25_B / max(1.0, average)
+    norm = (BM25_K1 * (1.0 - BM25_B + share * lengths)).astype(np.float32)
     counts = postings.counts.astype(np.float32)
     return counts / (counts + norm[postings.rows])
 

@@ -10,6 +10,7 @@ from datetime import tzinfo
 from holdfast.clock import Clock, Ids
 from holdfast.core.fence import OPEN, Fence
 from holdfast.directory import ProjectInfo, Where
+from holdfast.engine.indexing import Feeder
 from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope
 from holdfast.ports import LLM, Directory, Embedder, Index, Jobs, Records, Reranker
@@ -66,6 +67,8 @@ class Parts:
     project_settings: SettingsCache = field(default_factory=SettingsCache)
     metrics: Metrics = field(default_factory=Metrics)
     """What is counted while the verbs work."""
+    feeder: Feeder | None = None
+    """Feeds the external index, if there is one."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is new work for the background workers."""
 

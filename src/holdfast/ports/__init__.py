@@ -11,6 +11,15 @@ from __future__ import annotations
 from holdfast.ports.cache import Cache
 from holdfast.ports.directory import Directory
 from holdfast.ports.index import Found, Hit, Index, Probe, QueryEmbedding
+from holdfast.ports.indexing import (
+    Changes,
+    Collections,
+    Excerpt,
+    IndexSource,
+    Standing,
+    build_number,
+    held_number,
+)
 from holdfast.ports.jobs import Jobs
 from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker, Spent
 from holdfast.ports.operations import (
@@ -35,15 +44,19 @@ __all__ = [
     "Analyse",
     "Answer",
     "Cache",
+    "Changes",
+    "Collections",
     "Delta",
     "Directory",
     "EditMemory",
     "Embedder",
     "EntityState",
+    "Excerpt",
     "FinishJob",
     "Found",
     "Hit",
     "Index",
+    "IndexSource",
     "Jobs",
     "Listing",
     "Match",
@@ -65,7 +78,10 @@ __all__ = [
     "Sent",
     "SetVectors",
     "Spent",
+    "Standing",
     "TermMatches",
     "Vectors",
     "View",
+    "build_number",
+    "held_number",
 ]

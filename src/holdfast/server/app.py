@@ -29,6 +29,7 @@ from holdfast.server import (
     metrics,
     own,
     own_admin,
+    own_index,
     own_webhooks,
     problems,
 )
@@ -49,6 +50,7 @@ PARTS = (
     mem0_oss_settings,
     own,
     own_admin,
+    own_index,
     own_webhooks,
     mcp,
     health,

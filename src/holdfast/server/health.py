@@ -16,6 +16,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 import holdfast
+from holdfast.config import INDEX
 from holdfast.errors import HoldfastError
 from holdfast.limits import DEPENDENCY_TIMEOUT_S, QUEUE_AGE_MAX_S
 from holdfast.metrics import Part, Sight
@@ -110,7 +111,10 @@ async def health(request: Request) -> Reply:
     local = deployment.admin.embeds_here
     parts = {
         "records": records,
-        "index": PartHealth(status=records.status),  # it is in this process, over the records
+        # the embedded one is in this process, over the records
+        "index": PartHealth(status=records.status)
+        if config.index.provider == INDEX
+        else model("index", there=True),
         "queue": queue,
         "embedder": PartHealth(status="ok") if local else model("embedder", there=True),
         "llm": model("llm", there=config.llm is not None),

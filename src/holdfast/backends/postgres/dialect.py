@@ -10,7 +10,7 @@ from psycopg.errors import UniqueViolation
 from holdfast.backends.postgres.filters import compile_sql, is_exact, widened
 from holdfast.backends.postgres.locks import LOWEST_NUMBER
 from holdfast.backends.sql.dialect import Connection
-from holdfast.backends.sql.rows import MEMORY_COLUMNS, memory_from, only
+from holdfast.backends.sql.rows import MEMORY_COLUMNS, memory_from, only, owners_of
 from holdfast.filters import Filter, compile_predicate
 from holdfast.model import Project
 
@@ -25,6 +25,10 @@ SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c
 WHERE c.relkind = 'r' AND c.relnamespace =
   (SELECT relnamespace FROM pg_class WHERE oid = 'memories'::regclass)
 """
+
+# What row-level security lets through, for this transaction: see `transactions`.
+_REACH: Final = "SELECT current_setting('holdfast.reach', true)"
+_SET_REACH: Final = "SELECT set_config('holdfast.reach', ?, true)"
 
 
 class PostgresDialect:
@@ -72,3 +76,12 @@ class PostgresDialect:
 
     def size(self, connection: Connection) -> int:
         return int(only(connection, _SIZE, ()))
+
+    def owners(
+        self, connection: Connection, entities: Sequence[int]
+    ) -> Sequence[tuple[int, Project]]:
+        before = only(connection, _REACH, ()) or ""
+        connection.execute(_SET_REACH, ("all",))
+        found = owners_of(connection, entities)
+        connection.execute(_SET_REACH, (before,))
+        return found

@@ -79,7 +79,9 @@ class PostgresRecords(SqlRecords):
 
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         self._check_open()
-        return await self._writer.run(project, ops)
+        results = await self._writer.run(project, ops)
+        self.on_commit()
+        return results
 
     async def _commit(self, project: Project, commits: Sequence[Sequence[Op]]) -> list[list[Json]]:
         asked = [(project, ops) for ops in commits]

@@ -27,10 +27,17 @@ INSERT INTO outbox (entity_no, generation, memory_no, memory_id) VALUES (?,?,?,?
 """
 
 # Never down: a reset may have raised it above what is pruned.
-_RAISE_FLOOR = """
-INSERT INTO counters (name, value) VALUES ('outbox_floor', ?)
+_RAISE = """
+INSERT INTO counters (name, value) VALUES (?, ?)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE excluded.value > counters.value
 """
+
+FLOOR = "outbox_floor"
+"""The counter of the last generation of which it is not known what it changed."""
+FLOOR_OF = "outbox_floor:"
+"""With a project behind it, the counter of the last change of the project that was forgotten."""
+FLOOR_OF_ALL = "outbox_floor_of_all"
+"""The counter of the last time when everything changed at once."""
 
 
 class Changes:
@@ -113,17 +120,37 @@ def _together(group: Sequence[Changes]) -> dict[tuple[Project, EntityKind, str],
 
 
 def _prune(connection: Connection) -> None:
-    """Forget the oldest changes; `outbox_floor` says up to where, so that readers reload."""
+    """Forget the oldest changes; `outbox_floor` says up to where, so that readers reload.
+
+    Of each project the last change that is forgotten is kept, for those who follow all its changes.
+    """
     row = connection.execute(
         "SELECT generation FROM outbox ORDER BY generation DESC LIMIT 1 OFFSET ?",
         (OUTBOX_ROWS_KEPT,),
     ).fetchone()
     if row is None:
         return
-    connection.execute("DELETE FROM outbox WHERE generation <= ?", row)
-    connection.execute(_RAISE_FLOOR, row)
+    forgotten: dict[int, int] = {}
+    deleted = "DELETE FROM outbox WHERE generation <= ? RETURNING entity_no, generation"
+    for entity_no, generation in connection.execute(deleted, row).fetchall():
+        forgotten[entity_no] = max(generation, forgotten.get(entity_no, 0))
+    _raise(connection, FLOOR, row[0])
+    floors: dict[Project, int] = {}
+    for entity_no, project in connection.dialect.owners(connection, list(forgotten)):
+        floors[project] = max(forgotten[entity_no], floors.get(project, 0))
+    for owner, generation in floors.items():
+        _raise(connection, FLOOR_OF + owner, generation)
 
 
-def forget_all(connection: Connection) -> None:
-    """Make every reader reload: what is known of changes up to now is no longer complete."""
-    connection.execute(_RAISE_FLOOR, (connection.dialect.next_generation(connection),))
+def forget_all(connection: Connection, project: Project | None = None) -> None:
+    """Make every reader reload: what is known of changes up to now is no longer complete.
+
+    Those who follow whole projects need to for this project only, or for all if it is None.
+    """
+    generation = connection.dialect.next_generation(connection)
+    _raise(connection, FLOOR, generation)
+    _raise(connection, FLOOR_OF_ALL if project is None else FLOOR_OF + project, generation)
+
+
+def _raise(connection: Connection, name: str, generation: int) -> None:
+    connection.execute(_RAISE, (name, generation))

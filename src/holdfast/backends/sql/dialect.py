@@ -81,3 +81,9 @@ class Dialect(Protocol):
 
     def size(self, connection: Connection) -> int:
         """Bytes of the whole store."""
+
+    def owners(
+        self, connection: Connection, entities: Sequence[int]
+    ) -> Sequence[tuple[int, Project]]:
+        """The project of each of these entities, by their numbers, whichever project the
+        transaction is for."""

@@ -302,7 +302,7 @@ def _reset(tx: Transaction, _op: Reset) -> None:
     )
     for table in _PROJECT_TABLES:
         execute(f"DELETE FROM {table} WHERE project = ?", (tx.project,))
-    forget_all(tx.connection)
+    forget_all(tx.connection, tx.project)
     # what earlier operations changed is gone as well, those of earlier commits of the group too
     for changes in tx.group.changes:
         if changes.project == tx.project:

@@ -37,17 +37,17 @@ from holdfast.ports import Delta, EntityState, Listing, View
 
 PARAMETERS_MAX = 500
 
-_ENTRY_COLUMNS = "m.no, m.terms, m.flags, m.words, m.speaker, e.vector"
-_JOIN_VECTOR = "LEFT JOIN embeddings e ON e.memory_no = m.no AND e.space_no = ?"
+ENTRY_COLUMNS = "m.no, m.terms, m.flags, m.words, m.speaker, e.vector"
+JOIN_VECTOR = "LEFT JOIN embeddings e ON e.memory_no = m.no AND e.space_no = ?"
 
 
 def fetch(connection: Connection, project: Project, ids: Sequence[str]) -> list[Memory]:
     """Memories by id, in the order asked for."""
     found: dict[str, Memory] = {}
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         rows = connection.execute(
             f"SELECT {MEMORY_COLUMNS} FROM memories m WHERE m.project = ? "
-            f"AND m.id IN ({_marks(chunk)})",
+            f"AND m.id IN ({marks(chunk)})",
             (project, *chunk),
         )
         found.update((row[0], memory_from(row)) for row in rows)
@@ -57,10 +57,10 @@ def fetch(connection: Connection, project: Project, ids: Sequence[str]) -> list[
 def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[Turn]:
     """Raw turns by id, in the order asked for."""
     found: dict[str, Turn] = {}
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         rows = connection.execute(
             "SELECT id, role, text, actor_id, event_at FROM messages "
-            f"WHERE project = ? AND id IN ({_marks(chunk)})",
+            f"WHERE project = ? AND id IN ({marks(chunk)})",
             (project, *chunk),
         )
         for id_, role, text, actor_id, event_at in rows:
@@ -185,13 +185,13 @@ def delta(
         (project, entity.kind, entity.id, since),
     ).fetchall()
     rows = []
-    for chunk in _chunks([no for no, _ in changed]):
+    for chunk in chunks([no for no, _ in changed]):
         sql = (
-            f"SELECT {MEMORY_COLUMNS}, {_ENTRY_COLUMNS} FROM memories m {_JOIN_VECTOR} "
-            f"WHERE m.no IN ({_marks(chunk)}) AND m.project = ? ORDER BY m.no"
+            f"SELECT {MEMORY_COLUMNS}, {ENTRY_COLUMNS} FROM memories m {JOIN_VECTOR} "
+            f"WHERE m.no IN ({marks(chunk)}) AND m.project = ? ORDER BY m.no"
         )
         rows += connection.execute(sql, (space_no, *chunk, project)).fetchall()
-    memories, entries = _entries(rows)
+    memories, entries = entries_from(rows)
     kept = {memory.id for memory in memories}
     removed = tuple(id_ for _, id_ in changed if id_ not in kept)
     return Delta(
@@ -200,7 +200,7 @@ def delta(
         entries=entries,
         memories=memories,
         removed=removed,
-        told=_told(connection, [entry.seq for entry in entries]),
+        told=told_pairs(connection, [entry.seq for entry in entries]),
     )
 
 
@@ -213,11 +213,11 @@ def _complete(
 ) -> Delta:
     condition, values = entity_condition(entity)
     rows = connection.execute(
-        f"SELECT {MEMORY_COLUMNS}, {_ENTRY_COLUMNS} FROM memories m {_JOIN_VECTOR} "
+        f"SELECT {MEMORY_COLUMNS}, {ENTRY_COLUMNS} FROM memories m {JOIN_VECTOR} "
         f"WHERE m.project = ? AND {condition} ORDER BY m.no",
         (space_no, project, *values),
     )
-    memories, entries = _entries(rows)
+    memories, entries = entries_from(rows)
     unlisted = [
         entry.seq for entry, memory in zip(entries, memories, strict=True) if not memory.listed
     ]
@@ -226,28 +226,29 @@ def _complete(
         complete=True,
         entries=entries,
         memories=memories,
-        told=_told(connection, unlisted),
+        told=told_pairs(connection, unlisted),
     )
 
 
-def _told(connection: Connection, numbers: Sequence[int]) -> tuple[tuple[str, str], ...]:
+def told_pairs(connection: Connection, numbers: Sequence[int]) -> tuple[tuple[str, str], ...]:
     """Pairs of an unlisted turn and a fact of the same message, one of them among `numbers`."""
     pairs: dict[tuple[str, str], None] = {}
-    for chunk in _chunks(numbers):
+    for chunk in chunks(numbers):
         # two look-ups by primary key; one with OR over both sides would scan the table
         for side in ("a", "b"):
             rows = connection.execute(
                 "SELECT t.id, f.id FROM sources a JOIN sources b ON b.message_no = a.message_no "
                 "JOIN memories t ON t.no = a.memory_no AND t.listed = 0 AND t.kind = 'turn' "
                 "JOIN memories f ON f.no = b.memory_no AND f.listed = 1 "
-                f"WHERE {side}.memory_no IN ({_marks(chunk)})",
+                f"WHERE {side}.memory_no IN ({marks(chunk)})",
                 tuple(chunk),
             )
             pairs.update(dict.fromkeys((turn_id, fact_id) for turn_id, fact_id in rows))
     return tuple(pairs)
 
 
-def _entries(rows: Any) -> tuple[tuple[Memory, ...], tuple[Entry, ...]]:
+def entries_from(rows: Any) -> tuple[tuple[Memory, ...], tuple[Entry, ...]]:
+    """Memories and entries from rows of MEMORY_COLUMNS and ENTRY_COLUMNS."""
     memories, entries = [], []
     for row in rows:
         memory = memory_from(row)
@@ -365,9 +366,11 @@ def _grouped(connection: Connection, sql: str, project: Project) -> dict[str, in
     return dict(connection.execute(sql, (project,)).fetchall())
 
 
-def _chunks(values: Sequence[Any]) -> list[Sequence[Any]]:
+def chunks(values: Sequence[Any]) -> list[Sequence[Any]]:
+    """As many values at a time as a statement takes."""
     return [values[i : i + PARAMETERS_MAX] for i in range(0, len(values), PARAMETERS_MAX)]
 
 
-def _marks(values: Sequence[Any]) -> str:
+def marks(values: Sequence[Any]) -> str:
+    """A mark for each parameter."""
     return ",".join("?" * len(values))

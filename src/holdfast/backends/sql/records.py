@@ -10,6 +10,7 @@ from typing import TypeVar
 from holdfast.backends.sql import queries, queue, terms
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
+from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.spaces import Binding
 from holdfast.clock import Clock, Ids
@@ -41,6 +42,9 @@ class SqlRecords(ABC):
         self._clock = clock
         self._ids = ids
         self._binding = Binding(0, 0)
+        self._indexing = SqlIndexing(self)
+        self.on_commit: Callable[[], None] = _nobody
+        """Called after each commit of this process."""
 
     @abstractmethod
     async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
@@ -148,3 +152,17 @@ class SqlRecords(ABC):
     def directory(self) -> SqlDirectory:
         """The directory in the same database."""
         return SqlDirectory(self)
+
+    @property
+    def indexing(self) -> SqlIndexing:
+        """What an external index asks of the same database."""
+        return self._indexing
+
+    @property
+    def space_no(self) -> int:
+        """The number of the space that is searched."""
+        return self._binding.space_no
+
+
+def _nobody() -> None:
+    """Waits for commits."""

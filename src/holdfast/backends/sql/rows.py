@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -238,3 +238,13 @@ def only(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Any:
 def payload_json(payload: Mapping[str, Json]) -> str:
     """A job's payload as JSON text."""
     return _json_encode(payload).decode()
+
+
+def owners_of(connection: Connection, entities: Sequence[int]) -> list[tuple[int, Project]]:
+    """The project of each of these entities, by their numbers, as far as the transaction sees."""
+    found: list[tuple[int, Project]] = []
+    for start in range(0, len(entities), 500):
+        some = entities[start : start + 500]
+        sql = f"SELECT no, project FROM entities WHERE no IN ({','.join('?' * len(some))})"
+        found += [(no, Project(project)) for no, project in connection.execute(sql, some)]
+    return found

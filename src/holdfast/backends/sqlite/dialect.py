@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.rows import owners_of
 from holdfast.backends.sqlite.filters import compile_sql
 from holdfast.filters import Filter
 from holdfast.model import Project
@@ -53,3 +54,8 @@ class SqliteDialect:
     def size(self, connection: Connection) -> int:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         return int(pages * connection.execute("PRAGMA page_size").fetchone()[0])
+
+    def owners(
+        self, connection: Connection, entities: Sequence[int]
+    ) -> Sequence[tuple[int, Project]]:
+        return owners_of(connection, entities)

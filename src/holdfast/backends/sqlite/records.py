@@ -94,7 +94,9 @@ class SqliteRecords(SqlRecords):
 
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         together = self._write.run_together(self._carry_out, (project, ops))
-        return cast("list[Json]", await together)
+        results = cast("list[Json]", await together)
+        self.on_commit()
+        return results
 
     def gauges(self) -> Mapping[str, Callable[[], float]]:
         """How busy the threads are: names of `metrics.GAUGES` and what reads their values."""

@@ -1,0 +1,344 @@
+"""An index on a vector database: the engine names candidates, the records say what is true.
+
+One search of one entity: where the entity and the engine stand; what the engine finds near the
+question and by its words; what changed since the engine was last fed; all of that from the records,
+with its context; then the ranking that the embedded index does, with the statistics of the whole
+entity. What an engine lost or has not got yet, the records know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Container, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from msgspec.structs import replace
+
+from holdfast.backends.embedded_index import INLINE_ROWS_MAX, EmbeddedIndex
+from holdfast.backends.working_set import Warm, merged, ranked
+from holdfast.core.candidates import (
+    chosen,
+    frequencies,
+    intervals,
+    population_of,
+    with_context,
+    words_of,
+)
+from holdfast.core.population import rarities
+from holdfast.core.rank import weighted_vector
+from holdfast.core.text import QueryTerm
+from holdfast.core.view import EntityView
+from holdfast.errors import ConfigError, IndexUnavailableError
+from holdfast.filters import Compare, Everything, conjunction, within
+from holdfast.limits import (
+    CANDIDATES_KEPT,
+    CANDIDATES_NEAR,
+    CANDIDATES_PER_WORD,
+    INDEX_LAG_ROWS_MAX,
+    INDEX_PAUSE_S,
+    PAGE_SIZE_MAX,
+)
+from holdfast.metrics import Metrics
+from holdfast.model import ANY, Entity, Project
+from holdfast.ports import (
+    Collections,
+    Delta,
+    Excerpt,
+    Found,
+    Hit,
+    IndexSource,
+    Listing,
+    Match,
+    Probe,
+    Records,
+    Standing,
+    TermMatches,
+    Vectors,
+)
+
+_LATEST = 64
+"""The last rows of an entity, which tell what its rows are like whatever is asked."""
+_DATED = 64
+"""Memories of the times a question names."""
+_ENTITIES_AT_ONCE = 8
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_log = logging.getLogger("holdfast.index")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many candidates are looked at."""
+
+    near: int = CANDIDATES_NEAR
+    """Asked for by vector, at least."""
+    per_word: int = CANDIDATES_PER_WORD
+    kept: int = CANDIDATES_KEPT
+    """Fetched from the records, at least."""
+    exact_rows: int = 0
+    """Entities of up to so many rows are ranked from the records, and the engine is not asked."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What an engine said to a question."""
+
+    words: list[TermMatches]
+    nearest: list[Match]
+    rarity: list[float]
+    """Of each word asked for."""
+    frequency: tuple[int, ...]
+    """Of each term of the query."""
+    vector: np.ndarray | None
+
+
+class _Exactly(Exception):
+    """The question is to be answered from all rows; the argument says why, in a word."""
+
+
+class CandidateIndex:
+    """`ports.Index` on a vector database."""
+
+    def __init__(
+        self,
+        records: Records,
+        source: IndexSource,
+        collections: Collections,
+        exact: EmbeddedIndex,
+        dimensions: int,
+        *,
+        bounds: Bounds | None = None,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._records = records
+        self._source = source
+        self._collections = collections
+        self._exact = exact
+        self._dimensions = dimensions
+        self._bounds = bounds or Bounds()
+        self._metrics = metrics or Metrics()
+        self._clock = clock
+        self._away_until = 0.0
+
+    async def search(self, project: Project, probe: Probe) -> Found:
+        found: list[Found] = []
+        for start in range(0, len(probe.entities), _ENTITIES_AT_ONCE):
+            some = probe.entities[start : start + _ENTITIES_AT_ONCE]
+            found += await asyncio.gather(*(self._entity(project, probe, each) for each in some))
+        hits = [hit for each in found for hit in each.hits]
+        degraded = tuple(dict.fromkeys(part for each in found for part in each.degraded))
+        if len(probe.entities) != 1:
+            hits = merged(hits, probe.limit)
+        return Found(hits=tuple(hits), degraded=degraded)
+
+    async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:
+        names: set[int] = set()
+        for entity in entities:
+            latest = await self._source.excerpt(project, entity, (), _LATEST)
+            names.update(EntityView.build(latest.entries, self._dimensions).name_terms)
+        return names
+
+    async def close(self) -> None:
+        await self._exact.close()
+        await self._collections.close()
+
+    def close_now(self) -> None:
+        """Release what can be released without an event loop: all but the connections."""
+        self._exact.close_now()
+
+    async def _entity(self, project: Project, probe: Probe, entity: Entity) -> Found:
+        """The answer of one entity: by candidates if that is as good, else by all its rows."""
+        alone = replace(probe, entities=(entity,))
+        degraded: tuple[str, ...] = ()
+        try:
+            hits = await self._by_candidates(project, probe, entity)
+        except _Exactly as reason:
+            self._metrics.count("index_answer", str(reason))
+        except (IndexUnavailableError, ConfigError) as error:
+            self._failed(error)
+            degraded = ("index",)
+        else:
+            return Found(hits=tuple(hits))
+        return replace(await self._exact.search(project, alone), degraded=degraded)
+
+    def _failed(self, error: IndexUnavailableError | ConfigError) -> None:
+        """The engine did not answer: leave it alone for a moment."""
+        self._metrics.count("index_answer", "away")
+        self._metrics.seen("index", error.code, 0.0)
+        now = self._clock()
+        if self._away_until <= now:
+            _log.warning("the index does not answer (%s): %s", error.code, error.message)
+            self._away_until = now + (error.retry_after_s or INDEX_PAUSE_S)
+
+    async def _by_candidates(self, project: Project, probe: Probe, entity: Entity) -> list[Hit]:
+        if probe.fence is not None and within(probe.fence, entity) != Everything():
+            raise _Exactly("fenced")  # statistics of what is outside would show in scores
+        standing = await self._source.standing(project, entity, self._collections.name)
+        if not standing.memories:
+            return []
+        if standing.memories <= self._bounds.exact_rows:
+            raise _Exactly("small")
+        if standing.held < 0:
+            raise _Exactly("unfed")
+        if self._clock() < self._away_until:
+            raise IndexUnavailableError("The index did not answer a moment ago.")
+        began = time.perf_counter()
+        vectors = await self._collections.of(standing.build)
+        lag, named = await both(
+            self._lag(project, entity, standing),
+            self._ask(vectors, project, probe, entity, standing.memories),
+        )
+        self._metrics.seen("index", "", time.perf_counter() - began)
+        return await self._rank(project, probe, entity, standing, named, lag)
+
+    async def _lag(self, project: Project, entity: Entity, standing: Standing) -> list[str]:
+        """Ids of what changed since the engine was fed."""
+        if standing.generation <= standing.held:
+            return []
+        delta = await self._records.delta(project, entity, standing.held)
+        if delta.complete or len(delta.entries) > INDEX_LAG_ROWS_MAX:
+            raise _Exactly("behind")
+        return [entry.id for entry in delta.entries]
+
+    async def _ask(
+        self, vectors: Vectors, project: Project, probe: Probe, entity: Entity, rows: int
+    ) -> _Named:
+        """Candidates by the words of the question and by its vector.
+
+        The two are looked for at once, unless the vector is weighted by how rare the words are.
+        """
+        near = max(self._bounds.near, 4 * probe.limit)
+        words, per_word = words_of(probe.query), self._bounds.per_word
+        embedding = probe.embedding
+
+        async def nearest(vector: np.ndarray | None) -> list[Match]:
+            if vector is None:
+                return []
+            return await vectors.nearest(project, entity, vector, near)
+
+        async def holders() -> list[TermMatches]:
+            return await vectors.holders(project, entity, words, per_word) if words else []
+
+        if embedding is None or embedding.pieces is None:
+            vector = None if embedding is None else weighted_vector(probe.query, embedding, [])
+            found, close = await both(holders(), nearest(vector))
+            frequency = frequencies(probe.query, words, found, per_word, rows)
+        else:
+            found = await holders()
+            frequency = frequencies(probe.query, words, found, per_word, rows)
+            vector = weighted_vector(probe.query, embedding, rarities(frequency, rows))
+            close = await nearest(vector)
+        by_word = dict(zip(map(_terms, probe.query.terms), frequency, strict=True))
+        rarity = rarities([by_word[word] for word in words], rows)
+        return _Named(found, close, rarity, frequency, vector)
+
+    async def _rank(
+        self,
+        project: Project,
+        probe: Probe,
+        entity: Entity,
+        standing: Standing,
+        named: _Named,
+        lag: list[str],
+    ) -> list[Hit]:
+        keep = max(self._bounds.kept, 3 * probe.limit)
+        ids = chosen(named.nearest, named.words, named.rarity, keep)
+        if probe.query.spans:
+            spans = intervals(probe.query.spans, probe.view.now)
+            ids += await self._source.dated(project, entity, spans, _DATED)
+        ids = list(dict.fromkeys([*ids, *lag]))
+        excerpt = await self._source.excerpt(project, entity, ids, _LATEST)
+        if len(excerpt.entries) < standing.memories:
+            _check_whole(named, standing.memories, keep)
+        warm = self._warm(excerpt, standing, named, set(ids))
+        hits = await _answer(warm, probe, entity)
+        if len(hits) >= probe.limit or warm.population is None:
+            self._metrics.count("index_answer", "candidates")
+            return hits
+        return await self._selected(project, probe, entity, standing, named, ids)
+
+    async def _selected(
+        self,
+        project: Project,
+        probe: Probe,
+        entity: Entity,
+        standing: Standing,
+        named: _Named,
+        ids: list[str],
+    ) -> list[Hit]:
+        """Too few candidates pass: ask the records which memories do, if they are not many."""
+        op, value = ("*", None) if entity.id == ANY else ("eq", entity.id)
+        own = Compare(f"{entity.kind}_id", op, value)  # type: ignore[arg-type]
+        wanted = conjunction(probe.filter, own)
+        listing = Listing(filter=wanted, view=probe.view, size=PAGE_SIZE_MAX)
+        page = await self._records.page(project, listing)
+        if page.total > len(page.memories):
+            raise _Exactly("selective")
+        every = list(dict.fromkeys([*ids, *(memory.id for memory in page.memories)]))
+        excerpt = await self._source.excerpt(project, entity, every, _LATEST)
+        self._metrics.count("index_answer", "selected")
+        return await _answer(self._warm(excerpt, standing, named, set(every)), probe, entity)
+
+    def _warm(self, excerpt: Excerpt, standing: Standing, named: _Named, ids: set[str]) -> Warm:
+        """What was fetched as a working set; all of the entity, or a part with its statistics."""
+        delta = Delta(
+            generation=standing.generation,
+            complete=True,
+            entries=excerpt.entries,
+            memories=excerpt.memories,
+            told=excerpt.told,
+        )
+        warm = Warm.of(delta, self._dimensions)
+        if len(excerpt.entries) >= standing.memories:
+            return warm
+        sample = excerpt.entries[-_LATEST:]
+        latest = np.isin(warm.view.columns.seq, [entry.seq for entry in sample])
+        return Warm(
+            view=warm.view,
+            memories=warm.memories,
+            generation=warm.generation,
+            told=warm.told,
+            text_bytes=warm.text_bytes,
+            found=with_context(warm.view, ids) | latest,
+            population=population_of(sample, standing.memories, named.frequency, named.vector),
+        )
+
+
+def _check_whole(named: _Named, rows: int, keep: int) -> None:
+    """Notice an engine that has lost what it was given: then all rows are looked at.
+
+    It says all that it has of an entity with few rows; of others it must find many near a vector,
+    however far. Those that wait for their vectors are not found, so half of them is enough.
+    """
+    few = named.vector is not None and 2 * len(named.nearest) < min(CANDIDATES_NEAR, rows)
+    if rows <= keep or few:
+        raise _Exactly("short")
+
+
+async def both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
+    """Wait for two things at once. If one fails the other is stopped before the error is raised."""
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+async def _answer(warm: Warm, probe: Probe, entity: Entity) -> list[Hit]:
+    if len(warm.memories) > INLINE_ROWS_MAX:
+        return await asyncio.to_thread(ranked, warm, probe, entity)
+    return ranked(warm, probe, entity)
+
+
+def _terms(term: QueryTerm) -> tuple[int, ...]:
+    return tuple(value for value, _ in term.alternatives)

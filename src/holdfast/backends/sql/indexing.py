@@ -1,0 +1,340 @@
+"""`ports.IndexSource` on the record database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from holdfast.backends.sql.changes import FLOOR_OF, FLOOR_OF_ALL
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.queries import (
+    ENTRY_COLUMNS,
+    JOIN_VECTOR,
+    chunks,
+    entries_from,
+    marks,
+    told_pairs,
+)
+from holdfast.backends.sql.rows import MEMORY_COLUMNS, entity_condition, only
+from holdfast.core.points import point_of
+from holdfast.model import ANY, Entity, Project
+from holdfast.ports import Changes, Excerpt, Point, Standing, build_number, held_number
+
+if TYPE_CHECKING:
+    from holdfast.backends.sql.records import SqlRecords
+
+_AROUND = 3
+"""Neighbours that come with a memory, on each side."""
+
+_NUMBER = "SELECT value FROM counters WHERE name = ?"
+
+_STANDING = """
+SELECT 0, name, value, 0 FROM counters WHERE name IN (?, ?, ?, ?)
+UNION ALL SELECT 1, '', {now}
+"""
+_ONE_ENTITY = "generation, memories FROM entities WHERE project = ? AND kind = ? AND id = ?"
+_ALL_OF_A_KIND = (
+    "coalesce(max(generation), 0), CAST(coalesce(sum(memories), 0) AS BIGINT) "
+    "FROM entities WHERE project = ? AND kind = ?"
+)
+
+_POINT_COLUMNS = "m.id, m.user_id, m.agent_id, m.app_id, m.run_id, m.terms, e.vector"
+
+_CHANGED_PROJECTS = """
+SELECT n.project, max(o.generation) FROM outbox o JOIN entities n ON n.no = o.entity_no
+WHERE o.generation > ? GROUP BY n.project
+"""
+
+_CHANGES = """
+SELECT o.generation, o.memory_id FROM outbox o JOIN entities n ON n.no = o.entity_no
+WHERE n.project = ? AND o.generation > ? ORDER BY o.generation LIMIT ?
+"""
+
+_CHANGES_OF_ONE = """
+SELECT DISTINCT o.memory_id FROM outbox o JOIN entities n ON n.no = o.entity_no
+WHERE n.project = ? AND o.generation = ?
+"""
+
+
+class SqlIndexing:
+    """What an external index asks of the records in the same database."""
+
+    def __init__(self, records: SqlRecords) -> None:
+        self._records = records
+        self._builds: dict[str, int] = {}
+
+    async def standing(self, project: Project, entity: Entity, index: str) -> Standing:
+        while True:
+            known = self._builds.get(index, 0)
+            work = partial(standing, project=project, entity=entity, index=index, build=known)
+            found = await self._records.glance(project, work)
+            if found.build == known:
+                return found
+            self._builds[index] = found.build
+
+    async def excerpt(
+        self, project: Project, entity: Entity, ids: Sequence[str], latest: int
+    ) -> Excerpt:
+        space_no = self._records.space_no
+        work = partial(
+            excerpt, project=project, space_no=space_no, entity=entity, ids=ids, latest=latest
+        )
+        return await self._records.read(project, work)
+
+    async def dated(
+        self, project: Project, entity: Entity, spans: Sequence[tuple[float, float]], limit: int
+    ) -> list[str]:
+        work = lambda c: dated(c, project, entity, spans, limit)  # noqa: E731
+        return await self._records.read(project, work, brief=True)
+
+    async def touched(self, since: int) -> tuple[Mapping[Project, int], int]:
+        return await self._records.read(None, lambda c: touched(c, since))
+
+    async def sizes(self) -> Mapping[Project, int]:
+        sql = "SELECT project, count(*) FROM memories GROUP BY project"
+        work = lambda c: {Project(name): count for name, count in c.execute(sql)}  # noqa: E731
+        return await self._records.read(None, work, brief=True)
+
+    async def changes(self, project: Project, since: int, size: int) -> Changes:
+        return await self._records.read(project, lambda c: changes(c, project, since, size))
+
+    async def points(self, project: Project, ids: Sequence[str]) -> list[Point]:
+        space_no = self._records.space_no
+        return await self._records.read(project, lambda c: points(c, project, space_no, ids))
+
+    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
+        space_no = self._records.space_no
+        work = lambda c: point_page(c, project, space_no, after, size)  # noqa: E731
+        return await self._records.read(project, work, brief=True)
+
+    async def number(self, name: str) -> int | None:
+        work = lambda c: cast("int | None", only(c, _NUMBER, (name,)))  # noqa: E731
+        return await self._records.read(None, work, brief=True)
+
+    async def numbers(self, prefix: str) -> Mapping[str, int]:
+        return await self._records.read(None, lambda c: numbers(c, prefix), brief=True)
+
+    async def move(self, name: str, expected: int | None, value: int | None) -> bool:
+        return await self._records.write(None, lambda c: move(c, name, expected, value))
+
+
+def standing(
+    connection: Connection, *, project: Project, entity: Entity, index: str, build: int
+) -> Standing:
+    """How an entity and an index stand, in one statement. What `held` says is of the build that
+    was expected, so that the answer is one only if `build` is the same."""
+    names = (
+        build_number(index),
+        held_number(index, build, project),
+        FLOOR_OF + project,
+        FLOOR_OF_ALL,
+    )
+    values: tuple[str, ...] = (project, entity.kind)
+    now = _ALL_OF_A_KIND
+    if entity.id != ANY:
+        now, values = _ONE_ENTITY, (*values, entity.id)
+    rows = connection.execute(_STANDING.format(now=now), (*names, *values))
+    found: dict[tuple[int, str], tuple[int, int]] = {
+        (side, name): (value, memories) for side, name, value, memories in rows
+    }
+    numbers_ = [found.get((0, name), (None, 0))[0] for name in names]
+    generation, memories = found.get((1, ""), (0, 0))
+    held, floor = numbers_[1], max(numbers_[2] or 0, numbers_[3] or 0)
+    return Standing(
+        generation=generation,
+        memories=memories,
+        build=numbers_[0] or 0,
+        held=-1 if held is None or held < floor else held,
+    )
+
+
+def _floor(connection: Connection, project: Project) -> int:
+    """The last generation of the project of which it is not known what it changed."""
+    floors = [only(connection, _NUMBER, (name,)) for name in (FLOOR_OF + project, FLOOR_OF_ALL)]
+    return max(floor or 0 for floor in floors)
+
+
+def excerpt(
+    connection: Connection,
+    *,
+    project: Project,
+    space_no: int,
+    entity: Entity,
+    ids: Sequence[str],
+    latest: int,
+) -> Excerpt:
+    """Some memories of an entity with their neighbours and the latest ones."""
+    condition, values = entity_condition(entity)
+    wanted: set[int] = set()
+    for chunk in chunks(ids):
+        near = ", ".join(_neighbours(entity))
+        rows = connection.execute(
+            f"SELECT m.no, {near} FROM memories m "
+            f"WHERE m.project = ? AND {condition} AND m.id IN ({marks(chunk)})",
+            (project, *values, *chunk),
+        )
+        wanted.update(no for row in rows for no in row if no is not None)
+    if latest:
+        rows = connection.execute(
+            f"SELECT m.no FROM memories m WHERE m.project = ? AND {condition} "
+            "ORDER BY m.no DESC LIMIT ?",
+            (project, *values, latest),
+        )
+        wanted.update(no for (no,) in rows)
+    told = told_pairs(connection, sorted(wanted))
+    facts = list(dict.fromkeys(fact for _, fact in told))
+    found = _rows(connection, project, space_no, ("m.no", sorted(wanted)), entity)
+    known = {row[0] for row in found}
+    missing = [fact for fact in facts if fact not in known]
+    found += _rows(connection, project, space_no, ("m.id", missing), entity)
+    memories, entries = entries_from(sorted(found, key=lambda row: row[21]))
+    return Excerpt(entries=entries, memories=memories, told=told)
+
+
+def _neighbours(entity: Entity) -> list[str]:
+    """Columns: numbers of the memories inserted before and after one of the same entity; each is
+    a seek in the index memories_by_<kind>."""
+    column = f"{entity.kind}_id"
+    near = f"FROM memories p WHERE p.project = m.project AND p.{column} = m.{column} AND p.no"
+    return [
+        f"(SELECT p.no {near} {side} LIMIT 1 OFFSET {step})"
+        for side in ("< m.no ORDER BY p.no DESC", "> m.no ORDER BY p.no")
+        for step in range(_AROUND)
+    ]
+
+
+def _rows(
+    connection: Connection,
+    project: Project,
+    space_no: int,
+    among: tuple[str, Sequence[Any]],
+    entity: Entity,
+) -> list[Any]:
+    condition, values = entity_condition(entity)
+    column, wanted = among
+    found: list[Any] = []
+    for chunk in chunks(wanted):
+        sql = (
+            f"SELECT {MEMORY_COLUMNS}, {ENTRY_COLUMNS} FROM memories m {JOIN_VECTOR} "
+            f"WHERE m.project = ? AND {condition} AND {column} IN ({marks(chunk)})"
+        )
+        found += connection.execute(sql, (space_no, project, *values, *chunk)).fetchall()
+    return found
+
+
+def dated(
+    connection: Connection,
+    project: Project,
+    entity: Entity,
+    spans: Sequence[tuple[float, float]],
+    limit: int,
+) -> list[str]:
+    """Ids of an entity's memories of some times, the last inserted first."""
+    if not spans:
+        return []
+    condition, values = entity_condition(entity)
+    times = " OR ".join("(m.event_at >= ? AND m.event_at < ?)" for _ in spans)
+    rows = connection.execute(
+        f"SELECT m.id FROM memories m WHERE m.project = ? AND {condition} AND ({times}) "
+        "ORDER BY m.no DESC LIMIT ?",
+        (project, *values, *(moment for span in spans for moment in span), limit),
+    )
+    return [id_ for (id_,) in rows]
+
+
+def touched(connection: Connection, since: int) -> tuple[Mapping[Project, int], int]:
+    """Projects that changed after a generation, those that were emptied among them."""
+    found = {Project(name): last for name, last in connection.execute(_CHANGED_PROJECTS, (since,))}
+    for name, floor in numbers(connection, FLOOR_OF).items():
+        if floor > since:
+            project = Project(name.removeprefix(FLOOR_OF))
+            found[project] = max(floor, found.get(project, 0))
+    everything = only(connection, _NUMBER, (FLOOR_OF_ALL,)) or 0
+    if everything > since:
+        for (name,) in connection.execute("SELECT DISTINCT project FROM entities"):
+            found[Project(name)] = max(everything, found.get(Project(name), 0))
+    last = only(connection, "SELECT max(generation) FROM outbox", ()) or 0
+    return found, max(last, since, *found.values())
+
+
+def changes(connection: Connection, project: Project, since: int, size: int) -> Changes:
+    """The first changes of a project after a generation; never half a generation."""
+    floor = _floor(connection, project)
+    if since < floor:
+        last = connection.execute(
+            "SELECT max(generation) FROM entities WHERE project = ?", (project,)
+        ).fetchone()[0]
+        return Changes(upto=max(floor, last or 0), lost=True)
+    rows = connection.execute(_CHANGES, (project, since, size + 1)).fetchall()
+    if len(rows) <= size:
+        ids = tuple(dict.fromkeys(id_ for _, id_ in rows))
+        return Changes(ids=ids, upto=rows[-1][0] if rows else since)
+    cut = rows[-1][0]
+    whole = [row for row in rows if row[0] < cut]
+    if whole:
+        ids = tuple(dict.fromkeys(id_ for _, id_ in whole))
+        return Changes(ids=ids, upto=whole[-1][0], more=True)
+    rows = connection.execute(_CHANGES_OF_ONE, (project, cut)).fetchall()
+    return Changes(ids=tuple(id_ for (id_,) in rows), upto=cut, more=True)
+
+
+def points(
+    connection: Connection, project: Project, space_no: int, ids: Sequence[str]
+) -> list[Point]:
+    """The points of memories that exist."""
+    found: list[Point] = []
+    for chunk in chunks(ids):
+        rows = connection.execute(
+            f"SELECT {_POINT_COLUMNS} FROM memories m {JOIN_VECTOR} "
+            f"WHERE m.project = ? AND m.id IN ({marks(chunk)})",
+            (space_no, project, *chunk),
+        )
+        found += [_point(row) for row in rows]
+    return found
+
+
+def point_page(
+    connection: Connection,
+    project: Project,
+    space_no: int,
+    after: str | None,
+    size: int,
+) -> list[Point]:
+    """The next points of a project in order of their ids, by UNIQUE (project, id)."""
+    beyond, values = ("", ()) if after is None else ("AND m.id > ? ", (after,))
+    rows = connection.execute(
+        f"SELECT {_POINT_COLUMNS} FROM memories m {JOIN_VECTOR} "
+        f"WHERE m.project = ? {beyond}ORDER BY m.id LIMIT ?",
+        (space_no, project, *values, size),
+    )
+    return [_point(row) for row in rows]
+
+
+def _point(row: Any) -> Point:
+    id_, user, agent, app, run, terms, vector = row
+    return point_of(id_, (user, agent, app, run), vector, terms)
+
+
+def numbers(connection: Connection, prefix: str) -> Mapping[str, int]:
+    """The named numbers whose names begin so; a prefix ends with a sign below "\\x7f"."""
+    rows = connection.execute(
+        "SELECT name, value FROM counters WHERE name >= ? AND name < ?",
+        (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)),
+    )
+    return dict(rows.fetchall())
+
+
+def move(connection: Connection, name: str, expected: int | None, value: int | None) -> bool:
+    """Change a named number if it is what was expected."""
+    if expected is None:
+        if value is None:
+            return only(connection, _NUMBER, (name,)) is None
+        sql = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
+        parameters: tuple[Any, ...] = (name, value)
+    elif value is None:
+        sql, parameters = "DELETE FROM counters WHERE name = ? AND value = ?", (name, expected)
+    else:
+        sql = "UPDATE counters SET value = ? WHERE name = ? AND value = ?"
+        parameters = (value, name, expected)
+    return connection.execute(f"{sql} RETURNING name", parameters).fetchone() is not None

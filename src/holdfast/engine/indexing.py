@@ -1,0 +1,203 @@
+"""Feeding an external index: what changed in the records follows into the engine, in order.
+
+One process at a time feeds an index. Everything it does can be done twice: what it writes are the
+current points of memories that changed, and how far it came is noted only afterwards. A kill at any
+moment costs the work since the last note. Answers are right all the while, for a search knows how
+far the engine was fed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from holdfast.clock import Clock
+from holdfast.engine.comparing import Repair, compare
+from holdfast.engine.leasing import Lease
+from holdfast.engine.ownership import own
+from holdfast.errors import HoldfastError
+from holdfast.limits import (
+    INDEX_BACKOFF_MAX_S,
+    INDEX_BATCH,
+    INDEX_LAST_S,
+    INDEX_LEASE_S,
+    INDEX_POLL_S,
+)
+from holdfast.metrics import Metrics
+from holdfast.model import Project
+from holdfast.ports import Collections, IndexSource, Vectors, build_number, held_number
+
+_OUT_OF_ORDER = 1_000
+"""Generations by which the writes of one project may become visible after later ones of others."""
+
+_GATHER_S = 0.05
+"""Pause between a commit and feeding it, so that commits in a row are fed together."""
+
+_log = logging.getLogger("holdfast.index")
+
+
+class Overtaken(Exception):
+    """Another process feeds the index by now."""
+
+
+class Feeder:
+    """Feeds one index from one record store."""
+
+    def __init__(
+        self,
+        source: IndexSource,
+        collections: Collections,
+        clock: Clock,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.source = source
+        self.collections = collections
+        self.wake = asyncio.Event()
+        """Set when there is something to feed."""
+        self.drift = 0
+        """What differed when the index was last compared with the records."""
+        self.behind = 0
+        """Generations the engine lacks, of the project that lacks most, when last looked."""
+        self.clock = clock
+        self._metrics = metrics or Metrics()
+        self._metrics.gauge("index_lag_generations", lambda: self.behind)
+        self._metrics.gauge("index_drift", lambda: self.drift)
+        name = f"index:{collections.name}:feeding"
+        self._lease = Lease(source, name, clock, INDEX_LEASE_S)
+        self._news = self._told = 0
+        self._seen = -1
+        self._build = -1
+        self._held: dict[Project, int] = {}
+        self._owned: set[int] = set()
+
+    async def serve(self) -> None:
+        """Feed the index until cancelled; while it is away, try again with growing pauses."""
+        failures = 0
+        while True:
+            self.wake.clear()
+            pause_s, news = INDEX_POLL_S, self._news
+            try:
+                await self.round()
+                failures, self._told = 0, news
+            except Overtaken:
+                self._lease.forget()
+            except HoldfastError as error:
+                failures += 1
+                pause_s = error.retry_after_s or min(INDEX_BACKOFF_MAX_S, 0.25 * 2.0**failures)
+                _log.warning("feeding the index: %s: %s", error.code, error.message)
+                await asyncio.sleep(pause_s)  # whatever is written meanwhile
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.wake.wait(), pause_s)
+                await asyncio.sleep(_GATHER_S)
+
+    async def build(self) -> int:
+        """The number of the collection that is searched."""
+        return await self.source.number(build_number(self.collections.name)) or 0
+
+    async def collection(self, build: int) -> Vectors:
+        """A collection that is this record store's. Raises what `Vectors.open` does, ConfigError if
+        it is another one's."""
+        vectors = await self.collections.of(build)
+        if build not in self._owned:
+            await own(self.source, vectors)
+            self._owned.add(build)
+        return vectors
+
+    def dropped(self, build: int) -> None:
+        """A collection is gone; whose it is if it is made again is not known."""
+        self._owned.discard(build)
+
+    async def round(self) -> bool:
+        """Feed what is not in the index yet; False if that is another process's work."""
+        if not await self._lease.hold():
+            return False
+        build = await self.build()
+        if build != self._build:
+            prefix = held_number(self.collections.name, build)
+            known = await self.source.numbers(prefix)
+            self._held = {Project(k.removeprefix(prefix)): v for k, v in known.items()}
+            self._build, self._seen = build, -1
+        waiting, last = await self._waiting()
+        for project in sorted(waiting):
+            self._held[project] = await self.feed(build, project)
+        self._seen, self.behind = last, 0
+        return True
+
+    async def _waiting(self) -> tuple[Mapping[Project, int], int]:
+        """Projects of which the index lacks something, and the last generation of all."""
+        touched, last = await self.source.touched(max(-1, self._seen - _OUT_OF_ORDER))
+        if self._seen < 0:
+            touched = {**dict.fromkeys(await self.source.sizes(), 0), **touched}
+        lacks = {
+            project: generation - self._held.get(project, -1)
+            for project, generation in touched.items()
+        }
+        waiting = {project: count for project, count in lacks.items() if count > 0}
+        self.behind = max(waiting.values(), default=0)
+        return waiting, last
+
+    async def feed(
+        self,
+        build: int,
+        project: Project,
+        *,
+        write: Repair | None = None,
+        told: Callable[[int], None] | None = None,
+    ) -> int:
+        """Bring a project in a collection up to date; the generation up to which it then is.
+
+        `write`: for who does not feed the index that is searched. `told`: how many more memories
+        were looked at, when all of them are.
+        """
+        write = write or self._write
+        vectors = await self.collection(build)
+        name = held_number(self.collections.name, build, project)
+        held = await self.source.number(name)
+        while True:
+            since = -1 if held is None else held
+            changes = await self.source.changes(project, since, INDEX_BATCH)
+            if changes.lost:
+                await compare(self.source, vectors, project, repair=write, told=told)
+            elif changes.ids:
+                await write(vectors, project, changes.ids)
+            if changes.upto > since:
+                await asyncio.sleep(vectors.settles_s)
+                if not await self.source.move(name, held, changes.upto):
+                    raise Overtaken
+                held = changes.upto
+            if not changes.more and not changes.lost:
+                return since if held is None else held
+
+    async def _write(self, vectors: Vectors, project: Project, ids: Sequence[str]) -> None:
+        """Write as the one who feeds the index."""
+        if not await self._lease.hold():
+            raise Overtaken
+        await self.put(vectors, project, ids)
+
+    async def put(self, vectors: Vectors, project: Project, ids: Sequence[str]) -> None:
+        """Give the engine the current points of these memories, and take away those of others."""
+        points = await self.source.points(project, ids)
+        here = {point.id for point in points}
+        gone = [id_ for id_ in ids if id_ not in here]
+        if points:
+            await vectors.put(project, points)
+            self._metrics.count("index_point", "put", amount=len(points))
+        if gone:
+            await vectors.remove(project, gone)
+            self._metrics.count("index_point", "removed", amount=len(gone))
+
+    def notice(self) -> None:
+        """This process has written something."""
+        self._news += 1
+        self.wake.set()
+
+    async def finish(self) -> None:
+        """Feed what this process wrote, if that is soon done, and let another one go on."""
+        with suppress(HoldfastError, Overtaken, TimeoutError):  # it is fed later, by whoever is up
+            async with asyncio.timeout(INDEX_LAST_S):
+                if self._news != self._told:
+                    await self.round()
+                await self._lease.release()

@@ -1,0 +1,273 @@
+"""What people ask of an external index: how it stands, whether it is right, to build it anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from holdfast.engine.comparing import Drift, compare
+from holdfast.engine.indexing import Feeder
+from holdfast.engine.leasing import Lease
+from holdfast.engine.ownership import POINTS
+from holdfast.errors import ConflictError, HoldfastError
+from holdfast.limits import INDEX_LEASE_S
+from holdfast.model import Project, Struct
+from holdfast.ports import Vectors, build_number, held_number
+
+SWITCH_S = 2.0
+"""Seconds after a switch for which searches that began before may still ask the old collection."""
+
+AGAIN_S = 1.0
+"""Seconds after which what differed is looked at again: it may have been on its way."""
+
+_PUTS_MAX = 5
+_ROUNDS_MAX = 20
+"""Times a new collection follows what was written while it was filled."""
+
+Told = Callable[[int, int], None]
+"""How many memories were looked at, and of how many."""
+
+
+class IndexStatus(Struct, frozen=True, kw_only=True):
+    """How an index stands."""
+
+    name: str
+    """Its kind and collection; "embedded" for the one in this process."""
+    external: bool
+    reachable: bool = True
+    error: str | None = None
+    """Code of the error, if it does not answer."""
+    build: int = 0
+    """Number of the collection that is searched."""
+    building: int | None = None
+    """Number of the collection that is built anew, now or until it was interrupted."""
+    memories: int = 0
+    """In the records, of all projects."""
+    points: int | None = None
+    """In the index; None if it does not answer."""
+    projects_behind: int = 0
+    """Projects of which it lacks something."""
+    generations_behind: int = 0
+    """Transactions it lacks, of the project that lacks most."""
+
+
+class Rebuilt(Struct, frozen=True, kw_only=True):
+    """A collection that was built anew and is searched now."""
+
+    build: int
+    memories: int
+    """That were given to it."""
+
+
+async def status(feeder: Feeder) -> IndexStatus:
+    """How the index stands. Raises StoreError."""
+    source, name = feeder.source, feeder.collections.name
+    build = await feeder.build()
+    sizes = await source.sizes()
+    behind = await _behind(feeder, build)
+    building = await source.number(_building(name))
+    known = IndexStatus(
+        name=name,
+        external=True,
+        build=build,
+        building=None if building == build else building,
+        memories=sum(sizes.values()),
+        projects_behind=len(behind),
+        generations_behind=max(behind.values(), default=0),
+    )
+    told = {field: getattr(known, field) for field in known.__struct_fields__}
+    try:
+        vectors = await feeder.collection(build)
+        points = await vectors.count(None) - POINTS
+    except HoldfastError as error:
+        return IndexStatus(**told | {"reachable": False, "error": error.code})
+    return IndexStatus(**told | {"name": vectors.name, "points": points})
+
+
+async def verify(feeder: Feeder, *, repair: bool, told: Told | None = None) -> Drift:
+    """Compare the whole index with the records; mend what differs if asked to.
+
+    What is written meanwhile is not counted. Raises IndexUnavailableError, StoreError.
+    """
+    build = await feeder.build()
+    vectors = await feeder.collection(build)
+    sizes = await feeder.source.sizes()
+    advance = _counter(sum(sizes.values()), told)
+
+    async def mend(engine: Vectors, project: Project, ids: Sequence[str]) -> None:
+        await _put_surely(feeder, engine, project, ids)
+
+    total = Drift()
+    for project in sorted({*sizes, *await _fed(feeder, build)}):
+        drift = await compare(
+            feeder.source, vectors, project, repair=mend if repair else None, told=advance
+        )
+        if drift.total and not repair:  # some of it may have been on its way: what stays differs
+            await asyncio.sleep(AGAIN_S + vectors.settles_s)
+            again = await compare(feeder.source, vectors, project)
+            drift = min(drift, again, key=lambda each: each.total)
+        total = total.plus(drift)
+    feeder.drift = total.total
+    return total
+
+
+async def rebuild(feeder: Feeder, told: Told | None = None) -> Rebuilt:
+    """Fill a new collection from the records and search it in place of the old one.
+
+    No text is embedded again. Searches are answered by the old collection until all processes
+    switch at once. Cut off in the middle, it goes on where it was when it is called again.
+
+    Raises ConflictError if another process is at it, IndexUnavailableError, StoreError.
+    """
+    name = feeder.collections.name
+    lease = Lease(feeder.source, f"index:{name}:rebuilding", feeder.clock, INDEX_LEASE_S)
+    await _alone(lease)
+    try:
+        await _drop_old(feeder)
+        build, filled = await _fill(feeder, lease, told)
+        old = await feeder.build()
+        source = feeder.source
+        await source.move(_old(name), None, old)
+        await source.move(build_number(name), await source.number(build_number(name)), build)
+        await source.move(_building(name), build, None)
+        feeder.wake.set()
+        await asyncio.sleep(SWITCH_S)
+        await _drop_old(feeder)
+        return Rebuilt(build=build, memories=filled)
+    finally:
+        await lease.release()
+
+
+async def discard(feeder: Feeder) -> bool:
+    """Give up an interrupted rebuild and drop what it made; False if there is none.
+
+    Raises ConflictError if it is under way, IndexUnavailableError, StoreError.
+    """
+    name = feeder.collections.name
+    lease = Lease(feeder.source, f"index:{name}:rebuilding", feeder.clock, INDEX_LEASE_S)
+    await _alone(lease)
+    try:
+        await _drop_old(feeder)
+        build = await feeder.source.number(_building(name))
+        if build is None:
+            return False
+        under_way = build != await feeder.build()  # else the kill came after the switch
+        if under_way:
+            await _drop(feeder, build)
+        await feeder.source.move(_building(name), build, None)
+        return under_way
+    finally:
+        await lease.release()
+
+
+async def _fill(feeder: Feeder, lease: Lease, told: Told | None) -> tuple[int, int]:
+    """Fill the new collection, then follow what was written meanwhile; its number, and how many
+    memories it was given."""
+    source, name = feeder.source, feeder.collections.name
+    build = await source.number(_building(name))
+    if build is None:
+        build = await feeder.build() + 1
+        await source.move(_building(name), None, build)
+    sizes = await source.sizes()
+    advance = _counter(sum(sizes.values()), told)
+    filled = 0
+
+    async def write(vectors: Vectors, project: Project, ids: Sequence[str]) -> None:
+        nonlocal filled
+        await _alone(lease)
+        await feeder.put(vectors, project, ids)
+        filled += len(ids)
+
+    fed = await _fed(feeder, build)
+    for project in sorted(sizes):
+        if project in fed:
+            advance(sizes[project])
+        await feeder.feed(build, project, write=write, told=advance)
+    for _ in range(_ROUNDS_MAX):
+        behind = await _behind(feeder, build)
+        for project in behind:
+            await feeder.feed(build, project, write=write)
+        if not behind:
+            break
+    return build, filled
+
+
+async def _alone(lease: Lease) -> None:
+    if not await lease.hold():
+        raise ConflictError(
+            "The index is being built anew by another process.",
+            hint="`holdfast index status` tells whether it is.",
+        )
+
+
+async def _drop_old(feeder: Feeder) -> None:
+    """Drop the collection that was searched before the last switch, if it is still there."""
+    name = feeder.collections.name
+    old = await feeder.source.number(_old(name))
+    if old is None:
+        return
+    if old != await feeder.build():
+        await _drop(feeder, old)
+    await feeder.source.move(_old(name), old, None)
+
+
+async def _drop(feeder: Feeder, build: int) -> None:
+    """Drop a collection, and what is known of how far it was fed."""
+    await feeder.collection(build)  # or it is not ours to drop
+    await feeder.collections.drop(build)
+    feeder.dropped(build)
+    prefix = held_number(feeder.collections.name, build)
+    for number, value in (await feeder.source.numbers(prefix)).items():
+        await feeder.source.move(number, value, None)
+
+
+async def _fed(feeder: Feeder, build: int) -> dict[Project, int]:
+    """How far a collection was fed, by project."""
+    prefix = held_number(feeder.collections.name, build)
+    known = await feeder.source.numbers(prefix)
+    return {Project(name.removeprefix(prefix)): value for name, value in known.items()}
+
+
+async def _behind(feeder: Feeder, build: int) -> dict[Project, int]:
+    """Projects of which a collection lacks something, and how many generations."""
+    touched, _ = await feeder.source.touched(-1)
+    fed = await _fed(feeder, build)
+    sizes = await feeder.source.sizes()
+    last = {**dict.fromkeys(sizes, 0), **touched}
+    lacks = {project: last[project] - fed.get(project, -1) for project in sorted(last)}
+    return {project: count for project, count in lacks.items() if count > 0}
+
+
+async def _put_surely(
+    feeder: Feeder, vectors: Vectors, project: Project, ids: Sequence[str]
+) -> None:
+    """Put points beside the process that feeds the index, which may be at the same memories: until
+    what was put is what the records have."""
+    for _ in range(_PUTS_MAX):
+        before = await feeder.source.points(project, ids)
+        await feeder.put(vectors, project, ids)
+        after = await feeder.source.points(project, ids)
+        if after == before:
+            return
+
+
+def _counter(total: int, told: Told | None) -> Callable[[int], None]:
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done = min(total, done + more)
+        if told is not None:
+            told(done, total)
+
+    return advance
+
+
+def _building(name: str) -> str:
+    """Name of the number of the collection that is built anew."""
+    return f"index:{name}:building"
+
+
+def _old(name: str) -> str:
+    """Name of the number of the collection that is to be dropped."""
+    return f"index:{name}:old"

@@ -1,0 +1,101 @@
+"""The external index over HTTP: its state, comparing, mending, building anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from holdfast import registry
+from holdfast.engine import reindexing
+from support.served import Served, served
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setitem(registry.VECTORS, "file", "support.file_vectors")
+    monkeypatch.setattr(reindexing, "AGAIN_S", 0.0)
+    monkeypatch.setattr(reindexing, "SWITCH_S", 0.0)
+    engine = {"provider": "file", "config": {"file": str(tmp_path / "engine.db")}}
+    with served(tmp_path / "store", {"index": engine}) as running:
+        yield running
+
+
+def until(client: httpx.Client, wanted: str) -> Any:
+    """The state of the index once its work is in some state."""
+    for _ in range(400):
+        status = client.get("/holdfast/index").json()
+        if status["work"]["state"] == wanted:
+            return status
+        time.sleep(0.02)
+    raise AssertionError(status)
+
+
+def fill(client: httpx.Client) -> None:
+    for text in ("I keep bees", "I drink green tea"):
+        body = {"messages": [{"role": "user", "content": text}], "user_id": "ann", "infer": False}
+        assert client.post("/memories", json=body).status_code == 200
+    for _ in range(400):
+        status = client.get("/holdfast/index").json()
+        if status["points"] == 2 and not status["projects_behind"]:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the index is not fed")
+
+
+def test_verify_and_rebuild(client: httpx.Client) -> None:
+    fill(client)
+    status = client.get("/holdfast/index").json()
+    assert status["name"] == "file:holdfast"
+    assert (status["build"], status["building"], status["work"]) == (0, None, None)
+    assert client.post("/holdfast/index/verify", json={"repair": True}).status_code == 202
+    work = until(client, "SUCCEEDED")["work"]
+    assert work["kind"] == "repair"
+    assert work["result"] == {"memories": 2, "points": 2, "missing": 0, "stale": 0, "extra": 0}
+    assert client.post("/holdfast/index/rebuild").status_code == 202
+    status = until(client, "SUCCEEDED")
+    assert (status["build"], status["points"], status["name"]) == (1, 2, "file:holdfast_1")
+    body = {"query": "bees", "user_id": "ann"}
+    found = client.post("/search", json=body).json()
+    assert found["results"][0]["memory"] == "I keep bees"
+    assert client.delete("/holdfast/index/rebuild").json()["message"] == "There is none."
+    assert client.post("/holdfast/index/verify", json={"mend": True}).status_code == 400
+
+
+def test_only_whoever_runs_it_may(client: httpx.Client, server: Served) -> None:
+    body = {"label": "x", "permissions": ["read", "write"]}
+    secret = client.post("/holdfast/keys", json=body).json()["secret"]
+    headers = {"Authorization": f"Bearer {secret}"}
+    with httpx.Client(base_url=server.url, headers=headers) as other:
+        assert other.get("/holdfast/index").status_code == 403
+        assert other.post("/holdfast/index/rebuild").status_code == 403
+
+
+def test_health_and_metrics_tell_of_an_index_that_is_away(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    fill(client)
+    body = {"query": "bees", "user_id": "ann"}
+    client.post("/search", json=body)
+    assert client.get("/health").json()["parts"]["index"]["status"] == "ok"
+    (tmp_path / "engine.away").touch()
+    answer = client.post("/search", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["results"]
+    health = client.get("/health").json()
+    assert health["status"] == "degraded"
+    assert health["parts"]["index"] == {
+        **health["parts"]["index"],
+        "status": "down",
+        "error": "INDEX_UNAVAILABLE",
+    }
+    status = client.get("/holdfast/index").json()
+    assert (status["reachable"], status["error"]) == (False, "INDEX_UNAVAILABLE")
+    told = client.get("/metrics").text
+    assert 'holdfast_index_answers_total{outcome="away"} 1.0' in told
+    assert 'holdfast_degraded_answers_total{part="index"} 1.0' in told
+    assert "holdfast_index_lag_generations" in told
