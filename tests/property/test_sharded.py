@@ -12,15 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from holdfast.backends import shard_moves
 from holdfast.backends.memory_vectors import Engine, MemoryVectors
+from holdfast.backends.shard_moves import Rebalancing
 from holdfast.backends.sharded import ShardedSettings, ShardedVectors, ShardSettings
 from holdfast.core.breaker import BreakerBounds
-from holdfast.core.sharding import Pin, decode
+from holdfast.core.sharding import Pin, Plan, ShardMap, decode
 from holdfast.errors import IndexUnavailableError
 from holdfast.model import ANY, Entity, Project
 from holdfast.ports import Point
@@ -120,11 +122,13 @@ class Shards(RuleBasedStateMachine):
     @rule(steps=steps)
     def rebalance(self, steps: list[Any]) -> None:
         """Until it is cut off, or to its end; everything else goes on between its steps."""
-        self.steps = steps
+        self.steps = list(steps)
+        may_fail = bool({"kill", "down"} & {step for step in steps if isinstance(step, str)})
+        may_fail |= bool(self.board.down)
         try:
             self.run(self.instances[0].rebalance(Watched(self), pause=self.paused))
         except (Killed, IndexUnavailableError):
-            assert steps or self.board.down
+            assert may_fail
         else:
             self.run(self.compare())
 
@@ -298,6 +302,44 @@ class Watched(Truth):
         return found
 
 
-def test_a_sharded_index_is_one_index(monkeypatch: Any) -> None:
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_moves, "PAGE", 3)
-    run_state_machine_as_test(Shards, settings=settings(max_examples=4, stateful_step_count=20))
+
+
+def test_a_sharded_index_is_one_index() -> None:
+    run_state_machine_as_test(Shards, settings=settings(max_examples=40, stateful_step_count=20))
+
+
+async def nothing(*_: Any, **__: Any) -> None:
+    """In place of what should be done."""
+
+
+def reads_of_the_next_phase(plan: Plan, shard_map: ShardMap) -> None:
+    real_plan(plan, shard_map)
+    plan._reader = shard_map.after.owner  # type: ignore[assignment]
+
+
+async def stale_for_ever(index: ShardedVectors) -> Plan:
+    if index._plan is None:
+        await real_current(index)
+    assert index._plan is not None
+    return index._plan
+
+
+real_plan, real_current = Plan.__init__, ShardedVectors._current
+FAULTS: dict[str, tuple[Any, str, Any]] = {
+    "nobody waits between phases": (Shards, "paused", nothing),
+    "nothing is copied": (Rebalancing, "_copy", nothing),
+    "old copies stay": (Rebalancing, "_clean", nothing),
+    "reads go where nothing has been copied yet": (Plan, "__init__", reads_of_the_next_phase),
+    "maps are never read again": (ShardedVectors, "_current", stale_for_ever),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_caught(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(*FAULTS[fault])
+    found = settings(max_examples=200, stateful_step_count=20, phases=[Phase.generate])
+    with pytest.raises((AssertionError, KeyError)):
+        run_state_machine_as_test(Shards, settings=found)

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from decimal import Decimal
 from hashlib import blake2b
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
@@ -161,7 +162,7 @@ def test_neighbouring_phases_are_right_side_by_side() -> None:
         plans.append(Plan(at))
         at = at.next(new)
     for user in users(200):
-        for first, second in zip(plans, plans[1:], strict=False):
+        for first, second in pairwise(plans):
             for writer, reader in ((first, second), (second, first)):
                 written = writer.writes(ACME, [user])
                 assert reader.reads(ACME, user)[0] in written
