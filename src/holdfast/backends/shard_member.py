@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
+from holdfast.backends.together import together
 from holdfast.core.breaker import Breaker, BreakerBounds
-from holdfast.errors import ClosedError, IndexUnavailableError
+from holdfast.errors import IndexUnavailableError
 from holdfast.model import Space
 from holdfast.ports import Vectors
 
@@ -85,20 +86,3 @@ async def tell(
     calls = [one(name, own) for name, own in items.items() if own]
     if calls:
         await together(calls)
-
-
-async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results; when some fail, after all have ended, the failure that waiting does not mend."""
-    if len(calls) == 1:
-        return [await calls[0]]
-    ended = await asyncio.gather(*calls, return_exceptions=True)
-    failures = [each for each in ended if isinstance(each, BaseException)]
-    if failures:
-        raise min(failures, key=_may_pass)
-    return [each for each in ended if not isinstance(each, BaseException)]
-
-
-def _may_pass(failure: BaseException) -> int:
-    if isinstance(failure, IndexUnavailableError):
-        return 2
-    return 1 if isinstance(failure, ClosedError) else 0

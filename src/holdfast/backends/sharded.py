@@ -22,8 +22,9 @@ import msgspec
 from msgspec import Meta
 
 from holdfast.backends.shard_maps import FileShardMaps
-from holdfast.backends.shard_member import Clock, Member, tell, together
+from holdfast.backends.shard_member import Clock, Member, tell
 from holdfast.backends.shard_moves import Rebalancing, Told
+from holdfast.backends.together import together
 from holdfast.config import Part, part_settings
 from holdfast.core.breaker import BreakerBounds
 from holdfast.core.merging import merge_matches, merge_terms
