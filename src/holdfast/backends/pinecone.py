@@ -34,7 +34,7 @@ from holdfast.backends.pinecone_documents import (
     namespace,
     word,
 )
-from holdfast.backends.pinecone_errors import no_namespace_is_empty, translated
+from holdfast.backends.pinecone_errors import or_nothing, translated
 from holdfast.backends.together import together
 from holdfast.config import Part, part_settings
 from holdfast.errors import (
@@ -134,7 +134,9 @@ class PineconeVectors:
                 found = await self._made(space)
             self._check(found, space)
             found = await self._ready(found)
-            if self._index is None or self._index.host.split("//")[-1] != _bare(found.host):
+            if self._index is None or self._index.host.rsplit("//", maxsplit=1)[-1] != _bare(
+                found.host
+            ):
                 await self._leave()
                 self._index = _without_retries(await self._client.index(host=found.host))
             self._dimensions = space.dimensions
@@ -212,8 +214,7 @@ class PineconeVectors:
         async with self._asked() as index:
             for start in range(0, len(known), _IDS_MAX):
                 some = known[start : start + _IDS_MAX]
-                with no_namespace_is_empty():
-                    await index.documents.delete(namespace=namespace(project), ids=some)
+                await or_nothing(index.documents.delete(namespace=namespace(project), ids=some))
 
     async def nearest(
         self, project: Project, entity: Entity, vector: np.ndarray, limit: int
@@ -246,40 +247,42 @@ class PineconeVectors:
         index: AsyncIndex,
         project: Project,
         score_by: dict[str, Json],
-        filter: dict[str, Json],
+        own: dict[str, Json],
         limit: int,
     ) -> list[Match]:
         if limit < 1:
             return []
         async with self._slots:
-            with no_namespace_is_empty():
-                found = await index.documents.search(
+            found = await or_nothing(
+                index.documents.search(
                     namespace=namespace(project),
                     score_by=[score_by],
                     top_k=min(limit, TOP_K_MAX),
                     include_fields=[ID],
-                    filter=filter,
+                    filter=own,
                 )
-                return [
-                    Match(id=memory_id(each.id, each.to_dict()), score=float(each.score))
-                    for each in found.matches
-                ]
-        return []
+            )
+        if found is None:
+            return []
+        return [
+            Match(id=memory_id(each.id, each.to_dict()), score=each.score or 0.0)
+            for each in found.matches
+        ]
 
     async def marks(
         self, project: Project, after: str | None, size: int
     ) -> tuple[list[tuple[str, int]], str | None]:
         """As the port says, by document id; 100 at most."""
         async with self._asked() as index:
-            with no_namespace_is_empty():
-                where = namespace(project)
-                listed = index.documents.list(
-                    namespace=where, limit=min(size, _LIST_MAX), pagination_token=after
-                )
-                async with aclosing(listed.pages()) as pages:
-                    page = await anext(pages)
-                return await self._marked(index, where, page.items), page.pagination_token
-            return [], None
+            where = namespace(project)
+            listed = index.documents.list(
+                namespace=where, limit=min(size, _LIST_MAX), pagination_token=after
+            )
+            async with aclosing(listed.pages()) as pages:
+                page = await or_nothing(anext(pages))
+            if page is None:
+                return [], None
+            return await self._marked(index, where, page.items), page.pagination_token
 
     async def _marked(
         self, index: AsyncIndex, where: str, listed: Sequence[Any]
@@ -307,8 +310,8 @@ class PineconeVectors:
 
         if project is not None:
             async with self._asked() as index:
-                with no_namespace_is_empty():
-                    await index.documents.delete(namespace=namespace(project), delete_all=True)
+                where = namespace(project)
+                await or_nothing(index.documents.delete(namespace=where, delete_all=True))
             return
         async with self._bounded(self._settings.create_timeout_s):
             with suppress(NotFoundError):  # it is gone, as wanted
@@ -381,7 +384,7 @@ def _without_retries(index: AsyncIndex) -> AsyncIndex:
 
 
 def _bare(host: str) -> str:
-    return host.split("//")[-1].rstrip("/")
+    return host.rsplit("//", maxsplit=1)[-1].rstrip("/")
 
 
 def _holding(matches: list[Match], limit: int) -> TermMatches:

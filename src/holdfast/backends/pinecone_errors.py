@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from holdfast.errors import ConfigError, IndexUnavailableError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -56,13 +59,13 @@ def _seconds(told: str | None) -> float | None:
     return seconds if 0.0 <= seconds < 86_400.0 else None
 
 
-@contextmanager
-def no_namespace_is_empty() -> Iterator[None]:
-    """A project that has never had a point has no namespace: nothing is found, or removed."""
+async def or_nothing(call: Awaitable[T]) -> T | None:
+    """The answer; None from a namespace that is not there: a project without any point."""
     from pinecone.errors import NotFoundError
 
     try:
-        yield
+        return await call
     except NotFoundError as error:
         if "namespace" not in str(error.message).lower():
             raise
+    return None
