@@ -45,6 +45,8 @@ class WeaviateWire(WireServer):
         """Names of the gRPC calls that came."""
         self.grpc_failures: list[tuple[grpc.StatusCode | None, float]] = []
         """(status, seconds to wait before), used one after another; no status: no answer."""
+        self.refused: set[str] = set()
+        """Ids of objects that are not stored."""
         self.version = VERSION
 
     def __enter__(self) -> Self:
@@ -200,8 +202,8 @@ class Servicer(weaviate_pb2_grpc.WeaviateServicer):  # type: ignore[misc]
             assert request.consistency_level in LEVELS
             reply = batch_pb2.BatchObjectsReply()
             for index, each in enumerate(request.objects):
-                if each.collection not in self.wire.held:
-                    reply.errors.add(index=index, error="class not found")
+                if each.collection not in self.wire.held or each.uuid in self.wire.refused:
+                    reply.errors.add(index=index, error="not stored")
                     continue
                 self.wire.held[each.collection].setdefault(each.tenant, {})
                 space = self._space(each.collection, each.tenant)

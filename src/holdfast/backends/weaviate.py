@@ -28,6 +28,7 @@ from holdfast.backends.weaviate_objects import (
     OBJECTS_MAX,
     RESULTS_MAX,
     TERMS,
+    batches,
     class_name,
     dimensions_of,
     entity_key,
@@ -132,9 +133,7 @@ class WeaviateVectors:
     async def open(self, space: Space) -> None:
         """As the port says."""
         async with self._bounded():
-            async with self._connecting:
-                if not self._client.is_connected():
-                    await self._client.connect()
+            await self._connect()
             found = await self._described()
             if found is None:
                 found = await self._made(space)
@@ -142,6 +141,16 @@ class WeaviateVectors:
             # the first call over gRPC: its address may be wrong where that of REST is right
             await self._tenant_count("holdfast-probe")
             self._dimensions = space.dimensions
+
+    async def _connect(self) -> None:
+        async with self._connecting:
+            if self._client.is_connected():
+                return
+            try:
+                await self._client.connect()
+            except BaseException:
+                await self._client.close()  # else the next try would leave its connections open
+                raise
 
     async def _described(self) -> Any:
         from weaviate.exceptions import UnexpectedStatusCodeError
@@ -186,25 +195,13 @@ class WeaviateVectors:
     async def put(self, project: Project, points: Sequence[Point]) -> None:
         """As the port says."""
         async with self._asked():
-            made = self._objects(points)
             tenant = self._tenant(project)
-            for start in range(0, len(made), OBJECTS_MAX):
-                told = await tenant.data.insert_many(made[start : start + OBJECTS_MAX])
+            last = {point.id: point for point in points}
+            made = [(point, vector(point, self._dimensions)) for point in last.values()]
+            for batch in batches(made):
+                told = await tenant.data.insert_many(_objects(batch))
                 if told.has_errors:
                     raise IndexUnavailableError(f"{self.name} did not store every point.")
-
-    def _objects(self, points: Sequence[Point]) -> list[Any]:
-        from weaviate.classes.data import DataObject
-
-        last = {point.id: point for point in points}
-        return [
-            DataObject(
-                uuid=object_id(point.id),
-                properties=properties(point),
-                vector=vector(point, self._dimensions),
-            )
-            for point in last.values()
-        ]
 
     async def remove(self, project: Project, ids: Sequence[str]) -> None:
         """As the port says."""
@@ -372,6 +369,15 @@ def _client(settings: WeaviateSettings) -> WeaviateAsyncClient:
         ),
         skip_init_checks=True,
     )
+
+
+def _objects(batch: Sequence[tuple[Point, list[float] | None]]) -> list[Any]:
+    from weaviate.classes.data import DataObject
+
+    return [
+        DataObject(uuid=object_id(point.id), properties=properties(point), vector=vector)
+        for point, vector in batch
+    ]
 
 
 def _belongs(entity: Entity) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID, uuid5
@@ -24,7 +24,9 @@ FORM: Final = 1
 RESULTS_MAX: Final = 10_000
 """Of one query: Weaviate's QUERY_MAXIMUM_RESULTS, unless its operator has changed it."""
 OBJECTS_MAX: Final = 500
-"""In one batch; with vectors of 4,096 numbers still under the 10 MB of a message."""
+"""In one batch, or ids in one deletion."""
+BYTES_MAX: Final = 3_500_000
+"""Of one batch: gRPC's own bound on messages is 4 MB, and proxies may keep to it."""
 
 _IDS: Final = UUID("5b1e0c3a-6e0b-4d5e-9c59-54f6f6d6c1a7")
 _PLAIN_CLASS: Final = re.compile(r"^[a-z0-9_]{1,128}$")
@@ -74,6 +76,28 @@ def vector(point: Point, dimensions: int) -> list[float] | None:
     if not np.isfinite(found).all():
         raise ValidationError("A vector has a number that is not finite.")
     return found.tolist() if found.any() else None
+
+
+def batches(
+    points: Sequence[tuple[Point, list[float] | None]],
+) -> Iterator[list[tuple[Point, list[float] | None]]]:
+    """Parts that fit into one message each."""
+    batch: list[tuple[Point, list[float] | None]] = []
+    size = 0
+    for point, vector in points:
+        bytes_ = _bytes(point, vector)
+        if batch and (len(batch) == OBJECTS_MAX or size + bytes_ > BYTES_MAX):
+            yield batch
+            batch, size = [], 0
+        batch.append((point, vector))
+        size += bytes_
+    if batch:
+        yield batch
+
+
+def _bytes(point: Point, vector: list[float] | None) -> int:
+    """At most so many bytes in a message: 17 for a term of 8."""
+    return 1_024 + 4 * len(point.id) + 4 * len(vector or ()) + 17 * (len(point.terms) >> 3)
 
 
 def words(terms: Sequence[int]) -> str:
