@@ -203,6 +203,7 @@ async def test_what_a_call_costs(wire: PineconeWire) -> None:
         (lambda: index.put(RED, []), 0),
         (lambda: index.remove(RED, []), 0),
         (lambda: near(index, limit=0), 0),
+        (lambda: near(index, direction=(0.0, 0.0, 0.0, 0.0)), 0),
     ]
     for call, requests in costs:
         before = len(wire.asked)

@@ -238,6 +238,7 @@ async def test_what_a_call_costs(wire: WeaviateWire) -> None:
         (lambda: index.put(RED, []), []),
         (lambda: index.remove(RED, []), []),
         (lambda: near(index, limit=0), []),
+        (lambda: near(index, direction=(0.0, 0.0, 0.0, 0.0)), []),
         (lambda: index.clear(RED), []),
     ]
     requests = len(wire.asked)

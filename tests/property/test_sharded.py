@@ -214,6 +214,8 @@ class Shards(RuleBasedStateMachine):
             for project in PROJECTS:
                 for entity in ASKED:
                     await self.same(instance, whole, project, entity)
+            if not self.unsure and not self.board.down:
+                await self.same_marks(instance)
 
     async def same(
         self, instance: ShardedVectors, whole: MemoryVectors, project: Project, entity: Entity
@@ -241,6 +243,19 @@ class Shards(RuleBasedStateMachine):
             if not self.unsure:
                 assert found.rows == known.rows
 
+    async def same_marks(self, instance: ShardedVectors) -> None:
+        for project in PROJECTS:
+            held = self.truth.held.get(project, {})
+            assert await instance.count(project) == len(held)
+            page: list[tuple[str, int]] = []
+            after: str | None = None
+            while True:
+                more, after = await instance.marks(project, after, 3)
+                page += more
+                if after is None:
+                    break
+            assert sorted(page) == sorted((p.id, p.mark) for p in held.values())
+
     def sure(self, project: Project) -> Callable[[str], bool]:
         return lambda id_: (project, id_) not in self.unsure
 
@@ -253,17 +268,8 @@ class Shards(RuleBasedStateMachine):
         await self.repeated()
         assert not self.unsure
         await self.compare()
-        for project in PROJECTS:
-            held = self.truth.held.get(project, {})
-            for instance in self.instances:
-                assert await instance.count(project) == len(held)
-                page, after = [], None
-                while True:
-                    more, after = await instance.marks(project, after, 3)
-                    page += more
-                    if after is None:
-                        break
-                assert sorted(page) == sorted((p.id, p.mark) for p in held.values())
+        for instance in self.instances:
+            await self.same_marks(instance)
         total = sum(len(held) for held in self.truth.held.values())
         placed = {f"c-{shard.name}" for shard in self.instances[0]._wanted.shards}
         collections = self.engine.collections.items()
@@ -287,11 +293,9 @@ class Watched(Truth):
         self.held = machine.truth.held
         self._machine = machine
 
-    async def page(
-        self, project: Project, after: str | None, size: int
-    ) -> tuple[list[Point], str | None]:
+    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
         await self._machine.compare()
-        found = await super().page(project, after, size)
+        found = await super().point_page(project, after, size)
         await self._machine.step()  # the page is old before it is written
         return found
 

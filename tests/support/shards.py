@@ -46,15 +46,12 @@ class Truth:
         for id_ in ids:
             self.held.get(project, {}).pop(id_, None)
 
-    async def projects(self) -> list[Project]:
-        return list(self.held)
+    async def sizes(self) -> dict[Project, int]:
+        return {project: len(points) for project, points in self.held.items()}
 
-    async def page(
-        self, project: Project, after: str | None, size: int
-    ) -> tuple[list[Point], str | None]:
-        ids = sorted(id_ for id_ in self.held.get(project, {}) if after is None or id_ > after)
-        page = [self.held[project][id_] for id_ in ids[:size]]
-        return page, page[-1].id if len(ids) > size else None
+    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
+        held = self.held.get(project, {})
+        return [held[id_] for id_ in sorted(held) if after is None or id_ > after][:size]
 
     async def points(self, project: Project, ids: Sequence[str]) -> list[Point]:
         held = self.held.get(project, {})

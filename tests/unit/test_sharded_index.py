@@ -103,6 +103,17 @@ async def found(index: ShardedVectors, entity: Entity) -> set[str]:
     return near
 
 
+async def all_marks(index: ShardedVectors, size: int = 7) -> dict[str, int]:
+    told: list[tuple[str, int]] = []
+    after: str | None = None
+    while True:
+        page, after = await index.marks(RED, after, size)
+        told += page
+        if after is None:
+            assert len(dict(told)) == len(told)
+            return dict(told)
+
+
 @pytest.mark.parametrize(
     ("shards", "entity", "calls"),
     [("a", KIM, 1), ("a", EVERYONE, 1), ("abc", KIM, 1), ("abc", EVERYONE, 3)],
@@ -291,10 +302,8 @@ class Cut(Truth):
         super().__init__()
         self.held, self.at, self.then, self.pages = truth.held, at, then, 0
 
-    async def page(
-        self, project: Project, after: str | None, size: int
-    ) -> tuple[list[Point], str | None]:
-        found = await super().page(project, after, size)
+    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
+        found = await super().point_page(project, after, size)
         self.pages += 1
         if self.pages == self.at:
             await self.then()
@@ -305,7 +314,7 @@ async def killed() -> None:
     raise InterruptedError
 
 
-@pytest.mark.parametrize("at", range(1, 9))
+@pytest.mark.parametrize("at", range(1, 11))
 async def test_a_rebalancing_goes_on_where_it_was_cut_off(world: World, at: int) -> None:
     await (await world.filled("ab")).close()
     first = world.index("abd")
@@ -316,12 +325,12 @@ async def test_a_rebalancing_goes_on_where_it_was_cut_off(world: World, at: int)
     second = world.index("abd")
     await second.open(SPACE)
     assert len(await found(second, EVERYONE)) == 30
-    for refused in (second.count(RED), second.count(None), second.marks(RED, None, 5)):
-        with pytest.raises(IndexUnavailableError, match="being rebalanced"):
-            await refused
+    assert await second.count(RED) == len(await all_marks(second)) == 30
+    with pytest.raises(IndexUnavailableError, match="being rebalanced"):
+        await second.count(None)
     rest = Cut(world.truth, 0, killed)
     await second.rebalance(rest, pause=world.pause)
-    assert rest.pages == 8 - (at - 1), "pages that were done are not read again"
+    assert rest.pages == 10 - (at - 1), "pages that were done are not read again"
     assert await second.count(RED) == 30
     await second.close()
 
@@ -342,13 +351,47 @@ async def test_what_changes_while_it_is_moved_is_moved_as_it_is(world: World) ->
 
     for at in (1, 2):  # while it is copied, while it is cleaned
         await index.rebalance(Cut(world.truth, at, changed), pause=world.pause)
-        marks, _ = await index.marks(RED, None, 100)
-        while len(marks) < 4:
-            marks += (await index.marks(RED, _, 100))[0]
-        assert dict(marks) == {f"m{n}": 2 for n in range(4)}
+        assert await all_marks(index) == {f"m{n}": 2 for n in range(4)}
         assert await index.count(RED) == 4
     for each in (index, other):
         await each.close()
+
+
+async def test_pages_of_marks_begin_anew_when_the_shards_have_changed(world: World) -> None:
+    await (await world.filled("ab")).close()
+    index, other = world.index("abd"), world.index("abd")
+    for each in (index, other):
+        await each.open(SPACE)
+    page, settled = await other.marks(RED, None, 5)
+    moving: list[str | None] = []
+
+    async def looked() -> None:
+        assert len(await all_marks(other)) == 30
+        moving.append((await other.marks(RED, None, 5))[1])
+
+    await index.rebalance(Cut(world.truth, 2, looked), pause=world.pause)
+    assert len(page) == 5
+    for cursor in (settled, moving[0]):
+        with pytest.raises(IndexUnavailableError, match="Begin with it again"):
+            await other.marks(RED, cursor, 5)
+    assert len(await all_marks(other)) == 30
+    for each in (index, other):
+        await each.close()
+
+
+async def test_points_that_are_no_memory_move_as_well(world: World) -> None:
+    index = await world.filled("ab")
+    place = Project(":ours")
+    sign = Point(id="sign", entities=(Entity("app", "x"),), vector=None, terms=b"", mark=9)
+    await index.put(place, [sign])
+    await index.close()
+    index = world.index("d-ab")
+    await index.open(SPACE)
+    await index.rebalance(world.truth, beside={place: [sign]}, pause=world.pause)
+    assert await index.marks(place, None, 5) == ([("sign", 9)], None)
+    assert await index.count(None) == 31
+    assert world.holding()["a"] == world.holding()["b"] == set()
+    await index.close()
 
 
 async def test_one_rebalances_at_a_time(world: World) -> None:

@@ -22,6 +22,35 @@ T = TypeVar("T")
 PAGE: Final = 256
 """Points moved before the progress is stored."""
 
+
+class Beside:
+    """A source with points that are no memory's: they do not change."""
+
+    def __init__(self, source: PointSource, more: Mapping[Project, Sequence[Point]]) -> None:
+        self._source = source
+        self._more = {
+            project: sorted(points, key=lambda point: point.id) for project, points in more.items()
+        }
+
+    async def sizes(self) -> Mapping[Project, int]:
+        """As the source, and more."""
+        own = {project: len(points) for project, points in self._more.items()}
+        return {**await self._source.sizes(), **own}
+
+    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
+        """As the source, and more."""
+        if project not in self._more:
+            return await self._source.point_page(project, after, size)
+        rest = [each for each in self._more[project] if after is None or each.id > after]
+        return rest[:size]
+
+    async def points(self, project: Project, ids: Sequence[str]) -> list[Point]:
+        """As the source, and more."""
+        if project not in self._more:
+            return await self._source.points(project, ids)
+        return [each for each in self._more[project] if each.id in ids]
+
+
 Told = Callable[[str, Progress], None]
 """Told of the phase and how far it is, after each page."""
 
@@ -77,20 +106,23 @@ class Rebalancing:
     async def _walk(self, version: int, at: ShardMap, source: PointSource, told: Told) -> int:
         """Carry out a phase for every point; returns the version of the map it stored last."""
         plan, done = Plan(at), at.progress
-        for project in sorted(await source.projects()):
+        sizes = await source.sizes()
+        total = sum(sizes.values())
+        for project in sorted(sizes):
             if done.project is not None and project < done.project:
                 continue
-            cursor = done.cursor if project == done.project else None
-            while True:
-                points, cursor = await source.page(project, cursor, PAGE)
+            after = done.after if project == done.project else None
+            while points := await source.point_page(project, after, PAGE):
                 moved = await self._page(plan, project, points, source)
-                seen = done.seen + len(points)
-                done = Progress(project=project, cursor=cursor, seen=seen, moved=done.moved + moved)
-                if cursor is None:
-                    break
+                after = points[-1].id
+                done = Progress(
+                    project=project,
+                    after=after,
+                    seen=done.seen + len(points),
+                    moved=done.moved + moved,
+                    total=total,
+                )
                 version = await self._stored(version, at, done, told)
-            done = Progress(project=f"{project}\0", seen=done.seen, moved=done.moved)
-            version = await self._stored(version, at, done, told)
         return version
 
     async def _stored(self, version: int, at: ShardMap, done: Progress, told: Told) -> int:

@@ -12,7 +12,7 @@ user ask one shard only; all others may be away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +23,8 @@ from msgspec import Meta
 
 from holdfast.backends.shard_maps import FileShardMaps
 from holdfast.backends.shard_member import Clock, Member, tell
-from holdfast.backends.shard_moves import Rebalancing, Told
+from holdfast.backends.shard_moves import Beside, Rebalancing, Told
+from holdfast.backends.shard_walks import Walk, Walks
 from holdfast.backends.together import together
 from holdfast.config import Part, part_settings
 from holdfast.core.breaker import BreakerBounds
@@ -44,6 +45,7 @@ Make = Callable[[Part, str], Vectors]
 """Makes the engine of a shard: what its part says, and its collection there."""
 
 ENGINES: Final = ("pgvector", "pinecone", "qdrant", "weaviate")
+_PAGE: Final = 1_000
 _NO_SPACE: Final = Space(provider="", model="", dimensions=0)
 
 
@@ -158,6 +160,7 @@ class ShardedVectors:
         self._plan: Plan | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
+        self._walks = Walks()
         self._closed = False
 
     async def open(self, space: Space) -> None:
@@ -257,29 +260,47 @@ class ShardedVectors:
     async def marks(
         self, project: Project, after: str | None, size: int
     ) -> tuple[list[tuple[str, int]], str | None]:
-        """As the port says, shard by shard; IndexUnavailableError during a rebalancing."""
+        """As the port says, shard by shard. IndexUnavailableError if the shards change between two
+        pages: begin anew then."""
         async with self._within():
-            plan = await self._settled()
-            names = list(plan.readable)
-            at, cursor = _cursor(after, names)
+            plan = await self._current()
+            self._check(plan.names)
+            walk = self._walks.go_on(plan, after)
             page: list[tuple[str, int]] = []
-            while at < len(names) and not page:
-                page, cursor = await self._marks(names[at], project, cursor, size)
-                if cursor is None:
-                    at += 1
-            return page, _told_cursor(names, at, cursor)
+            while walk.at < len(plan.names) and not page:
+                found, walk.cursor = await self._marks(plan.names[walk.at], project, walk, size)
+                page = walk.unseen(found)
+                if walk.cursor is None:
+                    walk.at += 1
+            return page, self._walks.told(walk, len(plan.names))
 
     async def _marks(
-        self, name: str, project: Project, after: str | None, size: int
+        self, name: str, project: Project, walk: Walk, size: int
     ) -> tuple[list[tuple[str, int]], str | None]:
-        (page,) = await self._asked([name], lambda engine: engine.marks(project, after, size))
+        (page,) = await self._asked([name], lambda engine: engine.marks(project, walk.cursor, size))
         return page
 
     async def count(self, project: Project | None) -> int:
-        """As the port says; IndexUnavailableError during a rebalancing."""
+        """As the port says; during a rebalancing a project is counted by its marks, and for None
+        IndexUnavailableError is raised."""
         async with self._within():
-            plan = await self._settled()
-            return sum(await self._asked(plan.readable, lambda engine: engine.count(project)))
+            plan = await self._current()
+            if plan.settled:
+                return sum(await self._asked(plan.readable, lambda engine: engine.count(project)))
+        if project is None:
+            raise IndexUnavailableError(
+                f"{self.name} is being rebalanced: some points are in two shards.",
+                hint="Count them all when that is done.",
+            )
+        return await self._counted(project)
+
+    async def _counted(self, project: Project) -> int:
+        count, after = 0, None
+        while True:
+            page, after = await self.marks(project, after, _PAGE)
+            count += len(page)
+            if after is None:
+                return count
 
     async def clear(self, project: Project | None) -> None:
         """As the port says; for None the map goes as well."""
@@ -303,20 +324,22 @@ class ShardedVectors:
         self,
         source: PointSource,
         *,
+        beside: Mapping[Project, Sequence[Point]] | None = None,
         told: Told = lambda _phase, _progress: None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Move points until they live where the configuration wants them; searches go on.
 
         Goes on where an earlier one was cut off. Every instance must run with this configuration
-        before. `told` hears of each page. Raises IndexUnavailableError if a shard is away (go on
-        later), ConflictError if somebody else does the same.
+        before. `beside` names points that no record tells of; `told` hears of each page. Raises
+        IndexUnavailableError if a shard is away (go on later), ConflictError if somebody else does
+        the same.
         """
         self._alive()
         moves = Rebalancing(self, self._members, self._lost, self._maps, self._collection)
         await moves.run(
             self._wanted,
-            source,
+            Beside(source, beside or {}),
             told=told,
             wait=lambda: pause(self._settings.map_age_s + self._settings.timeout_s),
         )
@@ -338,15 +361,6 @@ class ShardedVectors:
                     f"The shard {name} is lost.", hint="A rebalancing puts its memories elsewhere."
                 )
         return await together([self._members[name].run(self._space, call) for name in names])
-
-    async def _settled(self) -> Plan:
-        plan = await self._current()
-        if not plan.settled:
-            raise IndexUnavailableError(
-                f"{self.name} is being rebalanced: some points are in two shards.",
-                hint="Count and compare when that is done.",
-            )
-        return plan
 
     async def _current(self) -> Plan:
         """The plan to go by: of a map that was stored `map_age_s` ago, or later."""
@@ -397,19 +411,3 @@ class ShardedVectors:
 
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _cursor(after: str | None, names: Sequence[str]) -> tuple[int, str | None]:
-    """The shard to go on in, by its place in `names`, and the cursor of its engine."""
-    if after is None:
-        return 0, None
-    where, at, inner = msgspec.json.decode(after, type=tuple[list[str], int, str | None])
-    if where != list(names):
-        raise IndexUnavailableError("The shards have changed.", hint="Begin with the first page.")
-    return at, inner
-
-
-def _told_cursor(names: Sequence[str], at: int, inner: str | None) -> str | None:
-    if at == len(names):
-        return None
-    return msgspec.json.encode((names, at, inner)).decode()

@@ -119,10 +119,12 @@ class Progress(Struct, frozen=True, kw_only=True):
 
     project: str | None = None
     """Those before it, in order of their ids, are done."""
-    cursor: str | None = None
-    """Where to go on in it."""
+    after: str | None = None
+    """In it, those up to the one with this id are done."""
     seen: int = 0
     moved: int = 0
+    total: int = 0
+    """How many there were when the walk began, or went on."""
 
 
 class ShardMap(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from holdfast.model import Project
@@ -35,14 +35,12 @@ class PointSource(Protocol):
     Calls raise StoreUnavailableError when the records are away.
     """
 
-    async def projects(self) -> Sequence[Project]:
-        """Every project that has points."""
+    async def sizes(self) -> Mapping[Project, int]:
+        """Every project that has points, and how many."""
 
-    async def page(
-        self, project: Project, after: str | None, size: int
-    ) -> tuple[list[Point], str | None]:
-        """About `size` points and a cursor for the page after them; None at the end. What is there
-        all the time comes once."""
+    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
+        """At most `size` points that follow the one with the id `after` in a stable order, or the
+        first ones; none at the end."""
 
     async def points(self, project: Project, ids: Sequence[str]) -> list[Point]:
         """The points with these ids as they are now, in any order; those that are gone are left
