@@ -33,7 +33,8 @@ def pytest_configure() -> None:
     os.environ["TZ"] = "Asia/Kathmandu"
     time.tzset()
     for name in [name for name in os.environ if name.endswith("_API_KEY")]:
-        del os.environ[name]
+        if not name.startswith("HOLDFAST_TEST_"):
+            del os.environ[name]
 
 
 @pytest.fixture(autouse=True)
