@@ -37,7 +37,6 @@ except ModuleNotFoundError as error:
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,49}")
 """Names of collections and schemas. Postgres cuts names of more than 63 bytes."""
-_ALL: Final = 2**62
 _PUT_POINTS_MAX: Final = 256
 """Points written in one transaction."""
 _DRAIN_POINTS_MAX: Final = 2_000
@@ -137,25 +136,23 @@ class PgVectors:
         wanted = rows.direction(vector, dimensions)
         if wanted is None or limit < 1:
             return []
-        settings = self._settings
-        exact = {"auto": settings.exact_rows, "exact": _ALL, "hnsw": 0}[settings.mode]
         told = {
             "project": project,
             "entity": rows.entity_key(entity.id),
             "vector": rows.Reals(wanted),
             "limit": limit,
-            "exact_rows": exact,
-            # one more than compared with, to see whether there are more; and a page, to see
-            # whether it is full
-            "bound": max(limit, exact + 1) if settings.mode != "exact" else 0,
         }
-        statement = statements.nearest(rows.column(entity), entity.id == ANY)
-        found = await self._run(project, [statement], told, limit)
-        size = found[0][0]
-        if size > exact and len(_hits(found)) < min(limit, size):
+        which = (rows.column(entity), entity.id == ANY)
+        if self._settings.mode != "exact":
+            found = await self._run(
+                project, [statements.nearest(*which)], {**told, **self._enough(limit)}, limit
+            )
+            graph, size = found[0][:2]
+            hits = [(id_, distance) for _, _, id_, distance in found if id_ is not None]
+            if not graph or len(hits) == min(limit, size):
+                return _matches(hits)
             # the graph was followed as far as allowed, and the page is not full
-            found = await self._run(project, [statement], {**told, "exact_rows": _ALL}, limit)
-        return _hits(found)
+        return _matches(await self._run(project, [statements.exact(*which)], told))
 
     async def holders(
         self, project: Project, entity: Entity, terms: Sequence[Sequence[int]], limit: int
@@ -251,6 +248,15 @@ class PgVectors:
 
         return await self._connections.run(work)
 
+    def _enough(self, limit: int) -> dict[str, float]:
+        """From which size of an entity on the graph is followed; see `Statements.nearest`."""
+        if self._settings.mode == "hnsw":
+            return {"exact_rows": 0, "share": 0.0}
+        return {
+            "exact_rows": self._settings.exact_rows,
+            "share": limit / self._settings.max_scan_tuples,
+        }
+
     def _bounds(self, project: Project | None, limit: int = 0) -> dict[str, str]:
         """What a transaction is bound to; see `SETTINGS`."""
         settings = self._settings
@@ -263,9 +269,9 @@ class PgVectors:
         }
 
 
-def _hits(found: Sequence[tuple[int, str | None, float]]) -> list[Match]:
-    """The rows of `Statements.nearest` that are points, the nearest first."""
-    hits = [Match(id=id_, score=-distance) for _, id_, distance in found if id_ is not None]
+def _matches(found: Sequence[tuple[str, float]]) -> list[Match]:
+    """The nearest first."""
+    hits = [Match(id=id_, score=-distance) for id_, distance in found]
     return sorted(hits, key=lambda match: -match.score)
 
 
