@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from typing import ClassVar
 
 import psycopg
 import pytest
@@ -43,7 +44,7 @@ def collection(url: str, **settings: object) -> Iterator[MakeVectors]:
 class OnServer(VectorsContract):
     """On a server of the tests' own, as a user who owns the database and is no superuser."""
 
-    SETTINGS: dict[str, object] = {}
+    SETTINGS: ClassVar[dict[str, object]] = {}
 
     @pytest.fixture
     def make(self, plain: str) -> Iterator[MakeVectors]:
@@ -66,11 +67,11 @@ class TestChoosing(OnServer):
 
 
 class TestByTheGraph(OnServer):
-    SETTINGS = {"mode": "hnsw", "precision": "half"}
+    SETTINGS: ClassVar = {"mode": "hnsw", "precision": "half"}
 
 
 class TestExactly(OnServer):
-    SETTINGS = {"mode": "exact"}
+    SETTINGS: ClassVar = {"mode": "exact"}
 
 
 @pytest.mark.skipif(URL not in os.environ, reason=f"{URL} is not set")

