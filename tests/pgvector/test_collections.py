@@ -7,7 +7,6 @@ import importlib
 import re
 import sys
 import uuid
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,29 +24,34 @@ from holdfast.errors import (
 from holdfast.model import Space
 from holdfast.testing.contracts.values import ALICE, RED, SPACE
 from holdfast.testing.contracts.vectors import having, marks, near, point
-from support import pgvector_server as support
-from support.pgvector import calls, database, execute, made, opened, refused
-
-DEBIANS = Path("/usr/lib/postgresql/15/bin")
+from support import postgres
+from support.pgvector import PASSWORD, Guarded, calls, database, execute, made, opened, refused
 
 # What is found when opening
 
 
-@pytest.mark.skipif(not DEBIANS.exists(), reason="Debian's postgresql-15 is not installed")
 async def test_a_postgres_without_pgvector_is_told() -> None:
-    with support.running(DEBIANS) as bare:
-        assert "does not have pgvector" in await refused(ConfigError, bare.url())
-        assert not execute(bare.url(), "SELECT 1 FROM pg_namespace WHERE nspname ~ 'holdfast'")
+    with postgres.database(15, empty=True) as bare:
+        assert "does not have pgvector" in await refused(ConfigError, bare)
+        assert not execute(bare, "SELECT 1 FROM pg_namespace WHERE nspname ~ 'holdfast'")
 
 
-async def test_missing_rights_are_told(server: support.Server) -> None:
+async def test_pgvector_is_installed_by_who_may(server: Guarded) -> None:
+    url = server.address(server.database())
+    assert not execute(url, "SELECT 1 FROM pg_extension WHERE extname = 'vector'")
+    async with opened(url) as vectors:
+        await vectors.put(RED, [point("a")])
+        assert await marks(vectors) == {"a": 1}
+
+
+async def test_missing_rights_are_told(server: Guarded) -> None:
     guest = f"guest_{uuid.uuid4().hex[:12]}"
     execute(
-        server.url(),
-        f"CREATE ROLE {guest} LOGIN PASSWORD '{support.PASSWORD}'",
+        server.address("postgres"),
+        f"CREATE ROLE {guest} LOGIN PASSWORD '{PASSWORD}'",
         f"CREATE DATABASE {guest}",
     )
-    url, admin = server.url(guest, guest), server.url(guest)
+    url, admin = server.address(guest, guest), server.address(guest)
     assert "CREATE EXTENSION vector" in await refused(ConfigError, url)
     execute(admin, "CREATE EXTENSION vector")
     assert "may not make the collection" in await refused(ConfigError, url)
@@ -64,17 +68,17 @@ async def test_missing_rights_are_told(server: support.Server) -> None:
             await vectors.put(RED, [point("b")])
 
 
-async def test_an_old_pgvector_is_told(server: support.Server, owner: str) -> None:
+async def test_an_old_pgvector_is_told(server: Guarded, owner: str) -> None:
     execute(
-        server.url(database(owner)),
+        server.address(database(owner)),
         "UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'",
     )
     assert "0.7.4 is too old" in await refused(ConfigError, owner)
 
 
-async def test_pgvector_in_another_schema_is_found(server: support.Server, owner: str) -> None:
+async def test_pgvector_in_another_schema_is_found(server: Guarded, owner: str) -> None:
     execute(
-        server.url(database(owner)),
+        server.address(database(owner)),
         "CREATE SCHEMA extensions",
         "GRANT USAGE ON SCHEMA extensions TO PUBLIC",
         "ALTER EXTENSION vector SET SCHEMA extensions",

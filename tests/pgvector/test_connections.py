@@ -14,20 +14,19 @@ from holdfast.errors import (
 )
 from holdfast.testing.contracts.values import RED, SPACE
 from holdfast.testing.contracts.vectors import marks, near, point
-from support import pgvector_server as support
-from support.pgvector import calls, database, execute, made, opened, refused
+from support.pgvector import PASSWORD, Guarded, calls, database, execute, made, opened, refused
 
 # Connections
 
 
 async def test_killed_connections_are_replaced_without_an_error(
-    server: support.Server, owner: str
+    server: Guarded, owner: str
 ) -> None:
     async with opened(owner) as vectors:
         for name, call in calls(vectors).items():
             await asyncio.gather(*(near(vectors) for _ in range(4)))
             killed = execute(
-                server.url(),
+                server.address("postgres"),
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 f" WHERE application_name = 'holdfast' AND datname = '{database(owner)}'",
             )
@@ -35,7 +34,7 @@ async def test_killed_connections_are_replaced_without_an_error(
             await call()
 
 
-async def test_after_a_restart_the_next_call_works(server: support.Server, owner: str) -> None:
+async def test_after_a_restart_the_next_call_works(server: Guarded, owner: str) -> None:
     async with opened(owner, wait_s=0.5) as vectors:
         await vectors.put(RED, [point("a")])
         server.stop()
@@ -44,7 +43,7 @@ async def test_after_a_restart_the_next_call_works(server: support.Server, owner
                 with pytest.raises(IndexUnavailableError) as caught:
                     await call()
                 assert caught.value.retryable, name
-                assert support.PASSWORD not in str(caught.value)
+                assert PASSWORD not in str(caught.value)
             other = made(owner)
             with pytest.raises(IndexUnavailableError, match="cannot be reached"):
                 await other.open(SPACE)
@@ -80,17 +79,17 @@ async def test_a_statement_that_waits_too_long_is_given_up(owner: str) -> None:
 async def test_a_server_that_says_nothing_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        url = f"postgresql://someone:{support.PASSWORD}@127.0.0.1:{port}/nothing"
+        url = f"postgresql://someone:{PASSWORD}@127.0.0.1:{port}/nothing"
         said = await refused(IndexUnavailableError, url, connect_timeout_s=0.2)
     assert "did not answer" in said
 
 
-async def test_who_is_not_let_in_is_told_why(server: support.Server, owner: str) -> None:
+async def test_who_is_not_let_in_is_told_why(server: Guarded, owner: str) -> None:
     name = database(owner)
     wrong = {
-        "password": server.url(name, name, "another-secret"),
-        "no such database": server.url("nowhere", name),
-        "password, or the user": server.url(name, "nobody_at_all"),
+        "password": server.address(name, name, "another-secret"),
+        "no such database": server.address("nowhere", name),
+        "password, or the user": server.address(name, "nobody_at_all"),
     }
     for words, url in wrong.items():
         said = await refused(ConfigError, url)
@@ -98,12 +97,12 @@ async def test_who_is_not_let_in_is_told_why(server: support.Server, owner: str)
         assert "another-secret" not in said
 
 
-async def test_a_password_that_was_changed_is_told(server: support.Server, owner: str) -> None:
+async def test_a_password_that_was_changed_is_told(server: Guarded, owner: str) -> None:
     name = database(owner)
     async with opened(owner, wait_s=0.3) as vectors:
-        execute(server.url(), f"ALTER ROLE {name} PASSWORD 'changed'")
+        execute(server.address("postgres"), f"ALTER ROLE {name} PASSWORD 'changed'")
         execute(
-            server.url(),
+            server.address("postgres"),
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
         )
         with pytest.raises(ConfigError, match="password"):

@@ -16,15 +16,14 @@ from holdfast.backends.pgvector import PgVectors
 from holdfast.ports import Point
 from holdfast.testing.contracts.values import ALICE, BLUE, BOB, RED
 from holdfast.testing.contracts.vectors import EAST, having, marks, near, point
-from support import pgvector_server as support
-from support.pgvector import calls, execute, opened
+from support.pgvector import Guarded, calls, execute, opened
 
 EMBEDDING = np.array(EAST, np.float32)
 
 # Fences and transactions
 
 
-async def test_row_level_security_is_a_second_fence(server: support.Server, owner: str) -> None:
+async def test_row_level_security_is_a_second_fence(server: Guarded, owner: str) -> None:
     async with opened(owner) as vectors:
         await vectors.put(RED, [point("red", terms=[1])])
         await vectors.put(BLUE, [point("blue", terms=[1])])
@@ -99,7 +98,7 @@ async def test_a_project_is_cleared_in_portions(
         await vectors.clear(RED)
         assert (await vectors.count(RED), await vectors.count(BLUE)) == (0, 1)
         words = 'SELECT count(*) FROM holdfast_index."memories.words"'
-        assert execute(owner, "SET holdfast.every_project = 'on'", words) == [(1,)]
+        assert execute(owner, "SET holdfast.reach = 'all'", words) == [(1,)]
 
 
 # How searches are done
@@ -144,7 +143,7 @@ class Meter:
         await sink.wait_closed()
 
 
-async def test_a_search_takes_one_round_trip(server: support.Server, owner: str) -> None:
+async def test_a_search_takes_one_round_trip(server: Guarded, owner: str) -> None:
     meter = Meter(server.port)
     async with meter.listening() as port:
         url = owner.replace(f":{server.port}/", f":{port}/") + "?sslmode=disable"

@@ -14,7 +14,30 @@ from holdfast.config import Part
 from holdfast.model import Space
 from holdfast.testing.contracts.values import BLUE, RED, SPACE
 from holdfast.testing.contracts.vectors import having, near, point
-from support.pgvector_server import PASSWORD
+from support.postgres import Server
+
+PASSWORD = "the-password-of-the-tests"
+
+
+class Guarded(Server):
+    """A Postgres with pgvector that asks everybody on the network for a password."""
+
+    def __init__(self) -> None:
+        super().__init__(18)
+        self.ask(f"ALTER ROLE postgres PASSWORD '{PASSWORD}'")
+        self.demand_password("all")
+
+    def address(self, database: str, user: str = "postgres", password: str = PASSWORD) -> str:
+        """Where a database is, for a user."""
+        return self.tcp_url(database, f"{user}:{password}")
+
+    def owned(self) -> str:
+        """The address of a new database with pgvector, of a user who is no superuser."""
+        name = f"owner_{next(self._names)}"
+        self.ask(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+        self.ask(f"CREATE DATABASE {name} OWNER {name}")
+        self.ask("CREATE EXTENSION vector", name)
+        return self.address(name, name)
 
 
 def execute(url: str, *statements: str) -> list[Any]:

@@ -262,7 +262,7 @@ class PgVectors:
         settings = self._settings
         return {
             "project": project or "",
-            "every": "off" if project is not None else "on",
+            "reach": "" if project is not None else "all",
             "timeout": f"{round(settings.timeout_s * 1_000)}ms",
             "scan": str(settings.max_scan_tuples),
             "ef": str(min(EF_SEARCH_MAX, max(settings.ef_search, limit))),

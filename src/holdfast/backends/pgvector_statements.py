@@ -18,7 +18,7 @@ _KEYS: Final = ", ".join(f"{kind}_id" for kind in ENTITY_KINDS)
 
 SETTINGS: Final = """
 SELECT set_config('holdfast.project', %(project)s, true),
-       set_config('holdfast.every_project', %(every)s, true),
+       set_config('holdfast.reach', %(reach)s, true),
        set_config('statement_timeout', %(timeout)s, true),
        set_config('hnsw.iterative_scan', 'relaxed_order', true),
        set_config('hnsw.max_scan_tuples', %(scan)s, true),
@@ -272,6 +272,6 @@ def _fenced(table: str) -> list[str]:
         (
             f"CREATE POLICY holdfast_project ON {table} USING ("
             "project = (SELECT current_setting('holdfast.project', true))"
-            " OR (SELECT current_setting('holdfast.every_project', true)) = 'on')"
+            " OR (SELECT current_setting('holdfast.reach', true)) = 'all')"
         ),
     ]
