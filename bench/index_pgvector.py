@@ -173,7 +173,9 @@ def main() -> None:
     url = options.url
     if not url:
         server = shared(18)
-        url = server.url(server.database())
+        name = server.database()
+        server.ask("CREATE EXTENSION vector", name)
+        url = server.url(name)
     asyncio.run(measure(url, options))
 
 

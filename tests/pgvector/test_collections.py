@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from holdfast.backends.pgvector import build
+from holdfast.backends.pgvector_settings import PgVectorSettings
 from holdfast.config import Part
 from holdfast.errors import (
     ConfigError,
@@ -42,6 +43,11 @@ async def test_pgvector_is_installed_by_who_may(server: Guarded) -> None:
     async with opened(url) as vectors:
         await vectors.put(RED, [point("a")])
         assert await marks(vectors) == {"a": 1}
+
+
+async def test_a_database_of_another_encoding_is_refused(server: Guarded) -> None:
+    server.ask("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    assert "not in UTF8" in await refused(ConfigError, server.address("latin"))
 
 
 async def test_missing_rights_are_told(server: Guarded) -> None:
@@ -205,7 +211,7 @@ async def test_ids_that_postgres_cannot_store_are_refused(owner: str) -> None:
         ({"url": "postgresql://u:hidden@h/d", "m": 1}, "m"),
         ({"url": "postgresql://u:hidden@h/d", "m": 40}, "80 or more"),
         ({"url": "postgresql://u:hidden@h/d", "mode": "fast"}, "mode"),
-        ({"url": "postgresql://u:hidden@h/d", "timeout_s": 0}, "timeout_s"),
+        ({"url": "postgresql://u:hidden@h/d", "statement_timeout_s": 0}, "statement_timeout_s"),
         ({"url": "postgresql://u:hidden@h/d", "schema": 'a"; DROP'}, "schema"),
         ({"url": "postgresql://u:hidden@h:x/d?nonsense=1"}, "address"),
         ({"url": "what is this hidden"}, "address"),
@@ -216,6 +222,10 @@ def test_wrong_settings_are_told_without_secrets(settings: dict[str, Any], words
         build(Part(provider="pgvector", config=settings), "memories")
     assert words in str(caught.value)
     assert "hidden" not in str(caught.value)
+
+
+def test_settings_are_shown_without_the_address() -> None:
+    assert "hidden" not in repr(PgVectorSettings(url="postgresql://u:hidden@h/d"))
 
 
 def test_names_of_collections_are_checked() -> None:

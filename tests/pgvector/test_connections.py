@@ -35,7 +35,7 @@ async def test_killed_connections_are_replaced_without_an_error(
 
 
 async def test_after_a_restart_the_next_call_works(server: Guarded, owner: str) -> None:
-    async with opened(owner, wait_s=0.5) as vectors:
+    async with opened(owner, pool_timeout_s=0.5) as vectors:
         await vectors.put(RED, [point("a")])
         server.stop()
         try:
@@ -61,7 +61,7 @@ async def test_after_a_restart_the_next_call_works(server: Guarded, owner: str) 
 
 
 async def test_a_statement_that_waits_too_long_is_given_up(owner: str) -> None:
-    async with opened(owner, timeout_s=0.3, connections_max=1, wait_s=0.1) as vectors:
+    async with opened(owner, statement_timeout_s=0.3, pool_max=1, pool_timeout_s=0.1) as vectors:
         with psycopg.connect(owner) as holder:
             holder.execute("LOCK TABLE holdfast_index.memories")
             with pytest.raises(IndexUnavailableError, match="too long"):
@@ -99,7 +99,7 @@ async def test_who_is_not_let_in_is_told_why(server: Guarded, owner: str) -> Non
 
 async def test_a_password_that_was_changed_is_told(server: Guarded, owner: str) -> None:
     name = database(owner)
-    async with opened(owner, wait_s=0.3) as vectors:
+    async with opened(owner, pool_timeout_s=0.3) as vectors:
         execute(server.address("postgres"), f"ALTER ROLE {name} PASSWORD 'changed'")
         execute(
             server.address("postgres"),

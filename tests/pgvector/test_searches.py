@@ -69,7 +69,7 @@ async def test_points_are_written_in_the_transaction_of_another(owner: str) -> N
 
 
 async def test_writers_of_the_same_points_leave_one_state(owner: str) -> None:
-    async with opened(owner, connections_max=8) as vectors:
+    async with opened(owner, pool_max=8) as vectors:
         names = [f"m{n}" for n in range(12)]
 
         async def writer(number: int) -> None:
@@ -147,7 +147,7 @@ async def test_a_search_takes_one_round_trip(server: Guarded, owner: str) -> Non
     meter = Meter(server.port)
     async with meter.listening() as port:
         url = owner.replace(f":{server.port}/", f":{port}/") + "?sslmode=disable"
-        async with opened(url, connections_max=1) as vectors:
+        async with opened(url, pool_max=1) as vectors:
 
             async def words() -> Any:
                 asked = [(n, n + 1) for n in range(20)]

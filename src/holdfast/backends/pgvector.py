@@ -263,7 +263,7 @@ class PgVectors:
         return {
             "project": project or "",
             "reach": "" if project is not None else "all",
-            "timeout": f"{round(settings.timeout_s * 1_000)}ms",
+            "timeout": f"{max(1, round(settings.statement_timeout_s * 1_000))}ms",
             "scan": str(settings.max_scan_tuples),
             "ef": str(min(EF_SEARCH_MAX, max(settings.ef_search, limit))),
         }

@@ -101,10 +101,10 @@ class Connections:
                 kwargs=self._keywords(),
                 configure=_configured,
                 min_size=0,
-                max_size=self._settings.connections_max,
-                timeout=self._settings.wait_s,
-                max_waiting=self._settings.waiting_max,
-                max_lifetime=self._settings.lifetime_s,
+                max_size=self._settings.pool_max,
+                timeout=self._settings.pool_timeout_s,
+                max_waiting=self._settings.pool_waiting_max,
+                max_lifetime=self._settings.connection_age_max_s,
                 reconnect_timeout=RECONNECT_S,
                 name="holdfast-pgvector",
                 open=False,
@@ -129,7 +129,7 @@ class Connections:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _once(self, pool: AsyncConnectionPool[Connection], work: Work[T]) -> T:
-        seconds = self._settings.timeout_s + GRACE_S
+        seconds = self._settings.statement_timeout_s + GRACE_S
         async with pool.connection() as connection:
             try:
                 async with asyncio.timeout(seconds):

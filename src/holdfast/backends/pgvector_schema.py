@@ -65,12 +65,23 @@ async def prepare(connection: Connection, shape: Shape) -> Statements:
         # two that make the same at once would trip over each other
         await connection.execute(_MAKING_LOCKS)
         await connection.execute("SELECT set_config('statement_timeout', '0', true)")
+        await _check_encoding(connection, shape)
         vendor = await _extension(connection, shape)
         statements = Statements(shape.names, vendor, shape.kind, shape.dimensions)
         await _tables(connection, shape, statements)
         if shape.hnsw and not await _has_hnsw(connection, shape.names):
             await _make(connection, shape, [statements.create_hnsw(*shape.hnsw)])
     return statements
+
+
+async def _check_encoding(connection: Connection, shape: Shape) -> None:
+    cursor = await connection.execute("SELECT current_setting('server_encoding')")
+    row = await cursor.fetchone()
+    if row != ("UTF8",):
+        raise ConfigError(
+            f"{shape.name}: the database is not in UTF8, so that it cannot hold every id.",
+            hint="Make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0.",
+        )
 
 
 async def _extension(connection: Connection, shape: Shape) -> str:

@@ -35,15 +35,18 @@ class PgVectorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Points looked at in a step of a search."""
     max_scan_tuples: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 20_000
     """Points a search through the graph looks at before the entity's are compared one by one."""
-    connections_max: Annotated[int, Meta(ge=1, le=1_000)] = 10
+    pool_max: Annotated[int, Meta(ge=1, le=1_000)] = 10
     """Connections of one process."""
-    waiting_max: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+    pool_waiting_max: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
     """Calls that wait for a connection; more are refused."""
-    wait_s: _Seconds = 2.0
+    pool_timeout_s: _Seconds = 2.0
     """Longest wait for a connection."""
-    timeout_s: _Seconds = 10.0
+    statement_timeout_s: _Seconds = 10.0
     """Time of one statement."""
     connect_timeout_s: _Seconds = 5.0
     """Time for a new connection."""
-    lifetime_s: Annotated[float, Meta(ge=1)] = 3_600.0
+    connection_age_max_s: Annotated[float, Meta(ge=1)] = 3_600.0
     """Age at which a connection is replaced."""
+
+    def __repr__(self) -> str:
+        return f"PgVectorSettings(url=***, schema={self.schema!r}, mode={self.mode!r})"
