@@ -230,7 +230,7 @@ def test_settings_are_shown_without_the_address() -> None:
 
 def test_names_of_collections_are_checked() -> None:
     part = Part(provider="pgvector", config={"url": "postgresql://h/d"})
-    for name in ("", "a" * 51, 'a"b', "a b", "-a", "ä"):
+    for name in ("", "a" * 58, 'a"b', "a b", "-a", "ä"):
         with pytest.raises(ConfigError, match="collection"):
             build(part, name)
     assert build(part, "holdfast-2.build_7").name == "pgvector holdfast-2.build_7"

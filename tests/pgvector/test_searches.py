@@ -205,7 +205,7 @@ async def test_pages_of_a_small_part_of_the_graph_are_full(
 
 
 async def test_large_entities_follow_the_graph_and_small_ones_do_not(owner: str) -> None:
-    async with opened(owner, exact_rows=100) as vectors:
+    async with opened(owner, hnsw_rows_min=100) as vectors:
         for start, number, graph in ((0, 90, False), (1_000, 60, True)):
             await scattered(vectors, ALICE, number, start)
             answers = watched(vectors)
@@ -219,7 +219,7 @@ async def test_large_entities_follow_the_graph_and_small_ones_do_not(owner: str)
         "entity": uuid.UUID(int=1).hex,
         "vector": EMBEDDING.tolist(),
         "limit": 20,
-        "exact_rows": 100,
+        "compared": 100,
         "share": 0.0,
     }
     with psycopg.connect(owner) as connection:

@@ -35,8 +35,9 @@ except ModuleNotFoundError as error:
         hint="pip install 'holdfast[postgres]'.",
     ) from error
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,49}")
-"""Names of collections and schemas. Postgres cuts names of more than 63 bytes."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,56}")
+"""Names of collections and schemas. Postgres cuts names of more than 63 bytes, and the table of
+words has one that is longer by six."""
 _PUT_POINTS_MAX: Final = 256
 """Points written in one transaction."""
 _DRAIN_POINTS_MAX: Final = 2_000
@@ -54,7 +55,7 @@ def build(part: Part, collection: str) -> Vectors:
         if not _NAME.fullmatch(name):
             raise ConfigError(
                 f"index: {name[:64]!r} cannot be the name of a {place} in Postgres.",
-                hint="Up to 50 letters, digits, '_', '-' and '.'.",
+                hint="Up to 57 letters, digits, '_', '-' and '.'.",
             )
     if settings.ef_construction < 2 * settings.m:
         raise ConfigError(
@@ -251,9 +252,9 @@ class PgVectors:
     def _enough(self, limit: int) -> dict[str, float]:
         """From which size of an entity on the graph is followed; see `Statements.nearest`."""
         if self._settings.mode == "hnsw":
-            return {"exact_rows": 0, "share": 0.0}
+            return {"compared": 0, "share": 0.0}
         return {
-            "exact_rows": self._settings.exact_rows,
+            "compared": self._settings.hnsw_rows_min - 1,
             "share": limit / self._settings.max_scan_tuples,
         }
 

@@ -23,8 +23,8 @@ class PgVectorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of the tables; made if it is not there."""
     mode: Literal["auto", "exact", "hnsw"] = "auto"
     """exact compares with every point of an entity; hnsw follows a graph; auto chooses by size."""
-    exact_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 5_000
-    """Points of an entity up to which `auto` compares with each."""
+    hnsw_rows_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 5_000
+    """Points of an entity from which on `auto` follows the graph."""
     precision: Literal["full", "half"] = "full"
     """float32, or float16 in half the room."""
     m: Annotated[int, Meta(ge=2, le=100)] = 16

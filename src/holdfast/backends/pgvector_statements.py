@@ -181,7 +181,7 @@ ORDER BY distance LIMIT %(limit)s
     def nearest(self, column: str, every: bool) -> str:
         """The same, or found by HNSW if the entity is large enough, and how large it is.
 
-        Large is more than `exact_rows`, and so much of the collection that a page is likely to be
+        Large is more than `compared`, and so much of the collection that a page is likely to be
         full after `max_scan_tuples`, which is what `share` says. Counted is until that is clear.
         Only one way is run: its condition, which has no column, is looked at first.
         """
@@ -190,7 +190,7 @@ ORDER BY distance LIMIT %(limit)s
         hidden = " AND ".join(f"({each}) IS TRUE" for each in own.split(" AND "))
         return f"""
 WITH enough AS MATERIALIZED (
-  SELECT greatest(%(exact_rows)s, %(share)s::float8 * reltuples)::bigint AS rows
+  SELECT greatest(%(compared)s, %(share)s::float8 * reltuples)::bigint AS rows
   FROM pg_class WHERE oid = '{points}'::regclass),
 size AS MATERIALIZED (
   SELECT count(*) AS rows FROM (
