@@ -25,6 +25,7 @@ COMES_WITH = {
     "httpx2": "pydantic-ai-slim",
     "click": "typer",
     "genai_prices": "pydantic-ai-slim",
+    "psycopg_pool": "psycopg",
     "pydantic": "fastapi",
     "starlette": "fastapi",
 }

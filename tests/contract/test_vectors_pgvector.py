@@ -1,0 +1,69 @@
+"""The index in pgvector keeps every sentence of `ports.Vectors`, on a real Postgres."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import ClassVar
+
+import psycopg
+import pytest
+
+from holdfast.backends.pgvector import build
+from holdfast.config import Part
+from holdfast.ports import Vectors
+from holdfast.testing.contracts.vectors import MakeVectors, VectorsContract
+from support import postgres
+
+URL = "HOLDFAST_TEST_PGVECTOR_URL"
+"""An address of a database with pgvector, to run the contract against that one as well."""
+
+
+def collection(url: str, **settings: object) -> Iterator[MakeVectors]:
+    """Makes handles on collections in a schema of their own, which goes afterwards."""
+    schema = f"holdfast_test_{uuid.uuid4().hex[:12]}"
+    part = Part(provider="pgvector", config={"url": url, "schema": schema, **settings})
+
+    def make(name: str = "memories") -> Vectors:
+        return build(part, name)
+
+    yield make
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """A new database, of a user who is no superuser: row-level security is for it."""
+    with postgres.database(18, empty=True) as url:
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        postgres.shared(18).ask("CREATE EXTENSION vector", str(name))
+        yield url
+
+
+class OnServer(VectorsContract):
+    """On a server of the tests' own."""
+
+    SETTINGS: ClassVar[dict[str, object]] = {}
+
+    @pytest.fixture
+    def make(self, database: str) -> Iterator[MakeVectors]:
+        yield from collection(database, **self.SETTINGS)
+
+
+class TestChoosing(OnServer):
+    """As it is without settings."""
+
+
+class TestByTheGraph(OnServer):
+    SETTINGS: ClassVar = {"mode": "hnsw", "precision": "half"}
+
+
+@pytest.mark.skipif(URL not in os.environ, reason=f"{URL} is not set")
+class TestElsewhere(VectorsContract):
+    """On the server that the environment names."""
+
+    @pytest.fixture
+    def make(self) -> Iterator[MakeVectors]:
+        yield from collection(os.environ[URL])
