@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 import httpx
+import portalocker
 import pydantic
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
@@ -86,9 +87,14 @@ class ServerConnection:
     async def run(self, operation: Operation[T], timeout_s: float) -> T:
         if self._closed:
             raise closed()
-        with translate(self._name):
-            async with asyncio.timeout(timeout_s):
-                return await operation(self._client)
+        try:
+            with translate(self._name):
+                async with asyncio.timeout(timeout_s):
+                    return await operation(self._client)
+        except RuntimeError:
+            if self._closed:  # meanwhile
+                raise closed() from None
+            raise
 
     async def close(self) -> None:
         if not self._closed:
@@ -125,11 +131,19 @@ class LocalConnection:
     async def run(self, operation: Operation[T], timeout_s: float) -> T:
         if self._closed:
             raise closed()
-        with translate(self._name):
-            async with asyncio.timeout(timeout_s):
-                folder = await self._opened()
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(folder.thread, _driven, operation, folder.client)
+        try:
+            with translate(self._name):
+                async with asyncio.timeout(timeout_s):
+                    return await self._carried(operation)
+        except RuntimeError:
+            if self._closed:  # meanwhile
+                raise closed() from None
+            raise
+
+    async def _carried(self, operation: Operation[T]) -> T:
+        folder = await self._opened()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(folder.thread, _driven, operation, folder.client)
 
     async def _opened(self) -> _Folder:
         """The store. Opening goes on when a caller gives up, so that it can be given back."""
@@ -162,8 +176,20 @@ def _take(path: str) -> _Folder:
         if known is not None:
             known.users += 1
             return known
+        _check_free(place)
         _folders[place] = _made(place, {"path": place})
         return _folders[place]
+
+
+def _check_free(place: str) -> None:
+    """Raises LockException if another process has the folder: the client would tell so too, but
+    leave the file open."""
+    lock = Path(place, ".lock")
+    if lock.exists():
+        with lock.open("r+") as file:
+            how = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+            portalocker.lock(file, how)
+            portalocker.unlock(file)
 
 
 def _made(place: str, where: dict[str, str]) -> _Folder:
@@ -233,13 +259,11 @@ def translate(name: str) -> Iterator[None]:
         raise _of_client(name, error) from None
     except (httpx.HTTPError, OSError, sqlite3.Error, grpc.aio.UsageError) as error:
         raise _away(name, f"cannot be reached ({type(error).__name__})") from None
-    except RuntimeError as error:
-        if "already accessed by another instance" not in str(error):
-            raise
+    except portalocker.LockException:
         raise _occupied(name) from None
     except ValueError as error:
         raise _of_value(name, error) from None
-    except (AssertionError, AttributeError, KeyError, TypeError) as error:
+    except (AssertionError, AttributeError, KeyError, RecursionError, TypeError) as error:
         # the client looks into answers without checking that they have what it looks for
         raise _garbage(name, error) from None
 
