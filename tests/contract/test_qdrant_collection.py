@@ -1,4 +1,4 @@
-"""How the collection in Qdrant is made, checked and kept up with the settings; what each call asks."""
+"""How the collection in Qdrant is made, checked, and kept as the settings say; what a call asks."""
 
 from __future__ import annotations
 
@@ -122,7 +122,9 @@ async def test_what_a_dying_process_left_undone_is_done(wire: QdrantWire, vector
     await reopened(wire)
     assert wire.paths() == ["GET /", "PUT /index", "PUT /index"]
     wire.engine.drop("one")
-    wire.fail(Fault(answer=True), Fault(answer=True), Fault(answer=True), Fault(answer=True), Fault(500))
+    wire.fail(
+        Fault(answer=True), Fault(answer=True), Fault(answer=True), Fault(answer=True), Fault(500)
+    )
     made = build(Part("qdrant", {"url": wire.url, "timeout_s": 20}), "one")
     with pytest.raises(Exception, match="HTTP 500"):
         await made.open(SPACE)
@@ -160,7 +162,7 @@ async def test_a_collection_of_somebody_else_is_left_alone(
     wire: QdrantWire, changes: dict[str, Any]
 ) -> None:
     wire.engine.create("one", stranger(**changes))
-    with pytest.raises(ConfigError, match="somebody else|another version"):
+    with pytest.raises(ConfigError, match=r"somebody else|another version"):
         await opened(wire)
     assert wire.paths() == ["GET /"]
     assert wire.engine.of("one").indexes == {}

@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -56,7 +56,7 @@ class TestEngine(VectorsContract):
 
 @pytest.mark.skipif(SERVER is None, reason="HOLDFAST_TEST_QDRANT_URL names no Qdrant server")
 class TestServer(VectorsContract):
-    config: dict[str, Any] = {"url": SERVER, "api_key": KEY, "timeout_s": 30}
+    config: ClassVar[dict[str, Any]] = {"url": SERVER, "api_key": KEY, "timeout_s": 30}
 
     @pytest.fixture
     def make(self) -> Iterator[MakeVectors]:
@@ -67,7 +67,7 @@ class TestServer(VectorsContract):
 
 
 class TestServerGrpc(TestServer):
-    config = {**TestServer.config, "prefer_grpc": True}
+    config: ClassVar[dict[str, Any]] = {**TestServer.config, "prefer_grpc": True}
 
 
 async def _drop(vectors: Vectors) -> None:

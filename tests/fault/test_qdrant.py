@@ -235,10 +235,14 @@ async def test_a_write_that_is_only_accepted_is_not_done(
                 await call(vectors)
 
 
-async def test_points_of_somebody_else_are_no_memories(
-    wire: QdrantWire, vectors: Vectors
-) -> None:
-    for payload in (None, {}, {"id": 7, "mark": 1}, {"id": "a", "mark": "1"}, {"id": "a", "mark": True}):
+async def test_points_of_somebody_else_are_no_memories(wire: QdrantWire, vectors: Vectors) -> None:
+    for payload in (
+        None,
+        {},
+        {"id": 7, "mark": 1},
+        {"id": "a", "mark": "1"},
+        {"id": "a", "mark": True},
+    ):
         found = {"id": 1, "version": 1, "score": 0.5, "payload": payload}
         wire.fail(Fault(200, _result({"points": [found], "next_page_offset": None})))
         with pytest.raises(IndexUnavailableError, match="not Holdfast's"):
@@ -262,9 +266,7 @@ async def test_where_there_is_no_qdrant_nothing_is_opened(wire: QdrantWire) -> N
     await made.close()
 
 
-async def test_wrong_input_is_refused_before_it_is_sent(
-    wire: QdrantWire, vectors: Vectors
-) -> None:
+async def test_wrong_input_is_refused_before_it_is_sent(wire: QdrantWire, vectors: Vectors) -> None:
     with pytest.raises(ValidationError):
         await near(vectors, direction=(float("nan"), 0.0, 0.0, 0.0))
     with pytest.raises(ValidationError):
@@ -298,13 +300,14 @@ asyncio.run(main())
 async def test_a_local_folder_serves_one_process(tmp_path: Path) -> None:
     folder = str(tmp_path / "qdrant")
     command = [sys.executable, "-c", HOLDER, folder]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"open\n"
-        made = build(Part("qdrant", {"path": folder}), "one")
-        with pytest.raises(ConfigError, match="one process"):
-            await made.open(SPACE)
-        holder.communicate()
+    pipe = asyncio.subprocess.PIPE
+    holder = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"open\n"
+    made = build(Part("qdrant", {"path": folder}), "one")
+    with pytest.raises(ConfigError, match="one process"):
+        await made.open(SPACE)
+    await holder.communicate()
     await made.open(SPACE)
     await made.close()
 

@@ -1,4 +1,4 @@
-"""Qdrant's real engine in this process (qdrant-edge), driven by the models of its REST interface."""
+"""Qdrant's real engine in this process (qdrant-edge), driven by the models of its REST API."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ class Engine:
         made = [edge.Point(each.id, _vectors(each.vector), each.payload) for each in points]
         self.of(name).shard.update(edge.UpdateOperation.upsert_points(made))
 
-    def delete(
-        self, name: str, selector: models.PointIdsList | models.FilterSelector
-    ) -> None:
+    def delete(self, name: str, selector: models.PointIdsList | models.FilterSelector) -> None:
         if isinstance(selector, models.PointIdsList):
             operation = edge.UpdateOperation.delete_points(list(selector.points))
         else:
@@ -82,7 +80,12 @@ class Engine:
         found = shard.query_batch(edge.QueryBatchRequest([_query(each) for each in requests]))
         return [
             [
-                {"id": str(hit.id), "version": hit.version, "score": hit.score, "payload": hit.payload}
+                {
+                    "id": str(hit.id),
+                    "version": hit.version,
+                    "score": hit.score,
+                    "payload": hit.payload,
+                }
                 for hit in hits
             ]
             for hits in found

@@ -181,7 +181,10 @@ def _update(wire: QdrantWire, name: str, body: Any) -> Any:
     """Only what is told about the collection changes; the engine stays as it is."""
     form, wish = wire.engine.of(name).form, models.UpdateCollection.model_validate(body)
     changed: dict[str, Any] = {}
-    for key, part in (("hnsw_config", wish.hnsw_config), ("optimizers_config", wish.optimizers_config)):
+    for key, part in (
+        ("hnsw_config", wish.hnsw_config),
+        ("optimizers_config", wish.optimizers_config),
+    ):
         if part is not None:
             kept = getattr(form, key)
             kept = {} if kept is None else kept.model_dump(exclude_none=True)
@@ -291,7 +294,20 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._fail(wire, asked, fault)
 
-    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _handle
+    def do_GET(self) -> None:
+        self._handle()
+
+    def do_PUT(self) -> None:
+        self._handle()
+
+    def do_POST(self) -> None:
+        self._handle()
+
+    def do_PATCH(self) -> None:
+        self._handle()
+
+    def do_DELETE(self) -> None:
+        self._handle()
 
     def _fail(self, wire: QdrantWire, asked: Asked, fault: Fault) -> None:
         time.sleep(fault.delay_s)
