@@ -307,7 +307,7 @@ async def test_a_local_folder_serves_one_process(tmp_path: Path) -> None:
     made = build(Part("qdrant", {"path": folder}), "one")
     with pytest.raises(ConfigError, match="one process"):
         await made.open(SPACE)
-    await holder.communicate()
+    await holder.communicate(b"")
     await made.open(SPACE)
     await made.close()
 
