@@ -2,7 +2,7 @@
 
 In the client's local mode; over its REST interface in front of the real engine; and on a real
 server if HOLDFAST_TEST_QDRANT_URL names one (HOLDFAST_TEST_QDRANT_KEY: its API key), over REST and
-gRPC.
+gRPC (HOLDFAST_TEST_QDRANT_GRPC_PORT).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from support.qdrant_wire import QdrantWire
 
 SERVER = os.environ.get("HOLDFAST_TEST_QDRANT_URL")
 KEY = os.environ.get("HOLDFAST_TEST_QDRANT_KEY")
+GRPC_PORT = os.environ.get("HOLDFAST_TEST_QDRANT_GRPC_PORT", "6334")
 
 
 def maker(config: dict[str, Any], prefix: str) -> MakeVectors:
@@ -67,7 +68,11 @@ class TestServer(VectorsContract):
 
 
 class TestServerGrpc(TestServer):
-    config: ClassVar[dict[str, Any]] = {**TestServer.config, "prefer_grpc": True}
+    config: ClassVar[dict[str, Any]] = {
+        **TestServer.config,
+        "prefer_grpc": True,
+        "grpc_port": GRPC_PORT,
+    }
 
 
 async def _drop(vectors: Vectors) -> None:
