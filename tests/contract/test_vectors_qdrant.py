@@ -21,6 +21,7 @@ from holdfast.config import Part
 from holdfast.ports import Vectors
 from holdfast.testing.contracts.vectors import MakeVectors, VectorsContract
 from support.qdrant_engine import Engine
+from support.qdrant_grpc import QdrantGrpc
 from support.qdrant_wire import QdrantWire
 
 SERVER = os.environ.get("HOLDFAST_TEST_QDRANT_URL")
@@ -52,6 +53,19 @@ class TestEngine(VectorsContract):
         wire = QdrantWire(engine)
         yield maker({"url": wire.url, "timeout_s": 30}, "edge")
         wire.close()
+        engine.close()
+
+
+class TestEngineGrpc(VectorsContract):
+    """The same over gRPC."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Iterator[MakeVectors]:
+        engine = Engine(tmp_path)
+        served = QdrantGrpc(engine)
+        place = {"host": "127.0.0.1", "grpc_port": served.port, "prefer_grpc": True}
+        yield maker({**place, "timeout_s": 30}, "edge")
+        served.close()
         engine.close()
 
 

@@ -214,7 +214,7 @@ def filter_of(given: models.Filter | None) -> edge.Filter | None:
     """A filter of the REST interface as the engine's."""
     if given is None:
         return None
-    assert given.should is None
+    assert not given.should
     assert given.min_should is None
     return edge.Filter(must=_conditions(given.must), must_not=_conditions(given.must_not))
 

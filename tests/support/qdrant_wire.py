@@ -124,7 +124,12 @@ def _short(path: str) -> str:
 
 
 def _info(wire: QdrantWire, name: str, _: Any) -> Any:
-    held = wire.engine.of(name)
+    return collection_info(wire.engine, name, metadata=wire.metadata)
+
+
+def collection_info(engine: Engine, name: str, *, metadata: bool = True) -> dict[str, Any]:
+    """What is told about a collection, as JSON."""
+    held = engine.of(name)
     form = held.form
     wanted = form.hnsw_config or models.HnswConfigDiff()
     optimizers = form.optimizers_config or models.OptimizersConfigDiff()
@@ -155,8 +160,9 @@ def _info(wire: QdrantWire, name: str, _: Any) -> Any:
                 "flush_interval_sec": 5,
                 **optimizers.model_dump(mode="json", exclude_none=True),
             },
+            "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0},
             "quantization_config": _dump(form.quantization_config),
-            "metadata": form.metadata if wire.metadata else None,
+            "metadata": form.metadata if metadata else None,
         },
         "payload_schema": {
             key: {"data_type": "keyword", "params": _dump(params), "points": 0}
