@@ -290,6 +290,15 @@ async def test_requests_are_bounded_in_bytes(wire: QdrantWire) -> None:
     await made.close()
 
 
+async def test_requests_are_bounded_in_points(wire: QdrantWire, vectors: Vectors) -> None:
+    await vectors.put(RED, [point(f"m{n}", None, []) for n in range(2_001)])
+    assert [len(each.body["points"]) for each in wire.requests] == [1_000, 1_000, 1]
+    wire.requests.clear()
+    await vectors.remove(RED, [f"m{n}" for n in range(2_001)])
+    assert [len(each.body["points"]) for each in wire.requests] == [1_000, 1_000, 1]
+    assert await marks(vectors) == {"a": 1}
+
+
 async def test_writes_are_waited_for_and_reads_agree_as_configured(wire: QdrantWire) -> None:
     made = await opened(
         wire,

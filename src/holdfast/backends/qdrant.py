@@ -76,9 +76,10 @@ class QdrantVectors:
 
     async def remove(self, project: Project, ids: Sequence[str]) -> None:
         """See `ports.Vectors`."""
+        most = qdrant_points.POINTS_MAX
         wanted: list[int | str | UUID] = [qdrant_points.point_id(project, id_) for id_ in ids]
-        if wanted:
-            await self._delete(models.PointIdsList(points=wanted))
+        for start in range(0, len(wanted), most):
+            await self._delete(models.PointIdsList(points=wanted[start : start + most]))
 
     async def nearest(
         self, project: Project, entity: Entity, vector: np.ndarray, limit: int

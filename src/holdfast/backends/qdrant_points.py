@@ -26,6 +26,8 @@ KEYS: Final[tuple[str, ...]] = (PROJECT, *ENTITY_KINDS)
 """Payload keys that are filtered by. "id" and "mark" beside them are only read."""
 
 _POINTS: Final = UUID("5f0d1a44-9b0e-5d43-9a53-0f6e3c1c7f1e")
+POINTS_MAX: Final = 1_000
+"""Points in one request; the strict mode of servers and clouds bounds them."""
 _WORD_BYTES: Final = 32
 _NUMBER_BYTES: Final = 22
 """Bytes of one word and of one number of a vector as JSON, at most."""
@@ -139,12 +141,13 @@ def _equal(key: str, value: str) -> models.FieldCondition:
 
 
 def batches(points: Iterable[Point], bytes_max: int) -> Iterator[list[Point]]:
-    """Points in groups whose request has about `bytes_max` bytes; the last of an id counts."""
+    """Points in groups of at most POINTS_MAX, whose request has about `bytes_max` bytes at most;
+    the last of an id counts."""
     group: list[Point] = []
     size = 0
     for point in {point.id: point for point in points}.values():
         own = _size(point)
-        if group and size + own > bytes_max:
+        if group and (size + own > bytes_max or len(group) == POINTS_MAX):
             yield group
             group, size = [], 0
         group.append(point)
