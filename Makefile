@@ -16,13 +16,21 @@ GENERATORS := $(sort $(wildcard tools/generate_*.py))
 FILE ?= $(wildcard ../shared/data/*-dev.json)
 PYTEST_ARGS ?=
 WORKERS ?= 2
+COMPOSE := docker compose
+SERVICES := \
+	HOLDFAST_TEST_QDRANT_URL=http://127.0.0.1:$${QDRANT_PORT:-6333} \
+	HOLDFAST_TEST_QDRANT_GRPC_PORT=$${QDRANT_GRPC_PORT:-6334} \
+	HOLDFAST_TEST_POSTGRES_URL=postgresql://holdfast:holdfast@127.0.0.1:$${POSTGRES_PORT:-5432}/holdfast \
+	HOLDFAST_TEST_PGVECTOR_URL=postgresql://holdfast:holdfast@127.0.0.1:$${POSTGRES_PORT:-5432}/holdfast \
+	HOLDFAST_TEST_REDIS_URL=redis://127.0.0.1:$${REDIS_PORT:-6379}/0 \
+	HOLDFAST_TEST_WEAVIATE_URL=http://127.0.0.1:$${WEAVIATE_PORT:-8080}
 
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-compat check bench bench-server eval fmt generate lock clean
+.PHONY: help demo test test-compat test-services check bench bench-server eval fmt generate lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## set everything up, then watch Holdfast remember a conversation
 	@$(BIN)/holdfast demo
@@ -32,6 +40,10 @@ test: $(VENV)/.installed-dev ## set everything up, then run all tests (PYTEST_AR
 
 test-compat: $(VENV)/.installed-dev ## drive the real clients of Mem0 against a server (installs them once)
 	@$(BIN)/python -m pytest -m compat tests/compat $(PYTEST_ARGS)
+
+test-services: $(VENV)/.installed-dev ## run the contracts against real databases, started with docker compose
+	@trap '$(COMPOSE) down --volumes' EXIT; $(COMPOSE) up --detach --wait; \
+	  $(SERVICES) $(BIN)/python -m pytest tests/contract $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, layers, generated files current
 	$(BIN)/ruff format --check .
