@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from holdfast import deadline
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.config import Config
@@ -74,6 +75,11 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
 
     Raises ConfigError, MissingExtraError, StoreError, SpaceMismatchError, ModelError.
     """
+    with deadline.unlimited():  # workers begun here outlive whoever happened to be first to ask
+        return await _assembled(config, clock)
+
+
+async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     check_stores(config)
     clock = clock or SystemClock()
     ids = Ids(clock)
@@ -147,7 +153,8 @@ def _models(config: Config, metrics: Metrics) -> _Models:
     reranker = make_reranker(config.reranker, config.llm)
     if embedder.in_process and llm is None and reranker is None:
         return _Models(embedder, None, None)
-    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker, Bounds, Gate
+    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker
+    from holdfast.wrap.gate import Bounds, Gate
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
 
