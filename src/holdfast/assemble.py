@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -19,16 +18,16 @@ from holdfast.core.identity import key_mark
 from holdfast.core.text import ANALYSIS, analyze
 from holdfast.engine import worker
 from holdfast.engine.parts import Parts
-from holdfast.metrics import Metrics, Part
+from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project
 from holdfast.ports import LLM, Embedder, Records, Reranker
 from holdfast.registry import (
     Store,
     check_stores,
     make_embedder,
-    make_llm,
+    make_llms,
     make_records,
-    make_reranker,
+    make_rerankers,
 )
 
 _log = logging.getLogger("holdfast")
@@ -148,23 +147,21 @@ async def _reindexed(records: Records, key: bytes) -> None:
 
 
 def _models(config: Config, metrics: Metrics) -> _Models:
-    """Models, wrapped where they are somebody else's: deadline, retries, concurrency."""
-    embedder, llm = make_embedder(config.embedder), make_llm(config.llm)
-    reranker = make_reranker(config.reranker, config.llm)
-    if embedder.in_process and llm is None and reranker is None:
+    """Models, wrapped where they are somebody else's: see `wrap.models`."""
+    embedder = make_embedder(config.embedder)
+    llms = make_llms(config.llm)
+    rerankers = make_rerankers(config.reranker, config.llm)
+    if embedder.in_process and not llms and not rerankers:
         return _Models(embedder, None, None)
-    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker
-    from holdfast.wrap.gate import Bounds, Gate
+    from holdfast.wrap.gate import Bounds
+    from holdfast.wrap.models import Wrapping
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
-
-    def gate(part: Part) -> Gate:
-        return Gate(bounds, told=partial(metrics.called, part))
-
+    wrapping = Wrapping(bounds, metrics)
     return _Models(
-        embedder if embedder.in_process else BoundedEmbedder(embedder, bounds, gate("embedder")),
-        None if llm is None else BoundedLLM(llm, bounds, gate("llm")),
-        None if reranker is None else BoundedReranker(reranker, bounds, gate("reranker")),
+        embedder if embedder.in_process else wrapping.embedder(embedder),
+        wrapping.llm(llms) if llms else None,
+        wrapping.reranker(rerankers) if rerankers else None,
     )
 
 

@@ -80,6 +80,9 @@ INDEX_OPEN_TIMEOUT_S = 120.0
 INDEX_CALLS_MAX = 64
 """Calls of an external index that one process has under way at once."""
 
+CALLS_WAITING_MAX = 128
+"""Calls of one model or index that wait, in one process, for others to end."""
+
 WAIT_S_MAX = 86_400
 """Longest time one call waits for a job, in seconds."""
 

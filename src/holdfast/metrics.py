@@ -12,8 +12,11 @@ from typing import Literal
 
 from holdfast.model import Struct
 
-Name = Literal["job", "fact", "degraded_answer", "working_set_lookup", "model_call", "model_token"]
-Part = Literal["embedder", "llm", "reranker"]
+Name = Literal[
+    "job", "fact", "degraded_answer", "working_set_lookup", "model_call", "model_token",
+    "index_call", "call_event",
+]  # fmt: skip
+Part = Literal["embedder", "llm", "reranker", "index"]
 
 
 class Counter(Struct, frozen=True):
@@ -33,7 +36,7 @@ COUNTERS: Mapping[Name, Counter] = {
         "Facts the model named, by outcome: added, known, or rejected (not in what was said).",
         ("outcome",),
     ),
-    "degraded_answer": Counter("Searches answered without a part that was away.", ("part",)),
+    "degraded_answer": Counter("Answers given without a part that was away.", ("part",)),
     "working_set_lookup": Counter(
         "Look-ups of an entity's working set: hit (it was current), refresh (changes were read),"
         " load (all was read).",
@@ -42,6 +45,17 @@ COUNTERS: Mapping[Name, Counter] = {
     "model_call": Counter(
         "Calls of models that are not in this process, retries within: ok, or failed.",
         ("part", "outcome"),
+    ),
+    "index_call": Counter(
+        "Calls of an index that is not in this process, retries within: ok, or failed.",
+        ("outcome",),
+    ),
+    "call_event": Counter(
+        "What was done for calls of other machines: retry (made again), fallback (another model"
+        " was asked), held_back (refused, for what it calls fails), full (refused, for too many"
+        " wait), paced (kept back to stay within the provider's rate); open and closed tell of the"
+        " breaker.",
+        ("part", "event"),
     ),
     "model_token": Counter(
         "Tokens in the usage ledger, as far as this process wrote it: input, cached (the part of"
@@ -100,7 +114,7 @@ class Metrics:
         return {name: read() for name, read in self._gauges.items()}
 
     def called(self, part: Part, error_code: str, took_s: float) -> None:
-        """Take down a call of a model; `error_code` is empty if it succeeded."""
+        """Take down a call of another machine; `error_code` is empty if it succeeded."""
         now, before = self._now(), self._sights.get(part, Sight())
         if error_code:
             sight = Sight(
@@ -112,8 +126,12 @@ class Metrics:
         else:
             sight = Sight(succeeded_at=now, failed_at=before.failed_at, took_s=took_s)
         self._sights[part] = sight
-        self.count("model_call", part, "failed" if error_code else "ok")
+        outcome = "failed" if error_code else "ok"
+        if part == "index":
+            self.count("index_call", outcome)
+        else:
+            self.count("model_call", part, outcome)
 
     def sight(self, part: Part) -> Sight:
-        """What the last calls of a model were like."""
+        """What the last calls of a part were like."""
         return self._sights.get(part, Sight())

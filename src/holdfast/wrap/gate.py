@@ -48,10 +48,10 @@ class Bounds(Struct, frozen=True, kw_only=True):
     backoff_max_s: float = 20.0
     concurrency_max: int = 8
     """Calls at once; others wait, within their deadline."""
-    queue_max: int = 256
+    queue_max: int = limits.CALLS_WAITING_MAX
     """Calls that wait for others to end; those beyond fail at once."""
     patience_s: float = 5.0
-    """A call that its caller gave less time says nothing of the dependency by running out of it."""
+    """A call that had less time, for its caller had, tells nothing by running out of it."""
     breaker: BreakerBounds = BreakerBounds()
 
 
@@ -110,7 +110,7 @@ class Gate:
         began = asyncio.get_running_loop().time()
         share_s = deadline.share_s()
         length_s = min(timeout_s, share_s)
-        short = share_s < min(timeout_s, self._bounds.patience_s)
+        short = length_s < min(self._bounds.timeout_s, self._bounds.patience_s)
         span = _Span(name, length_s, began + length_s, try_s, short)
         try:
             result = await self._within(span, call)
