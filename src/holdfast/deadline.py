@@ -11,9 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Final
 
 from holdfast.errors import ValidationError
 from holdfast.limits import DEADLINE_SHARE
+
+TIMEOUT_HEADER: Final = "x-request-timeout"
+"""Tells a server how long its caller will wait, in seconds."""
 
 _ends: ContextVar[float] = ContextVar("holdfast_deadline", default=math.inf)
 """By `time.monotonic`."""

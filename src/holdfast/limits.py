@@ -83,6 +83,9 @@ INDEX_CALLS_MAX = 64
 CALLS_WAITING_MAX = 128
 """Calls of one model or index that wait, in one process, for others to end."""
 
+DEADLINE_GRACE_S = 1.0
+"""Seconds for which a server works on after its caller said it would wait no longer."""
+
 WAIT_S_MAX = 86_400
 """Longest time one call waits for a job, in seconds."""
 
