@@ -30,6 +30,9 @@ _FOLLOWS: Final = 0.2
 
 _MINUTE_S: Final = 60.0
 
+_WAIT_MIN_S: Final = 0.001
+"""What rounding leaves to wait is not asked for over and over."""
+
 _CREDIT_S: Final = 10.0
 """Estimates that were too high are given back up to so many seconds of the rate."""
 
@@ -120,7 +123,7 @@ class Pace:
                 )
                 late.tried = False
                 raise late.because("rate_limited")
-            await self._sleep(wait_s)
+            await self._sleep(max(wait_s, _WAIT_MIN_S))
             wait_s = await self._ask(what, amount, per_minute)
 
     async def _ask(self, what: str, amount: float, per_minute: float) -> float:
