@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ import pytest
 
 from holdfast import AsyncMemory, Client, deadline
 from holdfast.errors import StoreUnavailableError
-from holdfast.ports import Directory, Jobs, Records
 from holdfast.testing.faults import Fault
+from support.faulty import FaultyRecords
 from support.served import PLAIN, Served, served
 
 MEMORY = "{memory}"
@@ -72,35 +71,16 @@ REQUESTS: tuple[Request, ...] = (
     ("DELETE", "/v2/entities/user/ann/", None),
 )
 
-NOT_CALLS = {"open", "close"}
 
-
-class Away:
-    """Puts a fault before every call of a store and its directory, wherever they are held."""
+class Away(FaultyRecords):
+    """The store of a server, away from a call on."""
 
     def __init__(self, server: Served) -> None:
         assert server.deployment.admin._memory._assembly is not None
-        parts = server.deployment.admin._memory._assembly.parts
-        self.fault = Fault(0)
-        for store, ports in ((parts.records, (Records, Jobs)), (parts.directory, (Directory,))):
-            for name in {name for port in ports for name in vars(port)} - NOT_CALLS:
-                plain = getattr(store, name, None)
-                if callable(plain) and not name.startswith("_"):
-                    setattr(store, name, self._before(plain))
+        super().__init__(server.deployment.admin._memory._assembly.parts)
 
-    def _before(self, plain: Any) -> Any:
-        if inspect.iscoroutinefunction(plain):
-
-            async def awaited(*args: Any, **more: Any) -> Any:
-                return await self.fault.awaited(plain(*args, **more))
-
-            return awaited
-        return lambda *args, **more: self.fault.called(lambda: plain(*args, **more))
-
-    def from_call(self, number: int) -> Fault:
-        """Be away from this call on, counted from now; 0 is never."""
-        self.fault = Fault(number, lasting=True, error=_error)
-        return self.fault
+    def away_from(self, number: int) -> Fault:
+        return self.from_call(number, _error)
 
 
 def _error() -> StoreUnavailableError:
@@ -157,16 +137,16 @@ def filled(request: Request, memory_id: str) -> Request:
 def test_a_store_that_goes_away_at_any_call_is_503(
     server: Served, away: Away, key: str, request_: Request
 ) -> None:
-    away.from_call(0)
+    away.away_from(0)
     memory = server.deployment.admin.memory()
     number = calls = 0
     refused = 0
     while number <= calls:
         number += 1
-        away.from_call(0)
+        away.away_from(0)
         added = server.run(memory.add(f"I like tea, number {number}.", user_id="ann"))
         request = filled(request_, added["results"][0]["id"])
-        fault = away.from_call(number)
+        fault = away.away_from(number)
         answer = ask(server, key, request)
         calls = fault.steps
         if answer.status_code >= 500:
@@ -177,7 +157,7 @@ def test_a_store_that_goes_away_at_any_call_is_503(
             assert "secret" not in answer.text
         else:
             assert answer.status_code < 400 or "/login" in request[1], answer.text
-    away.from_call(0)
+    away.away_from(0)
     assert refused or request_[1] in ("/metrics", "/v1/ping/", "/holdfast/whoami")
 
 
@@ -188,20 +168,20 @@ def test_ready_goes_red_live_stays_green_and_both_come_back(
         paths = ("/health/live", "/health/ready", "/health")
         return [ask(server, "none", ("GET", path, None)).status_code for path in paths]
 
-    away.from_call(0)
+    away.away_from(0)
     assert states() == [200, 200, 200]
-    away.from_call(1)
+    away.away_from(1)
     assert states() == [200, 503, 503]
     told = ask(server, "none", ("GET", "/health", None)).json()
     assert told["parts"]["records"]["error"] == "STORE_UNAVAILABLE"
-    away.from_call(0)
+    away.away_from(0)
     assert states() == [200, 200, 200]
 
 
 def test_a_wrong_key_is_not_called_wrong_while_nobody_can_know(server: Served, away: Away) -> None:
-    away.from_call(1)
+    away.away_from(1)
     answer = ask(server, "hf_unknown_key", ("GET", "/v1/ping/", None))
-    away.from_call(0)
+    away.away_from(0)
     assert answer.status_code in (401, 503)
 
 
@@ -212,7 +192,7 @@ def test_other_5xx_would_be_seen(
     monkeypatch.setattr("holdfast.server.problems.STATUS", {StoreUnavailableError: 500})
     with pytest.raises(AssertionError, match="call 1"):
         test_a_store_that_goes_away_at_any_call_is_503(server, away, key, REQUESTS[4])
-    away.from_call(0)
+    away.away_from(0)
 
 
 # ----------------------------------------------------------------------------- the caller's time

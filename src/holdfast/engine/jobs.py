@@ -109,8 +109,8 @@ async def _fail(parts: Parts, job: Job, error: ModelError) -> None:
     """
     again = error.retryable and (not error.tried or job.attempts < parts.job_attempts_max)
     pause = error.retry_after_s or min(JOB_BACKOFF_S * 2**job.attempts, JOB_BACKOFF_MAX_S)
-    if isinstance(error, BadAnswerError):
-        pause = 0.0  # the model is there; waiting does not make it wiser
+    if isinstance(error, BadAnswerError) and job.kind != "embed":
+        pause = 0.0  # the model is there; waiting does not make it wiser, but mends an embedder
     elif not error.tried and error.retry_after_s is None:
         pause = 0.0  # whoever waited for it had no more time; the workers have
     fate = f"again in {pause:.1f} s" if again else "dead-lettered"
