@@ -209,3 +209,19 @@ def test_the_table_stands_in_the_documents() -> None:
     assert matrix.PAGE.read_text() == matrix.page(), "run `python -m tests.fault.matrix`"
     assert {fault for _, fault in CELLS} == set(FAULTS)
     assert all(cells.keys() == set(VERBS) for cells in CELLS.values())
+
+
+async def test_workers_do_not_hurry_with_whoever_happened_to_open_the_memory(
+    tmp_path: Path, server: LLMServer
+) -> None:
+    server.say(chat(json.dumps({"facts": []}), delay_s=0.6))
+    llm = part("llm", server.url)
+    memory = AsyncMemory(
+        {"path": str(tmp_path / "store"), "llm": llm, "model_timeout_s": 10.0, "workers": 1}
+    )
+    with holdfast.time_limit(0.4):
+        added = await memory.add(PLANTED, user_id="ann", wait=False)
+    event = await memory.wait(added["event_id"])
+    await memory.aclose()
+    assert event["status"] == "SUCCEEDED"
+    assert len(server.requests) == 1

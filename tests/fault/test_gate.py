@@ -135,6 +135,25 @@ async def test_slowness_opens_it_too_but_not_when_the_caller_gave_it_no_time() -
     assert len(it.asked) == 7
 
 
+async def test_a_library_that_ends_the_call_itself_is_no_different() -> None:
+    """Libraries of providers are told the time as well, and may be the first to end."""
+    asked = 0
+
+    async def it(left_s: float) -> str:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(left_s - 0.005)
+        raise ModelUnavailableError("no answer in time").because("timeout")
+
+    before, tried = gate(patience_s=0.08), []
+    for timeout_s in (0.05, 0.05, 0.05, 0.1, 0.1, 0.1):
+        with pytest.raises(ModelUnavailableError) as caught:
+            await before.run("it", timeout_s, it)
+        tried.append(caught.value.tried)
+    assert tried == [False, False, False, True, True, False]
+    assert asked == 5, "the breaker is open"
+
+
 async def test_a_cancelled_call_says_nothing_and_leaves_its_place() -> None:
     before, it = gate(concurrency_max=1), Dependency(AWAY, 60.0)
     await fails(before, it)
