@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast import AsyncMemory, CorruptError, HoldfastError, StoreUnavailableError
+from holdfast import AsyncMemory, CorruptError, HoldfastError, StoreUnavailableError, deadline
+from holdfast.engine import worker
 from support.faulty import FaultyRecords
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors
 from tests.fault import matrix
@@ -212,16 +213,16 @@ def test_the_table_stands_in_the_documents() -> None:
 
 
 async def test_workers_do_not_hurry_with_whoever_happened_to_open_the_memory(
-    tmp_path: Path, server: LLMServer
+    tmp_path: Path, server: LLMServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.say(chat(json.dumps({"facts": []}), delay_s=0.6))
-    llm = part("llm", server.url)
-    memory = AsyncMemory(
-        {"path": str(tmp_path / "store"), "llm": llm, "model_timeout_s": 10.0, "workers": 1}
-    )
-    with holdfast.time_limit(0.4):
-        added = await memory.add(PLANTED, user_id="ann", wait=False)
-    event = await memory.wait(added["event_id"])
-    await memory.aclose()
-    assert event["status"] == "SUCCEEDED"
-    assert len(server.requests) == 1
+    left: list[float] = []
+
+    async def serve(parts: Any) -> None:
+        left.append(deadline.left_s())
+
+    monkeypatch.setattr(worker, "serve", serve)
+    with holdfast.time_limit(5.0):
+        async with opened(tmp_path, llm=part("llm", server.url), workers=2):
+            await asyncio.sleep(0)
+            assert deadline.left_s() <= 5.0
+    assert left == [float("inf")] * 2

@@ -182,3 +182,13 @@ def test_a_share_of_the_calls_opens_it_though_others_succeed_between() -> None:
         assert permit is not None
         breaker.ended(permit, 1.0, number % 2 == 0)
     assert breaker.state(1.0) == "open"
+
+
+def test_what_is_older_than_the_window_has_no_share() -> None:
+    bounds = BreakerBounds(failures_in_row=99, calls_min=10, failure_share=0.5, window_s=10.0)
+    breaker = Breaker(bounds)
+    failed(breaker, 100.0, 9)
+    failed(breaker, 111.0, 9)
+    assert breaker.state(111.0) == "closed"
+    failed(breaker, 112.0)
+    assert breaker.state(112.0) == "open"
