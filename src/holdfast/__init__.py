@@ -15,6 +15,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from holdfast.deadline import time_limit
 from holdfast.errors import (
     AccessError,
     AuthenticationError,
@@ -100,6 +101,7 @@ __all__ = [
     "UnsupportedError",
     "ValidationError",
     "__version__",
+    "time_limit",
 ]
 
 _LAZY = {

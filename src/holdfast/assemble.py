@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
+from holdfast import deadline
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.config import INDEX, Config
@@ -20,17 +21,17 @@ from holdfast.engine import worker
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.errors import IndexUnavailableError
-from holdfast.metrics import Metrics, Part
+from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
-from holdfast.ports import LLM, Embedder, Records, Reranker
+from holdfast.ports import LLM, Embedder, Records, Reranker, Vectors
 from holdfast.registry import (
     Store,
     check_stores,
     index_settings,
     make_embedder,
-    make_llm,
+    make_llms,
     make_records,
-    make_reranker,
+    make_rerankers,
     make_vectors,
 )
 
@@ -84,6 +85,11 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
 
     Raises ConfigError, MissingExtraError, StoreError, SpaceMismatchError, ModelError.
     """
+    with deadline.unlimited():  # workers begun here outlive whoever happened to be first to ask
+        return await _assembled(config, clock)
+
+
+async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     check_stores(config)
     clock = clock or SystemClock()
     ids = Ids(clock)
@@ -142,9 +148,21 @@ async def _index(
         return exact, None
     from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import Bounds, CandidateIndex
+    from holdfast.wrap.bounded_vectors import VECTORS_BOUNDS, BoundedVectors
+    from holdfast.wrap.gate import Gate
 
     settings, part = index_settings(config.index)
-    builds = Builds(partial(make_vectors, part), settings.collection, space)
+    gate = Gate(
+        VECTORS_BOUNDS,
+        away=IndexUnavailableError,
+        told=partial(metrics.called, "index"),
+        noted=partial(metrics.count, "call_event", "index"),
+    )
+
+    def bounded(collection: str) -> Vectors:
+        return BoundedVectors(make_vectors(part, collection), gate)
+
+    builds = Builds(bounded, settings.collection, space)
     feeder = Feeder(records.indexing, builds, clock, metrics)
     try:
         await feeder.collection(await feeder.build())
@@ -191,22 +209,21 @@ async def _reindexed(records: Records, key: bytes) -> None:
 
 
 def _models(config: Config, metrics: Metrics) -> _Models:
-    """Models, wrapped where they are somebody else's: deadline, retries, concurrency."""
-    embedder, llm = make_embedder(config.embedder), make_llm(config.llm)
-    reranker = make_reranker(config.reranker, config.llm)
-    if embedder.in_process and llm is None and reranker is None:
+    """Models, wrapped where they are somebody else's: see `wrap.models`."""
+    embedder = make_embedder(config.embedder)
+    llms = make_llms(config.llm)
+    rerankers = make_rerankers(config.reranker, config.llm)
+    if embedder.in_process and not llms and not rerankers:
         return _Models(embedder, None, None)
-    from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker, Bounds, Gate
+    from holdfast.wrap.gate import Bounds
+    from holdfast.wrap.models import Wrapping
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
-
-    def gate(part: Part) -> Gate:
-        return Gate(bounds, told=partial(metrics.called, part))
-
+    wrapping = Wrapping(bounds, metrics)
     return _Models(
-        embedder if embedder.in_process else BoundedEmbedder(embedder, bounds, gate("embedder")),
-        None if llm is None else BoundedLLM(llm, bounds, gate("llm")),
-        None if reranker is None else BoundedReranker(reranker, bounds, gate("reranker")),
+        embedder if embedder.in_process else wrapping.embedder(embedder),
+        wrapping.llm(llms) if llms else None,
+        wrapping.reranker(rerankers) if rerankers else None,
     )
 
 

@@ -160,8 +160,8 @@ class AsyncMemory:
 
         Returns:
             `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
-            with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (the model
-            is away; it will be tried again) or FAILED (given up, with `error`; the turns stay).
+            with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (what is
+            in `degraded` is away; tried again later) or FAILED (given up, `error`; turns stay).
 
         Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """

@@ -224,10 +224,13 @@ class ModelError(HoldfastError):
 
     Attributes:
         reason: auth_failed, rate_limited, timeout, unavailable, bad_request, or unknown.
+        tried: whether the model had its chance: False if it was not asked, because it failed too
+            often lately or has too much to do, or if its caller had no more time for it.
     """
 
     code = "MODEL"
     reason = "unknown"
+    tried = True
 
     def because(self, reason: str) -> Self:
         """The same error, with its reason."""

@@ -65,6 +65,27 @@ JOB_BACKOFF_MAX_S = 300.0
 MODEL_TIMEOUT_S = 60.0
 """Seconds one model call may take."""
 
+DEADLINE_SHARE = 0.8
+"""Part of the time its caller has left that one call of a model or an index may take."""
+
+INDEX_TIMEOUT_S = 10.0
+"""Seconds one question to an external index may take, retries included."""
+
+INDEX_WRITE_TIMEOUT_S = 60.0
+"""Seconds one write to an external index may take, retries included."""
+
+INDEX_OPEN_TIMEOUT_S = 120.0
+"""Seconds the making or checking of an external index may take, retries included."""
+
+INDEX_CALLS_MAX = 64
+"""Calls of an external index that one process has under way at once."""
+
+CALLS_WAITING_MAX = 128
+"""Calls of one model or index that wait, in one process, for others to end."""
+
+DEADLINE_GRACE_S = 1.0
+"""Seconds for which a server works on after its caller said it would wait no longer."""
+
 WAIT_S_MAX = 86_400
 """Longest time one call waits for a job, in seconds."""
 

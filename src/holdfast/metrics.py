@@ -19,6 +19,8 @@ Name = Literal[
     "working_set_lookup",
     "index_answer",
     "index_point",
+    "index_call",
+    "call_event",
     "model_call",
     "model_token",
 ]
@@ -42,7 +44,7 @@ COUNTERS: Mapping[Name, Counter] = {
         "Facts the model named, by outcome: added, known, or rejected (not in what was said).",
         ("outcome",),
     ),
-    "degraded_answer": Counter("Searches answered without a part that was away.", ("part",)),
+    "degraded_answer": Counter("Answers given without a part that was away.", ("part",)),
     "working_set_lookup": Counter(
         "Look-ups of an entity's working set: hit (it was current), refresh (changes were read),"
         " load (all was read).",
@@ -58,6 +60,17 @@ COUNTERS: Mapping[Name, Counter] = {
     "model_call": Counter(
         "Calls of models that are not in this process, retries within: ok, or failed.",
         ("part", "outcome"),
+    ),
+    "index_call": Counter(
+        "Calls of an index that is not in this process, retries within: ok, or failed.",
+        ("outcome",),
+    ),
+    "call_event": Counter(
+        "What was done for calls of other machines: retry (made again), fallback (another model"
+        " was asked), held_back (refused, for what it calls fails), full (refused, for too many"
+        " wait), paced (kept back to stay within the provider's rate); open and closed tell of the"
+        " breaker.",
+        ("part", "event"),
     ),
     "model_token": Counter(
         "Tokens in the usage ledger, as far as this process wrote it: input, cached (the part of"
@@ -120,12 +133,16 @@ class Metrics:
         return {name: read() for name, read in self._gauges.items()}
 
     def called(self, part: Part, error_code: str, took_s: float) -> None:
-        """Take down a call of a model; `error_code` is empty if it succeeded."""
+        """Take down a call of another machine; `error_code` is empty if it succeeded."""
         self.seen(part, error_code, took_s)
-        self.count("model_call", part, "failed" if error_code else "ok")
+        outcome = "failed" if error_code else "ok"
+        if part == "index":
+            self.count("index_call", outcome)
+        else:
+            self.count("model_call", part, outcome)
 
     def seen(self, part: Part, error_code: str, took_s: float) -> None:
-        """Take down how a part did, without counting it as a call of a model."""
+        """Take down how a part did, without counting it as a call."""
         now, before = self._now(), self._sights.get(part, Sight())
         if error_code:
             sight = Sight(
@@ -139,5 +156,5 @@ class Metrics:
         self._sights[part] = sight
 
     def sight(self, part: Part) -> Sight:
-        """What the last calls of a model were like."""
+        """What the last calls of a part were like."""
         return self._sights.get(part, Sight())

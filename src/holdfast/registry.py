@@ -10,7 +10,17 @@ from typing import Annotated, Protocol
 from msgspec import Meta
 
 from holdfast.clock import Clock, Ids
-from holdfast.config import CACHE, INDEX, LOCAL_EMBEDDER, RECORDS, Config, Part, part_settings
+from holdfast.config import (
+    CACHE,
+    INDEX,
+    LOCAL_EMBEDDER,
+    RECORDS,
+    ChosenModel,
+    Config,
+    Part,
+    chosen_models,
+    part_settings,
+)
 from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.model import Struct
 from holdfast.ports import (
@@ -157,25 +167,30 @@ def make_embedder(part: Part) -> Embedder:
     return build_embedder(part.provider, part.config)
 
 
-def make_llm(part: Part | None) -> LLM | None:
-    """The configured language model, or None. Raises ConfigError, MissingExtraError."""
-    if part is None:
-        return None
-    from holdfast.backends.models import build_llm
-
-    return build_llm(part.provider, part.config)
-
-
-def make_reranker(part: Part | None, llm: Part | None) -> Reranker | None:
-    """The configured reranker, or None; one that asks a language model may ask `llm`.
+def make_llms(part: Part | None) -> list[tuple[LLM, ChosenModel]]:
+    """The configured language model and its fallbacks, in the order in which they are asked.
 
     Raises ConfigError, MissingExtraError.
     """
     if part is None:
-        return None
+        return []
+    from holdfast.backends.models import build_llm
+
+    chosen = chosen_models(part, "llm")
+    return [(build_llm(one.part.provider, one.part.config), one) for one in chosen]
+
+
+def make_rerankers(part: Part | None, llm: Part | None) -> list[tuple[Reranker, ChosenModel]]:
+    """The configured reranker and its fallbacks; those that ask a language model may ask `llm`.
+
+    Raises ConfigError, MissingExtraError.
+    """
+    if part is None:
+        return []
     from holdfast.backends.rerankers import build_reranker
 
-    return build_reranker(part, llm)
+    asked = None if llm is None else chosen_models(llm, "llm")[0].part
+    return [(build_reranker(one.part, asked), one) for one in chosen_models(part, "reranker")]
 
 
 def make_sender(private: bool) -> Sender:

@@ -135,7 +135,9 @@ async def test_useless_vectors_are_paid_for(
         found = await memory.search("tea", filters=ALICE)
         assert found["degraded"] == ["embedder"]
         assert [hit["memory"] for hit in found["results"]] == ["I drink tea."]
-    assert [row[0] for row in ledger(tmp_path)] == ["add", "add", "search"]
+    assert [row[0] for row in ledger(tmp_path)] == ["add", "search"], (
+        "the job waits, and does not pay again at once"
+    )
 
 
 async def test_what_is_computed_here_writes_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from holdfast.errors import BadAnswerError, HoldfastError, ModelRefusedError, Mo
 from holdfast.limits import EMBED_BATCH_MAX
 from holdfast.model import Space, Usage
 from holdfast.ports import Answer, QueryEmbedding, Spent
-from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, Bounds, Gate
+from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM
+from holdfast.wrap.gate import Bounds, Gate
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors, reset
 
 GOOD = Answer(text="{}", usage=Usage(model="double"))

@@ -32,7 +32,7 @@ def test_a_memory_is_found(client: httpx.Client, server: Served) -> None:
     assert [one["memory"] for one in answer.json()["results"]] == ["I like tea"]
 
 
-@pytest.mark.parametrize(("path", "status"), [("/v3/memories/search/", 503), ("/search", 502)])
+@pytest.mark.parametrize(("path", "status"), [("/v3/memories/search/", 503), ("/search", 503)])
 def test_a_store_that_is_away_does_not_tell_where_it_is(
     path: str, status: int, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ variables, one file (YAML or TOML), defaults. Holdfast's own and Mem0's configur
 from __future__ import annotations
 
 from holdfast.config.load import load_config
+from holdfast.config.models import ChosenModel, chosen_models
 from holdfast.config.parts import part_settings
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import (
@@ -25,10 +26,12 @@ __all__ = [
     "INDEX",
     "LOCAL_EMBEDDER",
     "RECORDS",
+    "ChosenModel",
     "Config",
     "Part",
     "Resolved",
     "ServerConfig",
+    "chosen_models",
     "load_config",
     "part_settings",
     "redacted",

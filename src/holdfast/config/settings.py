@@ -34,7 +34,7 @@ def redacted(value: Json, name: str = "") -> Json:
     if value in (None, "") or isinstance(value, bool):
         return value
     key = name.lower().replace("-", "_")
-    counts = key.endswith("tokens") and isinstance(value, int | float)
+    counts = key.endswith(("tokens", "tokens_per_minute")) and isinstance(value, int | float)
     if _SECRET.search(key) and not counts:
         return _HIDDEN
     if isinstance(value, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from holdfast.model import Json
+from holdfast.model import Job, Json
 
 
 def settled(result: Json, stored: Mapping[str, str]) -> Json:
@@ -17,6 +17,17 @@ def settled(result: Json, stored: Mapping[str, str]) -> Json:
     if isinstance(result, Mapping) and isinstance(result.get("results"), list | tuple):
         return {**result, "results": settled(result["results"], stored)}
     return result
+
+
+def missing_part(job: Job, llm: str | None, embedder: str) -> str | None:
+    """Which model a job waits for, by its last error; None if it waits for none.
+
+    `llm` and `embedder` are their names, which errors of models tell.
+    """
+    if job.state != "PENDING" or job.error is None:
+        return None
+    about_llm = llm is not None and llm in job.error
+    return "embedder" if embedder in job.error and not about_llm else "llm"
 
 
 def _item(item: Json, stored: Mapping[str, str]) -> Json:

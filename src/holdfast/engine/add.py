@@ -10,6 +10,7 @@ from typing import cast
 
 from msgspec.structs import replace
 
+from holdfast import deadline
 from holdfast.core.fence import check_inside, own_key
 from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_identity
 from holdfast.core.intake import Said
@@ -111,14 +112,17 @@ async def _see_through(parts: Parts, job: Job, *, wait: bool) -> Job:
 
 
 async def wait_for(parts: Parts, job_id: str, timeout_s: float) -> Job:
-    """Run the job here if it is free, else watch it, till it is finished, parked, or time is up."""
-    deadline = asyncio.get_running_loop().time() + timeout_s
+    """Run the job here if it is free, else watch it, till it is finished, parked, or time is up.
+
+    Time is up before it is for whoever asked, so that they are told how far it came.
+    """
+    ends = asyncio.get_running_loop().time() + min(timeout_s, deadline.share_s())
     while True:
         done = await jobs.run_one(parts, job_id)
         job = done or cast("Job", await parts.jobs.job(parts.project, job_id))
         finished = job.state in ("SUCCEEDED", "FAILED")
         parked = job.state == "PENDING" and await jobs.parked(parts, job)
-        if finished or parked or asyncio.get_running_loop().time() >= deadline:
+        if finished or parked or asyncio.get_running_loop().time() >= ends:
             if not finished:
                 parts.wake.set()
             return job

@@ -41,12 +41,15 @@ async def run_one(parts: Parts, job_id: str) -> Job | None:
 
 
 async def run_next(parts: Parts) -> bool:
-    """Lease and run the oldest due job of any project; False if there is none."""
+    """Lease and run the oldest due job of any project.
+
+    False if there is none, or if it had to be put back untried: others would fare no better.
+    """
     job = await parts.jobs.lease(parts.owner, parts.clock.now(), JOB_LEASE_S)
     if job is None:
         return False
-    await run(parts, job)
-    return True
+    ended = await run(parts, job)
+    return ended.state != "PENDING" or ended.attempts >= job.attempts
 
 
 async def parked(parts: Parts, job: Job) -> bool:
@@ -100,17 +103,25 @@ def _abandoned(job: Job) -> ModelError:
 
 
 async def _fail(parts: Parts, job: Job, error: ModelError) -> None:
-    """Put the job back for later if that can help, else dead-letter it with the reason."""
-    again = error.retryable and job.attempts < parts.job_attempts_max
+    """Put the job back for later if that can help, else dead-letter it with the reason.
+
+    A try in which the model had no chance does not count: an outage uses up few jobs' tries.
+    """
+    again = error.retryable and (not error.tried or job.attempts < parts.job_attempts_max)
     pause = error.retry_after_s or min(JOB_BACKOFF_S * 2**job.attempts, JOB_BACKOFF_MAX_S)
-    if isinstance(error, BadAnswerError):
-        pause = 0.0  # the model is there; waiting does not make it wiser
+    if isinstance(error, BadAnswerError) and job.kind != "embed":
+        pause = 0.0  # the model is there; waiting does not make it wiser, but mends an embedder
+    elif not error.tried and error.retry_after_s is None:
+        pause = 0.0  # whoever waited for it had no more time; the workers have
     fate = f"again in {pause:.1f} s" if again else "dead-lettered"
     _log.warning("job %s, attempt %d: %s; %s", job.id, job.attempts, error.code, fate)
     state: JobState = "PENDING" if again else "FAILED"
     parts.metrics.count("job", job.kind, "again" if again else "dead")
     with suppress(ConflictError):  # the lease was lost: its new owner decides
-        await _finish(parts, job, state, [], error=error, run_after=parts.clock.now() + pause)
+        run_after = parts.clock.now() + pause
+        await _finish(
+            parts, job, state, [], error=error, run_after=run_after, untried=not error.tried
+        )
 
 
 async def _hand_back(parts: Parts, job: Job) -> None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from holdfast.core.fence import fenced, inside, mark_of
 from holdfast.core.intake import Said, clean_id
+from holdfast.core.outcome import missing_part
 from holdfast.core.shapes import event_shape, job_event, job_items, said_shapes
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.errors import NotFoundError
@@ -167,6 +168,12 @@ async def add_answer(parts: Parts, job: Job, said: Sequence[Said]) -> dict[str, 
     for name in ("error", "error_code", "rejected"):
         if shown[name]:
             told[name] = shown[name]
+    space = parts.embedder.space
+    llm = None if parts.llm is None else parts.llm.name
+    missing = missing_part(job, llm, f"{space.provider}:{space.model}")
+    if missing is not None:
+        parts.metrics.count("degraded_answer", missing)
+        told["degraded"] = [missing]
     return told
 
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import holdfast
-from holdfast import limits
+from holdfast import deadline, limits
 from holdfast.caller import warn
 from holdfast.core import intake
 from holdfast.core.affinity import HEADER, affinity
@@ -133,15 +133,15 @@ class Connection:
 
     async def _wait(self, given: Mapping[str, Any], timeout_s: float) -> Any:
         """Wait in several calls, none longer than proxies and servers let a request take."""
-        deadline = time.monotonic() + timeout_s
+        ends = time.monotonic() + timeout_s
         while True:
             asked = time.monotonic()
-            part = min(max(0.0, deadline - asked), limits.CLIENT_WAIT_S)
+            part = min(max(0.0, ends - asked), limits.CLIENT_WAIT_S)
             part = timeout_s if not 0 <= timeout_s <= limits.WAIT_S_MAX else part  # refused there
             event = await self._sent("wait", {**given, "timeout_s": part})
             now = time.monotonic()
             done = event["status"] in ("SUCCEEDED", "FAILED")
-            if done or now >= deadline or now - asked < part:  # before time: parked
+            if done or now >= ends or now - asked < part:  # before time: parked
                 return event
 
     async def _sent(self, verb: str, given: Mapping[str, Any]) -> Any:
@@ -156,7 +156,7 @@ class Connection:
                 if retries >= self._retries_max or not _may_repeat(verb, error):
                     raise
                 pause = _pause_s(retries, error.retry_after_s)
-                if pause > limits.CLIENT_PAUSE_MAX_S:
+                if pause > min(limits.CLIENT_PAUSE_MAX_S, deadline.left_s()):
                     raise
             retries += 1
             await asyncio.sleep(pause)
@@ -166,8 +166,16 @@ class Connection:
         assert self._http is not None
         import httpx
 
+        timeout_s = min(self._timeout_s, deadline.left_s())
+        if timeout_s <= 0:
+            raise _NotSentError("There is no time left to ask the server.")
         try:
-            answer = await self._http.post(f"/holdfast/{verb}", content=body, headers=headers)
+            answer = await self._http.post(
+                f"/holdfast/{verb}",
+                content=body,
+                headers={**headers, deadline.TIMEOUT_HEADER: f"{timeout_s:.3f}"},
+                timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, limits.CLIENT_CONNECT_S)),
+            )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise _NotSentError(
                 f"The server at {self._url} cannot be reached ({type(error).__name__}).",
@@ -175,7 +183,7 @@ class Connection:
             ) from None
         except httpx.TimeoutException:
             raise ServerTimeoutError(
-                f"The server did not answer within {self._timeout_s:g} s.",
+                f"The server did not answer within {timeout_s:.3g} s.",
                 hint="Whether it did what was asked is not known.",
             ) from None
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -199,12 +207,10 @@ class Connection:
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
         most = self._connections_max
-        connect_s = min(self._timeout_s, limits.CLIENT_CONNECT_S)
         try:
             return httpx.AsyncClient(
                 base_url=self._url,
                 headers=headers,
-                timeout=httpx.Timeout(self._timeout_s, connect=connect_s),
                 limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
                 verify=_trusted(self._ca_file),
             )

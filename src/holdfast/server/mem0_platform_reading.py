@@ -105,9 +105,15 @@ async def search(body: SearchBody, context: Asked) -> Reply:
     response_model=Found | list[HitShape],
 )
 async def search_v2(body: EarlierSearchBody, context: Asked) -> Reply:
-    """The same for clients before 2.0: a bare list, and ids may stand at the top."""
+    """The same for clients before 2.0: a bare list, and ids may stand at the top.
+
+    The header X-Holdfast-Degraded names the parts that were away, for a list has no place for it.
+    """
     found = await _found(body, context, body.limit or body.top_k, _EARLIER_THRESHOLD)
-    return Reply(found if body.output_format == "v1.1" else found["results"])
+    if body.output_format == "v1.1":
+        return Reply(found)
+    missing = ", ".join(found.get("degraded", ()))
+    return Reply(found["results"], headers={"x-holdfast-degraded": missing} if missing else None)
 
 
 @route(

@@ -72,7 +72,7 @@ class Found(BaseModel):
 
     results: list[HitShape]
     degraded: Annotated[
-        list[str] | None, Field(description="Parts that were away: embedder, reranker.")
+        list[str] | None, Field(description="Parts that were away: embedder, reranker, index.")
     ] = None
 
 

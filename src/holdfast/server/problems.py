@@ -38,6 +38,8 @@ STATUS: Mapping[type[errors.HoldfastError], int] = {
     errors.CacheUnavailableError: 503,
     errors.KeyRingError: 503,
     errors.StoreUnavailableError: 503,
+    errors.IndexUnavailableError: 503,
+    errors.CacheUnavailableError: 503,
     errors.OverloadedError: 503,
     errors.RequestTimeoutError: 408,
     errors.ClosedError: 503,
@@ -82,11 +84,16 @@ def answer(error: errors.HoldfastError, request_id: str) -> Response:
     """The whole answer to a request that failed."""
     status = status_of(error)
     headers = dict(error.told) if isinstance(error, errors.RateLimitError) else {}
-    if status in (429, 503):
-        headers["retry-after"] = str(math.ceil(error.retry_after_s or _RETRY_AFTER_S))
+    if status in (429, 503) or error.retry_after_s is not None:
+        headers |= wait(error)
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     return Reply(body_of(error, request_id), status, headers)
+
+
+def wait(error: errors.HoldfastError) -> dict[str, str]:
+    """The header that says when to try again."""
+    return {"retry-after": str(math.ceil(error.retry_after_s or _RETRY_AFTER_S))}
 
 
 def install(app: FastAPI) -> None:
@@ -109,7 +116,7 @@ async def _ours(request: Request, error: Exception) -> Response:
     code = upstream.code_of(error) if upstream.is_open_source(request.url.path) else None
     if code is not None:
         body = upstream.body(code, told(error), request_id(request))
-        return Reply(body, upstream.STATUS)
+        return Reply(body, upstream.status_of(code), wait(error) if error.retryable else None)
     return answer(error, request_id(request))
 
 

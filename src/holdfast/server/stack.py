@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import secrets
 import time
@@ -14,7 +15,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast.config import ServerConfig
-from holdfast.errors import OverloadedError, RequestTimeoutError, TooLargeError
+from holdfast.deadline import TIMEOUT_HEADER, time_limit
+from holdfast.errors import (
+    OverloadedError,
+    RequestTimeoutError,
+    TooLargeError,
+    ValidationError,
+)
+from holdfast.limits import DEADLINE_GRACE_S
 from holdfast.server import problems
 from holdfast.server.request_log import Recorded
 from holdfast.server.telemetry import Telemetry
@@ -135,7 +143,11 @@ class Shedding:
 
 
 class Deadline:
-    """Ends requests that take too long, with an answer if none was begun."""
+    """Ends requests that take too long, with an answer if none was begun.
+
+    X-Request-Timeout tells the seconds for which the caller will wait; no call of a model or an
+    index goes on beyond it, and what can be done without is then done without.
+    """
 
     def __init__(self, app: ASGIApp, timeout_s: float) -> None:
         self.app = app
@@ -151,15 +163,21 @@ class Deadline:
             begun = True
             await send(message)
 
-        timeout = asyncio.timeout(self._timeout_s)
+        try:
+            patience_s = _patience_s(scope)
+        except ValidationError as wrong:
+            return await problems.answer(wrong, scope["holdfast_request_id"])(scope, receive, send)
+        timeout_s = min(self._timeout_s, patience_s + DEADLINE_GRACE_S)
+        timeout = asyncio.timeout(timeout_s)
         try:
             async with timeout:
-                return await self.app(scope, receive, watch)
+                with time_limit(min(self._timeout_s, patience_s)):
+                    return await self.app(scope, receive, watch)
         except TimeoutError:
             if begun or not timeout.expired():  # expired() tells our time from somebody else's
                 raise
             error = OverloadedError(
-                f"The request took more than {self._timeout_s:g} s.", hint="Try again later."
+                f"The request took more than {timeout_s:g} s.", hint="Try again later."
             )
             response = problems.answer(error, scope["holdfast_request_id"])
             return await response(scope, receive, send)
@@ -211,6 +229,22 @@ class BodyLimit:
         return TooLargeError(
             f"The body has more than {self._bytes_max:,} bytes.", hint="Send it in several calls."
         )
+
+
+def _patience_s(scope: Scope) -> float:
+    """Seconds the caller of a request will wait. Raises ValidationError."""
+    told = _header(scope, TIMEOUT_HEADER.encode())
+    if told is None:
+        return math.inf
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise ValidationError(
+            "X-Request-Timeout is not a number of seconds above 0.", hint="Send 2.5, say."
+        )
+    return seconds
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

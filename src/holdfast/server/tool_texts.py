@@ -38,7 +38,8 @@ def remembered(answer: Mapping[str, Any]) -> str:
     ]
     status = answer.get("status", "SUCCEEDED")
     if status == "PENDING":
-        lines.append(f"Kept; its facts are being extracted (event {answer['event_id']}).")
+        away = f"; the {', '.join(answer['degraded'])} is away" if answer.get("degraded") else ""
+        lines.append(f"Kept; its facts are being extracted (event {answer['event_id']}){away}.")
     elif status == "FAILED":
         lines.append(f"Kept word for word; its facts could not be extracted: {answer['error']}")
     return "\n".join(lines) or "Kept; there was nothing new in it."

@@ -1,7 +1,7 @@
 """Failures of what stands behind the server, as Mem0's open-source server tells of them.
 
-On its routes a model or a store that failed is 502 with one of eight codes, which its dashboard
-knows; everywhere else the table of `problems` speaks.
+On its routes a model that failed is 502 and a store that is away 503, with one of eight codes,
+which its dashboard knows; everywhere else the table of `problems` speaks.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PATHS = (
 """Where Mem0's open-source server has its routes."""
 
 STATUS = 502
+_STORE = "datastore_unavailable"
 
 
 def is_open_source(path: str) -> bool:
@@ -42,8 +43,13 @@ def code_of(error: HoldfastError) -> str | None:
     if isinstance(error, ModelError):
         return "unknown" if error.reason == "unknown" else f"provider_{error.reason}"
     if isinstance(error, StoreError) and error.retryable:
-        return "datastore_unavailable"
+        return _STORE
     return None
+
+
+def status_of(code: str) -> int:
+    """The status that goes with a code: 503 for what passes by itself and changed nothing."""
+    return 503 if code == _STORE else STATUS
 
 
 def code_named(error_code: object) -> str:

@@ -1,120 +1,17 @@
-"""Models within bounds: a deadline, few calls at once, and retries that do not become a storm.
-
-Only ModelUnavailableError is retried. A provider that names a time to wait holds back every call
-of its model, not just the one it told; if the time lies beyond the deadline the call ends at once
-and its error says how long to wait.
-"""
+"""Models within bounds: see `wrap.gate` for what they are."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from holdfast import limits
-from holdfast.errors import ModelError, ModelUnavailableError
-from holdfast.model import Json, Space, Struct
+from holdfast.model import Json, Space
 from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding, Ranking, Reranker, Spent
+from holdfast.wrap.gate import Bounds, Gate
 
 if TYPE_CHECKING:
     import numpy as np
-
-T = TypeVar("T")
-
-Called = Callable[[str, float], None]
-"""Told of a call that ended: the code of its error, empty for none, and the seconds it took."""
-
-
-class Bounds(Struct, frozen=True, kw_only=True):
-    """How far a model may be used."""
-
-    timeout_s: float = limits.MODEL_TIMEOUT_S
-    """Seconds a call may take with retries and waits; `complete` and `rerank` name their own."""
-    tries_max: int = 4
-    backoff_s: float = 0.5
-    """Longest pause before the second try; doubles with each further one."""
-    backoff_max_s: float = 20.0
-    concurrency_max: int = 8
-    """Calls at once; others wait, within their deadline."""
-
-
-class Gate:
-    """What the calls of one model share: slots, and the time before which none may start."""
-
-    def __init__(
-        self,
-        bounds: Bounds,
-        *,
-        chance: Callable[[], float] = random.random,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        told: Called = lambda _code, _took_s: None,
-    ) -> None:
-        """`chance` gives 0..1 for the jitter; it and `sleep` are parameters for tests. `told` hears
-        of every call, its retries within."""
-        self._bounds = bounds
-        self._chance = chance
-        self._sleep = sleep
-        self._told = told
-        self._slots = asyncio.Semaphore(bounds.concurrency_max)
-        self._not_before = 0.0
-
-    async def run(self, name: str, timeout_s: float, call: Callable[[float], Awaitable[T]]) -> T:
-        """Run `call`, which is told the seconds it has left, and again while that may help.
-
-        Raises what the last try raised, or ModelUnavailableError when the time is over.
-        """
-        time = asyncio.get_running_loop().time
-        began = time()
-        try:
-            result = await self._within(name, timeout_s, call)
-        except ModelError as error:
-            self._told(error.code, time() - began)
-            raise
-        self._told("", time() - began)
-        return result
-
-    async def _within(
-        self, name: str, timeout_s: float, call: Callable[[float], Awaitable[T]]
-    ) -> T:
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        try:
-            async with asyncio.timeout_at(deadline), self._slots:
-                return await self._tries(name, deadline, call)
-        except TimeoutError:
-            late = ModelUnavailableError(f"{name} gave no answer within {timeout_s:g} s.")
-            raise late.because("timeout") from None
-
-    async def _tries(self, name: str, deadline: float, call: Callable[[float], Awaitable[T]]) -> T:
-        time = asyncio.get_running_loop().time
-        tries = 0
-        while True:
-            await self._wait_turn(name, deadline)
-            tries += 1
-            try:
-                return await call(deadline - time())
-            except ModelUnavailableError as error:
-                pause = self._pause(tries, error.retry_after_s)
-                if error.retry_after_s is not None:
-                    self._not_before = max(self._not_before, time() + error.retry_after_s)
-                if tries == self._bounds.tries_max or time() + pause >= deadline:
-                    raise
-            await self._sleep(pause)
-
-    async def _wait_turn(self, name: str, deadline: float) -> None:
-        """Wait while the provider has told another call to wait."""
-        left = self._not_before - asyncio.get_running_loop().time()
-        if left <= 0:
-            return
-        if self._not_before >= deadline:
-            raise ModelUnavailableError(f"{name} has asked for a pause.", retry_after_s=left)
-        await self._sleep(left)
-
-    def _pause(self, tries: int, retry_after_s: float | None) -> float:
-        """Full jitter: anything up to the doubled bound, after what the provider asked for."""
-        bounds = self._bounds
-        longest = min(bounds.backoff_max_s, bounds.backoff_s * 2.0 ** (tries - 1))
-        return (retry_after_s or 0.0) + self._chance() * longest
 
 
 class BoundedLLM:

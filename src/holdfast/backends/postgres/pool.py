@@ -21,7 +21,8 @@ from psycopg.types.numeric import Int8Dumper
 
 from holdfast.backends.postgres.errors import translate
 from holdfast.backends.postgres.settings import PostgresSettings
-from holdfast.errors import ClosedError, ConfigError, StoreUnavailableError
+from holdfast.core.breaker import Breaker, BreakerBounds
+from holdfast.errors import ClosedError, ConfigError, StoreError, StoreUnavailableError
 
 Raw = AsyncConnection[tuple[Any, ...]]
 
@@ -30,6 +31,10 @@ SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s
        set_config('idle_in_transaction_session_timeout', %s, false),
        set_config('client_min_messages', 'warning', false)
 """
+
+
+_REACHABLE: Final = BreakerBounds(failures_in_row=3, pause_s=0.25, pause_max_s=1.0)
+"""Short pauses: whoever waits to learn whether its commit happened must not miss the return."""
 
 
 class Pool:
@@ -42,6 +47,7 @@ class Pool:
         self._idle: list[tuple[Raw, float]] = []
         """With the time at which each was opened; the one last used is last."""
         self._ages: dict[Raw, float] = {}
+        self._breaker = Breaker(_REACHABLE)
         self._inside = 0
         self._closed = False
 
@@ -60,7 +66,7 @@ class Pool:
         try:
             await self._acquire_slot()
             try:
-                raw = self._alive() or await self._connect()
+                raw = self._alive() or await self._reconnect()
                 try:
                     yield raw
                 except BaseException as error:
@@ -112,6 +118,29 @@ class Pool:
                 return raw
             _finish(raw)
         return None
+
+    async def _reconnect(self) -> Raw:
+        """Connect, unless that failed so often lately that it would only keep everybody."""
+        permit = self._breaker.admit(time.monotonic())
+        if permit is None:
+            raise StoreUnavailableError(
+                "Postgres cannot be reached.",
+                hint="Retry later.",
+                retry_after_s=max(1.0, self._breaker.wait_s(time.monotonic())),
+            )
+        there: bool | None = None
+        try:
+            raw = await self._connect()
+            there = True
+        except StoreUnavailableError:
+            there = False
+            raise
+        except StoreError:  # it answered
+            there = True
+            raise
+        finally:
+            self._breaker.ended(permit, time.monotonic(), there)
+        return raw
 
     async def _connect(self) -> Raw:
         settings = self._settings

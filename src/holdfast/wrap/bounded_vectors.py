@@ -1,0 +1,96 @@
+"""A vector database within bounds: see `wrap.gate` for what they are.
+
+Every call of `ports.Vectors` may be repeated: reads are reads, `put` replaces and `remove` passes
+over what is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from holdfast import limits
+from holdfast.errors import IndexUnavailableError
+from holdfast.model import Entity, Project, Space
+from holdfast.ports import Match, Point, TermMatches, Vectors
+from holdfast.wrap.gate import Bounds, Gate
+
+if TYPE_CHECKING:
+    import numpy as np
+
+T = TypeVar("T")
+
+VECTORS_BOUNDS = Bounds(
+    timeout_s=limits.INDEX_TIMEOUT_S,
+    tries_max=3,
+    backoff_s=0.05,
+    backoff_max_s=1.0,
+    concurrency_max=limits.INDEX_CALLS_MAX,
+    patience_s=0.5,
+)
+"""Of an index that answers in milliseconds."""
+
+
+class BoundedVectors:
+    """A vector database whose calls end in time and do not pile up while it is away."""
+
+    def __init__(
+        self, inner: Vectors, gate: Gate | None = None, bounds: Bounds = VECTORS_BOUNDS
+    ) -> None:
+        """`gate`, of `bounds`, may be one that counts; it must raise IndexUnavailableError."""
+        self.name = inner.name
+        self.settles_s = inner.settles_s
+        self._inner = inner
+        self._timeout_s = bounds.timeout_s
+        self._gate = gate or Gate(bounds, away=IndexUnavailableError)
+
+    async def open(self, space: Space) -> None:
+        """As the inner one; it may take longer than other calls, for collections are made here."""
+        timeout_s = limits.INDEX_OPEN_TIMEOUT_S
+        await self._gate.run(self.name, timeout_s, lambda _: self._inner.open(space))
+
+    async def put(self, project: Project, points: Sequence[Point]) -> None:
+        """As the inner one."""
+        await self._write(lambda: self._inner.put(project, points))
+
+    async def remove(self, project: Project, ids: Sequence[str]) -> None:
+        """As the inner one."""
+        await self._write(lambda: self._inner.remove(project, ids))
+
+    async def nearest(
+        self, project: Project, entity: Entity, vector: np.ndarray, limit: int
+    ) -> list[Match]:
+        """As the inner one."""
+        return await self._read(lambda: self._inner.nearest(project, entity, vector, limit))
+
+    async def holders(
+        self, project: Project, entity: Entity, terms: Sequence[Sequence[int]], limit: int
+    ) -> list[TermMatches]:
+        """As the inner one."""
+        return await self._read(lambda: self._inner.holders(project, entity, terms, limit))
+
+    async def marks(
+        self, project: Project, after: str | None, size: int
+    ) -> tuple[list[tuple[str, int]], str | None]:
+        """As the inner one."""
+        return await self._read(lambda: self._inner.marks(project, after, size))
+
+    async def count(self, project: Project | None) -> int:
+        """As the inner one."""
+        return await self._read(lambda: self._inner.count(project))
+
+    async def clear(self, project: Project | None) -> None:
+        """As the inner one."""
+        await self._write(lambda: self._inner.clear(project))
+
+    async def close(self) -> None:
+        """Close the inner one."""
+        await self._inner.close()
+
+    async def _read(self, call: Callable[[], Awaitable[T]]) -> T:
+        return await self._gate.run(
+            self.name, self._timeout_s, lambda _: call(), try_s=self._timeout_s / 3
+        )
+
+    async def _write(self, call: Callable[[], Awaitable[None]]) -> None:
+        await self._gate.run(self.name, limits.INDEX_WRITE_TIMEOUT_S, lambda _: call())
