@@ -28,7 +28,7 @@ Project = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-def _done(common: Common, work: Callable[[AsyncAdmin], Awaitable[T]]) -> T:
+def done(common: Common, work: Callable[[AsyncAdmin], Awaitable[T]]) -> T:
     """What becomes of some work on the deployment; background workers stay at home."""
     from msgspec.structs import replace
 
@@ -83,7 +83,7 @@ def create_key(
             expires_at=expires,
         )
 
-    _show_new(common, _done(common, work))
+    _show_new(common, done(common, work))
 
 
 def list_keys(common: Common, project: Project = None) -> None:
@@ -95,7 +95,7 @@ def list_keys(common: Common, project: Project = None) -> None:
         uses = await admin.key_uses(found)
         return [_key_shape(key, uses.get(key.id)) for key in found]
 
-    keys = _done(common, work)
+    keys = done(common, work)
     if common.json:
         output.print_json({"results": keys})
         return
@@ -130,7 +130,7 @@ def rotate_key(
     async def work(admin: AsyncAdmin) -> NewKey:
         return await admin.rotate_key(key_id, project=project, grace_s=grace)
 
-    _show_new(common, _done(common, work))
+    _show_new(common, done(common, work))
 
 
 def revoke_key(
@@ -143,8 +143,8 @@ def revoke_key(
     async def work(admin: AsyncAdmin) -> None:
         await admin.revoke_key(key_id, project=project)
 
-    _done(common, work)
-    _say(common, {"id": key_id, "revoked": True}, f"Revoked {key_id}.")
+    done(common, work)
+    say(common, {"id": key_id, "revoked": True}, f"Revoked {key_id}.")
 
 
 def _show_new(common: Common, new: NewKey) -> None:
@@ -199,7 +199,7 @@ def create_project(
     async def work(admin: AsyncAdmin) -> ProjectInfo:
         return await admin.create_project(name, description=description, project_id=id_)
 
-    info = _done(common, work)
+    info = done(common, work)
     if common.json:
         output.print_json(_project_shape(info))
         return
@@ -212,7 +212,7 @@ def list_projects(common: Common) -> None:
     async def work(admin: AsyncAdmin) -> Sequence[ProjectInfo]:
         return await admin.projects()
 
-    projects = [_project_shape(info) for info in _done(common, work)]
+    projects = [_project_shape(info) for info in done(common, work)]
     if common.json:
         output.print_json({"results": projects})
         return
@@ -239,11 +239,11 @@ def delete_project(
         await admin.delete_project(project_id)
 
     if not yes:
-        info, count = _done(common, find)
+        info, count = done(common, find)
         if not agreed(f"Delete {output.printable(info.name)} and its {count:,} memories?"):
             raise typer.Exit(1)
-    _done(common, work)
-    _say(common, {"id": project_id, "deleted": True}, f"Deleted {output.printable(project_id)}.")
+    done(common, work)
+    say(common, {"id": project_id, "deleted": True}, f"Deleted {output.printable(project_id)}.")
 
 
 def _project_shape(info: ProjectInfo) -> dict[str, Any]:
@@ -256,7 +256,7 @@ def _project_shape(info: ProjectInfo) -> dict[str, Any]:
     }
 
 
-def _say(common: Common, document: dict[str, Any], line: str) -> None:
+def say(common: Common, document: dict[str, Any], line: str) -> None:
     if common.json:
         output.print_json(document)
         return

@@ -15,7 +15,16 @@ from typing import Annotated, Any
 import typer
 
 import holdfast
-from holdfast.cli import access, agents, evaluation, inspection, memories, serving, transfer
+from holdfast.cli import (
+    access,
+    agents,
+    evaluation,
+    inspection,
+    memories,
+    serving,
+    transfer,
+    webhooks,
+)
 from holdfast.cli.failure import reported
 from holdfast.cli.options import Common, expanded
 from holdfast.cli.parsing import Command, Commands
@@ -73,7 +82,7 @@ for _panel, _commands in PANELS.items():
     for _name, _command in _commands.items():
         app.command(_name, cls=Command, rich_help_panel=_panel)(expanded(_guarded(_command)))
 
-for _name, (_about, _commands) in access.GROUPS.items():
+for _name, (_about, _commands) in {**access.GROUPS, "webhook": webhooks.GROUP}.items():
     _group = typer.Typer(name=_name, cls=Commands, help=_about, no_args_is_help=True)
     for _second, _command in _commands.items():
         _group.command(_second, cls=Command)(expanded(_guarded(_command)))
