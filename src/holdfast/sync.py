@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from holdfast.client import UNSET, Answer, AsyncMemory, When
+from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.errors import ClosedError
 from holdfast.loop import LoopThread
-from holdfast.model import EntityKind, JobState, Json
+from holdfast.model import UNSET, Answer, EntityKind, JobState, Json, When
 
 
 class Memory:
@@ -368,6 +368,14 @@ class Memory:
     def rerun(self, event_id: str) -> Answer:
         """Try a failed job again."""
         work = self._async.rerun(event_id)
+        return self._loop.run(work)
+
+    def cancel(self, event_id: str) -> Answer:
+        """Give up an extraction that waits: its turns stay, and `rerun` takes it up again.
+
+        Raises NotFoundError, ValidationError if it does not wait.
+        """
+        work = self._async.cancel(event_id)
         return self._loop.run(work)
 
     def stats(self) -> Answer:

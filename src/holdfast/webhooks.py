@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import get_args
 
@@ -66,6 +67,17 @@ class Webhooks:
         request = self._request(name, url, event_types, is_active)
         return await engine.update(await self._parts(project), webhook_id, request)
 
+    async def rotate_secret(
+        self, webhook_id: str, *, grace_s: float = 0.0, project: str | None = None
+    ) -> Webhook:
+        """Sign with a new secret from now on, which the answer tells.
+
+        For `grace_s` seconds messages are signed with both, so that receivers can be told of it
+        meanwhile. Raises NotFoundError, ValidationError.
+        """
+        grace_s = intake.clean_seconds(grace_s, "grace_s")
+        return await engine.rotate(await self._parts(project), webhook_id, grace_s)
+
     async def delete(self, webhook_id: str, *, project: str | None = None) -> None:
         """Delete a webhook and what waits to be sent to it. Raises NotFoundError."""
         await engine.delete(await self._parts(project), webhook_id)
@@ -98,7 +110,7 @@ class Webhooks:
         Any number of processes may do so at once. Raises MissingExtraError.
         """
         parts = await self._parts(None)
-        sender = make_sender(self._private)
+        sender = await asyncio.to_thread(make_sender, self._private)  # reads all the world's CAs
         try:
             await delivering.serve(parts, sender)
         finally:

@@ -21,11 +21,12 @@ from tests.access.callers import Callers, unknown
 from tests.access.campaign import Campaign
 from tests.access.tenants import Leak, expect
 
-REQUESTS = 4_000
+REQUESTS = 5_000
 NEVER_SERVED = {
     "/generate-instructions": "there is no language model",
     "/holdfast/chat": "is not offered",
     "/holdfast/rerun": "no job fails without a model",
+    "/holdfast/cancel": "no job waits without a model",
     "/holdfast/webhooks/{webhook_id}/deliveries/{delivery_id}/rerun": "no message fails",
     "/api-keys": "is for accounts, which are of no tenant",
     "/api-keys/{key_id}": "is for accounts, which are of no tenant",

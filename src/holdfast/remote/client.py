@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from holdfast.client import UNSET, Answer, When
-from holdfast.model import EntityKind, JobState, Json
+from holdfast.model import UNSET, Answer, EntityKind, JobState, Json, When
 from holdfast.remote.connection import Connection
 
 
@@ -255,6 +254,14 @@ class AsyncClient(Connection):
     async def rerun(self, event_id: str) -> Answer:
         """Try a failed job again."""
         answer: Answer = await self._call("rerun", locals())
+        return answer
+
+    async def cancel(self, event_id: str) -> Answer:
+        """Give up an extraction that waits: its turns stay, and `rerun` takes it up again.
+
+        Raises NotFoundError, ValidationError if it does not wait.
+        """
+        answer: Answer = await self._call("cancel", locals())
         return answer
 
     async def stats(self) -> Answer:
