@@ -54,4 +54,4 @@ def test_candidates_are_as_good_as_everything(
     """`forgetful`: the change log is cut so often that the engine's feeder falls behind it."""
     kept, every = (4, 3) if forgetful else (200_000, 1_000)
     with patch.multiple(changes, OUTBOX_ROWS_KEPT=kept, _PRUNE_EVERY=every):
-        run_state_machine_as_test(machine, settings=settings(_SETTINGS, max_examples=12))
+        run_state_machine_as_test(machine, settings=settings(_SETTINGS, max_examples=6))

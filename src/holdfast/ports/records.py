@@ -159,8 +159,8 @@ class Records(Protocol):
     async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
         """The entity's index entries, incremental where `since` is recent enough, else complete.
 
-        `since` is a generation the entity had, or None for a complete answer; "*" as id means all
-        of the kind.
+        `since` is a generation that the entity, or anything else of the project, had, or None for
+        a complete answer; "*" as id means all of the kind.
         """
 
     async def stats(self, project: Project) -> Mapping[str, Json]:

@@ -21,6 +21,7 @@ from holdfast.core.cursor import decode_cursor, encode_cursor
 from holdfast.core.view import Entry
 from holdfast.core.visibility import expiry_instant
 from holdfast.model import (
+    ANY,
     Census,
     Entity,
     EntitySummary,
@@ -176,13 +177,13 @@ def delta(
     """Index entries of an entity: the changes since `since` if they are still known, else all."""
     generation = state(connection, project, entity).generation
     floor = only(connection, "SELECT value FROM counters WHERE name = 'outbox_floor'", ()) or 0
-    if since is None or entity.id == "*" or since < floor or since > generation:
+    if since is None or since < floor or since > generation:
         return _complete(connection, project, space_no, entity, generation)
+    one, of = ("", ()) if entity.id == ANY else ("AND n.id = ? ", (entity.id,))
     changed = connection.execute(
         "SELECT DISTINCT o.memory_no, o.memory_id FROM outbox o JOIN entities n "
-        "ON n.no = o.entity_no WHERE n.project = ? AND n.kind = ? AND n.id = ? "
-        "AND o.generation > ?",
-        (project, entity.kind, entity.id, since),
+        f"ON n.no = o.entity_no WHERE n.project = ? AND n.kind = ? {one}AND o.generation > ?",
+        (project, entity.kind, *of, since),
     ).fetchall()
     rows = []
     for chunk in chunks([no for no, _ in changed]):

@@ -1,0 +1,122 @@
+"""The whole library over real engines: what is remembered is found, compared and built anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+import pytest
+
+from holdfast.admin import AsyncAdmin
+from holdfast.engine import reindexing
+from holdfast.errors import MissingExtraError, SpaceMismatchError
+from holdfast.indexes import Indexes
+from support import postgres
+from support.embedded import HashEmbedder
+
+FACTS = [
+    "I keep bees in three hives",
+    "I drink green tea in the morning",
+    "My car needs new tyres",
+    "We adopted a dog called Miso",
+    "The dentist is on Friday",
+]
+
+
+@pytest.fixture(params=["qdrant", "pgvector", "sharded"])
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """An external index as a configuration names it."""
+    if request.param == "pgvector":
+        if postgres.programs(18) is None:
+            pytest.skip("Postgres with pgvector is not installed")
+        with postgres.database(18, empty=True) as url:
+            name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+            postgres.shared(18).ask("CREATE EXTENSION vector", str(name))
+            yield {"provider": "pgvector", "config": {"url": url}}
+        return
+    qdrant = {"provider": "qdrant", "config": {"path": str(tmp_path / "qdrant")}}
+    if request.param == "qdrant":
+        yield qdrant
+        return
+    shards = [
+        {"name": name, "provider": "qdrant", "config": {"path": str(tmp_path / name)}}
+        for name in ("one", "two")
+    ]
+    yield {"provider": "sharded", "config": {"shards": shards, "map_path": str(tmp_path / "map")}}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting() -> Iterator[None]:
+    with patch.multiple(reindexing, SWITCH_S=0.0, AGAIN_S=0.0):
+        yield
+
+
+async def fed(index: Indexes) -> None:
+    """Wait until the engine has everything."""
+    for _ in range(600):
+        if not (await index.status()).projects_behind:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(await index.status())
+
+
+def answered(admin: AsyncAdmin) -> dict[str, float]:
+    counts = admin.metrics.counts().items()
+    return {labels[0]: value for (name, labels), value in counts if name == "index_answer"}
+
+
+async def test_from_the_first_memory_to_a_new_build(index: dict[str, Any], tmp_path: Path) -> None:
+    config = {"path": str(tmp_path / "store"), "index": index}
+    async with AsyncAdmin(config) as admin:
+        memory = admin.memory()
+        for n, fact in enumerate(FACTS):
+            await memory.add(fact, user_id="ann", run_id=f"r{n % 2}", infer=False)
+        await memory.add("Bob keeps wasps", user_id="bob", infer=False)
+        await fed(admin.index)
+        found = await memory.search("who keeps bees", filters={"user_id": "ann"})
+        assert found["results"][0]["memory"] == FACTS[0]
+        assert "degraded" not in found
+        everyone = await memory.search("keeps", filters={"user_id": "*"}, threshold=0.0)
+        assert len(everyone["results"]) == 6
+        drift = await admin.index.verify()
+        assert (drift.memories, drift.points, drift.total) == (6, 6, 0)
+        assert (await admin.index.rebuild()).build == 1
+        await memory.delete(found["results"][0]["id"])
+        again = await memory.search("who keeps bees", filters={"user_id": "ann"}, threshold=0.0)
+        assert len(again["results"]) == 4
+        await fed(admin.index)
+        status = await admin.index.status()
+        assert (status.build, status.points, status.memories) == (1, 5, 5)
+        assert set(answered(admin)) <= {"candidates", "unfed"}
+        assert answered(admin)["candidates"] >= 3
+    async with AsyncAdmin(config) as admin:
+        found = await admin.memory().search("green tea", filters={"user_id": "ann"})
+        assert found["results"][0]["memory"] == FACTS[1]
+        assert answered(admin) == {"candidates": 1}
+
+
+async def test_an_engine_with_vectors_of_another_length_is_refused(
+    index: dict[str, Any], tmp_path: Path
+) -> None:
+    config = {"path": str(tmp_path / "store"), "index": index}
+    async with AsyncAdmin(config) as admin:
+        await admin.memory().add(FACTS[0], user_id="ann", infer=False)
+    other = {"path": str(tmp_path / "other"), "index": index}
+    with (
+        patch("holdfast.assemble.make_embedder", lambda _: HashEmbedder()),
+        pytest.raises(SpaceMismatchError),
+    ):
+        await AsyncAdmin(other).open()
+
+
+async def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    config = {"path": str(tmp_path), "index": {"provider": "qdrant", "config": {"path": "x"}}}
+    with (
+        patch("holdfast.registry.import_module", side_effect=ModuleNotFoundError(name="some")),
+        pytest.raises(MissingExtraError, match=r"holdfast\[qdrant\]"),
+    ):
+        await AsyncAdmin(config).open()
