@@ -25,6 +25,8 @@ COMES_WITH = {
     "httpx2": "pydantic-ai-slim",
     "click": "typer",
     "genai_prices": "pydantic-ai-slim",
+    "grpc": "qdrant-client",
+    "portalocker": "qdrant-client",
     "psycopg_pool": "psycopg",
     "pydantic": "fastapi",
     "starlette": "fastapi",
