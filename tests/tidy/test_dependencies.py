@@ -30,6 +30,8 @@ COMES_WITH = {
     "anyio": "fastapi",
     "click": "typer",
     "genai_prices": "pydantic-ai-slim",
+    "grpc": "qdrant-client",
+    "portalocker": "qdrant-client",
     "psycopg_pool": "psycopg",
     "pydantic": "fastapi",
     "starlette": "fastapi",

@@ -27,7 +27,8 @@ except ModuleNotFoundError as error:
 T = TypeVar("T")
 
 _SLOW: Final = 10.0
-"""How many times as long as other calls those may take that make and drop collections."""
+"""How many times as long as other calls those may take that make and drop collections, and all in
+local mode."""
 _WORDS_MAX: Final = 100
 """Words in one request; a question of more takes several."""
 _ONLY_ID: Final = ["id"]
@@ -239,6 +240,8 @@ class QdrantVectors:
     async def _run(
         self, operation: Callable[[AsyncQdrantClient], Awaitable[T]], patience: float = 1.0
     ) -> T:
+        if self._connection.local:  # which syncs each point to its disk, and searches in Python
+            patience = _SLOW
         try:
             return await self._connection.run(operation, self._settings.timeout_s * patience)
         except qdrant_connect.MissingError:

@@ -42,7 +42,7 @@ class QdrantSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A folder for qdrant-client's local mode, or ":memory:": one process, for trying out."""
 
     timeout_s: Seconds = 5.0
-    """Seconds one call may take; opening a collection and dropping it, ten times as long."""
+    """Seconds one call may take; ten times as long to open and drop a collection, and locally."""
     connections_max: Count = 64
     batch_bytes_max: Annotated[int, Meta(ge=65_536)] = 8 * 1024 * 1024
     """Bytes of one request that writes, about; servers refuse more than 32 MiB."""
