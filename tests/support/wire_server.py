@@ -72,66 +72,10 @@ class WireServer:
         self._closing.wait(seconds)
 
     def __enter__(self) -> Self:
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-            def _any(self) -> None:
-                size = int(self.headers.get("content-length") or 0)
-                raw = self.rfile.read(size)
-                parts = urlsplit(self.path)
-                asked = Asked(
-                    method=self.command,
-                    path=parts.path,
-                    query=dict(parse_qsl(parts.query, keep_blank_values=True)),
-                    headers={name.lower(): value for name, value in self.headers.items()},
-                    body=json.loads(raw) if raw else None,
-                    size=size,
-                )
-                self._send(outer.handled(asked))
-
-            def _send(self, told: Answer) -> None:
-                if told.delay_s:
-                    outer.wait(told.delay_s)
-                if told.cut:
-                    linger = struct.pack("ii", 1, 0)
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                text = told.body if isinstance(told.body, bytes) else json.dumps(told.body).encode()
-                if told.body is None:
-                    text = b""
-                try:
-                    self.send_response(told.status)
-                    self.send_header("content-type", "application/json")
-                    for name, value in told.headers.items():
-                        self.send_header(name, value)
-                    self.send_header("content-length", str(len(text)))
-                    self.end_headers()
-                    self.wfile.write(text)
-                except OSError:  # whoever asked has gone
-                    self.close_connection = True
-
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = _any  # noqa: N815
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-            def handle_error(self, *_: Any) -> None:
-                """A connection that breaks is what some tests want."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = _Listening(("127.0.0.1", 0), type("Handler", (_Handler,), {"wire": self}))
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
-        )
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
 
@@ -145,3 +89,57 @@ class WireServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Listening(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        """A connection that breaks is what some tests want."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wire: WireServer
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def _any(self) -> None:
+        size = int(self.headers.get("content-length") or 0)
+        raw = self.rfile.read(size)
+        parts = urlsplit(self.path)
+        asked = Asked(
+            method=self.command,
+            path=parts.path,
+            query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=json.loads(raw) if raw else None,
+            size=size,
+        )
+        self._send(self.wire.handled(asked))
+
+    def _send(self, told: Answer) -> None:
+        self.wire.wait(told.delay_s)
+        if told.cut:
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.close_connection = True
+            self.connection.close()
+            return
+        text = told.body if isinstance(told.body, bytes) else json.dumps(told.body).encode()
+        if told.body is None:
+            text = b""
+        try:
+            self.send_response(told.status)
+            self.send_header("content-type", "application/json")
+            for name, value in told.headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+        except OSError:  # whoever asked has gone
+            self.close_connection = True
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = _any  # noqa: N815

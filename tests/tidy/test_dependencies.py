@@ -18,6 +18,7 @@ IMPORT_NAME = {
     "pyjwt": "jwt",
     "pystemmer": "Stemmer",
     "pyyaml": "yaml",
+    "weaviate-client": "weaviate",
     "pydantic-ai-slim": "pydantic_ai",
     "sentence-transformers": "sentence_transformers",
 }
