@@ -23,9 +23,10 @@ from holdfast.errors import (
     ValidationError,
 )
 from holdfast.limits import DEADLINE_SHARE
+from holdfast.metrics import Metrics
 from holdfast.model import DEFAULT_PROJECT, Entity, Space
 from holdfast.ports import Match, Point, TermMatches
-from holdfast.wrap.bounded_vectors import VECTORS_BOUNDS, BoundedVectors
+from holdfast.wrap.bounded_vectors import VECTORS_BOUNDS, BoundedVectors, index_gate
 from holdfast.wrap.gate import Bounds, Gate
 
 AWAY = ModelUnavailableError("away")
@@ -295,6 +296,14 @@ class ScriptedVectors:
 
 
 POINT = Point(id="a", entities=(ANN,), vector=None, terms=b"", mark=1)
+
+
+def bounded(
+    inner: ScriptedVectors, metrics: Metrics | None = None, bounds: Bounds = VECTORS_BOUNDS
+) -> BoundedVectors:
+    return BoundedVectors(inner, index_gate(metrics or Metrics(), bounds), bounds)
+
+
 Calls = dict[str, Callable[[BoundedVectors], Awaitable[object]]]
 CALLS: Calls = {
     "open": lambda vectors: vectors.open(SPACE),
@@ -314,7 +323,7 @@ async def test_every_call_of_an_index_is_tried_again_and_passes_its_answer_on(na
     plain = ScriptedVectors(Dependency(None))
     expected = await CALLS[name](plain)  # type: ignore[arg-type]
     inner = ScriptedVectors(Dependency(GONE, GONE, None))
-    vectors = BoundedVectors(inner)
+    vectors = bounded(inner)
     assert await CALLS[name](vectors) == expected
     assert inner.said == [name] * 3
     assert (vectors.name, vectors.settles_s) == ("double", 1.5)
@@ -329,25 +338,31 @@ async def test_every_call_is_known_here() -> None:
 
 async def test_an_index_that_is_away_is_left_alone_and_says_when_to_come_again() -> None:
     inner = ScriptedVectors(Dependency(IndexUnavailableError("gone")))
-    vectors = BoundedVectors(inner)
+    metrics = Metrics()
+    vectors = bounded(inner, metrics)
     for _ in range(6):
         with pytest.raises(IndexUnavailableError) as caught:
             await CALLS["nearest"](vectors)
     assert len(inner.said) == 5
     assert caught.value.retry_after_s == pytest.approx(1.0, abs=0.5)
+    counts = metrics.counts()
+    assert counts["index_call", ("failed",)] == 6
+    assert counts["call_event", ("index", "retry")] == 3
+    assert counts["call_event", ("index", "held_back")] == 4
+    assert metrics.sight("index").error_code == "INDEX_UNAVAILABLE"
 
 
 async def test_an_index_that_refuses_is_not_asked_again() -> None:
     inner = ScriptedVectors(Dependency(ConfigError("wrong credentials")))
     with pytest.raises(ConfigError):
-        await CALLS["put"](BoundedVectors(inner))
+        await CALLS["put"](bounded(inner))
     assert inner.said == ["put"]
 
 
 async def test_one_question_that_hangs_is_asked_again_within_its_time() -> None:
     bounds = Bounds(timeout_s=0.3, tries_max=3, backoff_s=0.0, patience_s=0.1)
     inner = ScriptedVectors(Dependency(60.0, None))
-    vectors = BoundedVectors(inner, Gate(bounds, away=IndexUnavailableError), bounds)
+    vectors = bounded(inner, bounds=bounds)
     assert await CALLS["nearest"](vectors) == [Match(id="a", score=1.0)]
     assert inner.said == ["nearest"] * 2
 
@@ -356,7 +371,7 @@ async def test_an_index_has_no_more_time_than_its_caller() -> None:
     inner = ScriptedVectors(Dependency(60.0))
     began = time.monotonic()
     with holdfast.time_limit(0.2), pytest.raises(IndexUnavailableError):
-        await CALLS["holders"](BoundedVectors(inner))
+        await CALLS["holders"](bounded(inner))
     assert time.monotonic() - began < VECTORS_BOUNDS.timeout_s / 3
 
 

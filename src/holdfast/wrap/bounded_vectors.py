@@ -7,10 +7,12 @@ over what is gone.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from holdfast import limits
 from holdfast.errors import IndexUnavailableError
+from holdfast.metrics import Metrics
 from holdfast.model import Entity, Project, Space
 from holdfast.ports import Match, Point, TermMatches, Vectors
 from holdfast.wrap.gate import Bounds, Gate
@@ -31,18 +33,26 @@ VECTORS_BOUNDS = Bounds(
 """Of an index that answers in milliseconds."""
 
 
+def index_gate(metrics: Metrics, bounds: Bounds = VECTORS_BOUNDS) -> Gate:
+    """What stands before one engine, for all its collections."""
+    return Gate(
+        bounds,
+        away=IndexUnavailableError,
+        told=partial(metrics.called, "index"),
+        noted=partial(metrics.count, "call_event", "index"),
+    )
+
+
 class BoundedVectors:
     """A vector database whose calls end in time and do not pile up while it is away."""
 
-    def __init__(
-        self, inner: Vectors, gate: Gate | None = None, bounds: Bounds = VECTORS_BOUNDS
-    ) -> None:
-        """`gate`, of `bounds`, may be one that counts; it must raise IndexUnavailableError."""
+    def __init__(self, inner: Vectors, gate: Gate, bounds: Bounds = VECTORS_BOUNDS) -> None:
+        """`gate`: of `bounds` and of the engine; see `index_gate`."""
         self.name = inner.name
         self.settles_s = inner.settles_s
         self._inner = inner
         self._timeout_s = bounds.timeout_s
-        self._gate = gate or Gate(bounds, away=IndexUnavailableError)
+        self._gate = gate
 
     async def open(self, space: Space) -> None:
         """As the inner one; it may take longer than other calls, for collections are made here."""
