@@ -153,7 +153,8 @@ async def job(parts: Parts, event_id: str) -> Job:
 async def event(parts: Parts, job: Job) -> dict[str, Json]:
     """A job as an event, with the texts of the memories it names that may be seen."""
     ids = [item["id"] for item in job_items(job) if item.get("id")]
-    texts = {memory.id: memory.text for memory in await inside_of(parts, ids)}
+    # an add that was just accepted names none: its answer waits for no reader
+    texts = {memory.id: memory.text for memory in await inside_of(parts, ids)} if ids else {}
     return event_shape(job, texts)
 
 

@@ -24,7 +24,7 @@ from holdfast.backends.sql.rows import (
 from holdfast.backends.sql.spaces import Binding, confirm
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled
-from holdfast.errors import ConflictError
+from holdfast.errors import ConflictError, ValidationError
 from holdfast.model import Json, Memory, Project
 from holdfast.ports import (
     EditMemory,
@@ -311,9 +311,11 @@ def _reset(tx: Transaction, _op: Reset) -> None:
 
 def _put_job(tx: Transaction, op: PutJob) -> None:
     job = op.job
+    if job.project != tx.project:
+        raise ValidationError("A job is put into its own project; nothing was changed.")
     if job.result is not None:
         job = replace(job, result=settled(job.result, tx.stored()))
-    queue.put(tx.connection, tx.project, job)
+    tx.group.puts.job(job)
 
 
 def _finish_job(tx: Transaction, op: FinishJob) -> None:

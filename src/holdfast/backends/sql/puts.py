@@ -1,4 +1,4 @@
-"""Turns and memories that a group of commits puts, written together: many rows to a statement.
+"""What a group of commits puts, turns, memories and jobs: written many rows to a statement.
 
 Nothing is written as it is put, but at a `flush`, which comes before anything else looks.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from holdfast.backends.sql import queue
 from holdfast.backends.sql.changes import Changes
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import Row, insert, insert_all, parts
@@ -24,7 +25,7 @@ from holdfast.backends.sql.rows import (
 )
 from holdfast.clock import Ids
 from holdfast.errors import ConflictError
-from holdfast.model import Project
+from holdfast.model import Job, Project
 from holdfast.ports import PutMemory, PutTurns
 
 TurnKey = tuple[Project, str]
@@ -57,6 +58,7 @@ class Puts:
         self._ids = ids
         self._turns: dict[TurnKey, Row] = {}
         self._memories: list[Put] = []
+        self._jobs: list[Job] = []
         self._missed: set[TurnKey] = set()
         """Turns that memories name, and that were not put before them."""
 
@@ -77,11 +79,21 @@ class Puts:
                 self._missed.add(key)
         return put
 
+    def job(self, job: Job) -> None:
+        """Put a job."""
+        self._jobs.append(job)
+
     def flush(self) -> None:
         """Write what was put, so that statements find it.
 
-        Raises ConflictError for an id that another memory has.
+        Raises ConflictError for an id that another memory or job has, ReplayedError for an
+        idempotency key that another job has.
         """
+        self._flush_memories()
+        jobs, self._jobs = self._jobs, []
+        queue.put(self._connection, jobs)
+
+    def _flush_memories(self) -> None:
         if not self._turns and not self._memories:
             return
         turns, puts = self._turns, self._memories

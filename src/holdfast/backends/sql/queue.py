@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.multirow import Row, insert, parts
 from holdfast.backends.sql.rows import (
     JOB_COLUMNS,
     job_from,
     payload_json,
     to_json,
 )
-from holdfast.errors import ConflictError, ReplayedError, ValidationError
+from holdfast.errors import ConflictError, ReplayedError
 from holdfast.model import Job, Project
 from holdfast.ports import FinishJob
 
@@ -18,17 +21,17 @@ INSERT INTO jobs (id, project, kind, state, scope_key, payload, attempts, idempo
                   fingerprint, result, error, error_code, run_after, created_at, started_at,
                   completed_at)
 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-ON CONFLICT DO NOTHING RETURNING no
+ON CONFLICT DO NOTHING RETURNING id
 """
 
 # Due: waiting and its time has come, or running under a lease that ran out.
-_DUE = (
+DUE = (
     "((j.state = 'PENDING' AND j.run_after <= :at) "
     "OR (j.state = 'RUNNING' AND j.lease_until <= :at))"
 )
 
 # Jobs of one scope run in order, so a job waits while an earlier one is unfinished.
-_FIRST_OF_SCOPE = """
+FIRST_OF_SCOPE = """
 NOT EXISTS (SELECT 1 FROM jobs e WHERE e.project = j.project AND e.scope_key = j.scope_key
             AND e.no < j.no AND e.state IN ('PENDING', 'RUNNING'))
 """
@@ -39,14 +42,38 @@ UPDATE jobs SET state = 'RUNNING', lease_owner = :owner, lease_until = :until,
 WHERE no = :no
 """
 
-_UNFINISHED = "j.state IN ('PENDING', 'RUNNING')"
+UNFINISHED = "j.state IN ('PENDING', 'RUNNING')"
 
 
-def put(connection: Connection, project: Project, job: Job) -> None:
-    """Store a job; ReplayedError if one has its idempotency key already."""
-    if job.project != project:
-        raise ValidationError("A job is put into its own project; nothing was changed.")
-    values = (
+def put(connection: Connection, jobs: Sequence[Job]) -> None:
+    """Store jobs, many to a statement.
+
+    Raises ReplayedError if one's idempotency key is another job's, ConflictError if its id is.
+    """
+    for part in parts(len(jobs)):
+        some = jobs[part]
+        stored = [id_ for (id_,) in insert(connection, _INSERT, [*map(_values, some)]).fetchall()]
+        for job in some if len(stored) < len(some) else ():
+            if job.id not in stored:
+                raise _refusal(connection, job)
+            stored.remove(job.id)
+
+
+def _refusal(connection: Connection, job: Job) -> ConflictError | ReplayedError:
+    """Why a job was not stored."""
+    earlier = connection.execute(
+        "SELECT id FROM jobs WHERE project = ? AND idempotency_key = ?",
+        (job.project, job.idempotency_key),
+    ).fetchone()
+    if earlier is None:
+        return ConflictError(
+            f"The job id {job.id} is another job's.", hint="Use a new id; nothing was changed."
+        )
+    return ReplayedError(earlier[0])
+
+
+def _values(job: Job) -> Row:
+    return (
         job.id,
         job.project,
         job.kind,
@@ -64,17 +91,6 @@ def put(connection: Connection, project: Project, job: Job) -> None:
         job.started_at,
         job.completed_at,
     )
-    if connection.execute(_INSERT, values).fetchone() is not None:
-        return
-    earlier = connection.execute(
-        "SELECT id FROM jobs WHERE project = ? AND idempotency_key = ?",
-        (job.project, job.idempotency_key),
-    ).fetchone()
-    if earlier is None:
-        raise ConflictError(
-            f"The job id {job.id} is another job's.", hint="Use a new id; nothing was changed."
-        )
-    raise ReplayedError(earlier[0])
 
 
 def finish(connection: Connection, project: Project, op: FinishJob) -> None:
@@ -108,11 +124,26 @@ def finish(connection: Connection, project: Project, op: FinishJob) -> None:
 def lease(connection: Connection, owner: str, at: float, lease_s: float) -> Job | None:
     """Take the oldest due job whose scope has no earlier unfinished one."""
     row = connection.execute(
-        f"SELECT j.no FROM jobs j WHERE {_UNFINISHED} AND {_DUE} AND {_FIRST_OF_SCOPE} "
+        f"SELECT j.no FROM jobs j WHERE {UNFINISHED} AND {DUE} AND {FIRST_OF_SCOPE} "
         f"ORDER BY j.no LIMIT 1{connection.dialect.lock_free}",
         {"at": at},
     ).fetchone()
     return None if row is None else _take(connection, row[0], owner, at, lease_s)
+
+
+def take(
+    connection: Connection, numbers: Sequence[int], owner: str, at: float, lease_s: float
+) -> Job | None:
+    """Take the first of these jobs that is due still and whose turn it is; None if none is."""
+    for no in numbers:
+        row = connection.execute(
+            f"SELECT j.no FROM jobs j WHERE j.no = :no AND {UNFINISHED} AND {DUE} "
+            f"AND {FIRST_OF_SCOPE}{connection.dialect.lock}",
+            {"no": no, "at": at},
+        ).fetchone()
+        if row is not None:
+            return _take(connection, no, owner, at, lease_s)
+    return None
 
 
 def lease_one(
@@ -125,8 +156,8 @@ def lease_one(
 ) -> Job | None:
     """Take this job if nobody owns it and it is its turn, whether or not its time has come."""
     row = connection.execute(
-        f"SELECT j.no FROM jobs j WHERE j.project = :project AND j.id = :id AND {_UNFINISHED} "
-        f"AND (j.state = 'PENDING' OR j.lease_until <= :at) AND {_FIRST_OF_SCOPE}"
+        f"SELECT j.no FROM jobs j WHERE j.project = :project AND j.id = :id AND {UNFINISHED} "
+        f"AND (j.state = 'PENDING' OR j.lease_until <= :at) AND {FIRST_OF_SCOPE}"
         f"{connection.dialect.lock}",
         {"project": project, "id": job_id, "at": at},
     ).fetchone()

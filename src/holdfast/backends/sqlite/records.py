@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
+from holdfast.backends.sql import queue
 from holdfast.backends.sql.records import SqlRecords, Work
 from holdfast.backends.sql.spaces import Binding, settle
 from holdfast.backends.sqlite.connect import SqliteConnection, connect, translate
+from holdfast.backends.sqlite.due import due
 from holdfast.backends.sqlite.migrate import prepare
 from holdfast.backends.sqlite.readers import Readers
 from holdfast.backends.sqlite.writer import Writer
 from holdfast.clock import Clock, Ids
 from holdfast.errors import ClosedError, StoreReadOnlyError, StoreUnavailableError
 from holdfast.limits import BUSY_TIMEOUT_S, READ_CONNECTIONS_MAX
-from holdfast.model import Json, Project, Space
+from holdfast.model import Job, Json, Project, Space
 from holdfast.ports import Op
 
 DATABASE = "holdfast.db"
@@ -97,6 +100,15 @@ class SqliteRecords(SqlRecords):
         results = cast("list[Json]", await together)
         self.on_commit()
         return results
+
+    async def lease(self, owner: str, at: float, lease_s: float) -> Job | None:
+        while numbers := await self._read.run(lambda c: due(c, at)):
+            work = partial(queue.take, numbers=numbers, owner=owner, at=at, lease_s=lease_s)
+            job = await self.write(None, work)
+            if job is not None:
+                return job
+            # others took them all: each round somebody has got on
+        return None
 
     def gauges(self) -> Mapping[str, Callable[[], float]]:
         """How busy the threads are: names of `metrics.GAUGES` and what reads their values."""
