@@ -6,14 +6,17 @@ Reads a plan from standard input and the calls from a file, one a line, and prin
     call   {"kind", "method", "path", "body"}
 
 Without `rate` the loop is closed: each client waits for its answer before it asks again, so a slow
-server is asked less. With it the loop is open: calls begin at a fixed rate whatever the server
-does, and their latency counts from the moment they were due, waiting for a free client included.
+server is asked less. With it the loop is open: each client has a connection and moments of its own
+at which its calls are due, `rate` a second of all clients together, at random but the same in every
+run. Latency counts from the moment a call was due, whether or not the one before it was answered by
+then: what a slow answer keeps waiting is counted too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 import time
 from collections import Counter, defaultdict
@@ -69,7 +72,9 @@ class Load:
             end = begin + self._seconds_max
             await asyncio.gather(*(self._closed(each, end) for each in connections))
         else:
-            await self._open(connections, begin, self._rate)
+            each_rate = self._rate / self._clients
+            clients = enumerate(connections)
+            await asyncio.gather(*(self._open(c, begin, n, each_rate) for n, c in clients))
         self.happened.seconds = time.perf_counter() - begin
         for each in connections:
             each.close()
@@ -81,22 +86,16 @@ class Load:
                 return
             connection = await self._ask(connection, call, time.perf_counter_ns())
 
-    async def _open(self, connections: list[Connection], begin: float, rate: float) -> None:
-        free: asyncio.Queue[Connection] = asyncio.Queue()
-        for each in connections:
-            free.put_nowait(each)
-
-        async def one(call: Call, due_ns: int) -> None:
-            connection = await free.get()
-            free.put_nowait(await self._ask(connection, call, due_ns))
-
-        async with asyncio.TaskGroup() as tasks:
-            for number, call in enumerate(self._calls):
-                due = begin + number / rate
-                if due > begin + self._seconds_max:
-                    return
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                tasks.create_task(one(call, int(due * 1e9)))
+    async def _open(self, connection: Connection, begin: float, number: int, rate: float) -> None:
+        """One client of an open loop, which asks so often a second."""
+        pauses = random.Random(number)
+        due = begin
+        while (due := due + pauses.expovariate(rate)) < begin + self._seconds_max:
+            await asyncio.sleep(due - time.perf_counter())
+            call = next(self._calls, None)
+            if call is None:
+                return
+            connection = await self._ask(connection, call, int(due * 1e9))
 
     async def _ask(self, connection: Connection, call: Call, begin_ns: int) -> Connection:
         kind, asked = call

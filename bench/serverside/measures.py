@@ -7,6 +7,8 @@ from sidebyside.measures import Spec, Target
 CLIENTS = 64
 MODELS = {"slow": "a slow model", "broken": "a broken model"}
 LOOPS = {"closed": "closed loop", "open": "open loop"}
+"""In the closed one latency is 64 divided by the rate, whatever one add costs: it tells how many
+adds a second can be accepted. What a caller waits for is told by the open one."""
 
 
 def _load(stem: str, label: str) -> list[Spec]:
@@ -50,6 +52,6 @@ TARGETS = [
     Target("search.rate", "mem0", 10.0),
     Target("search.p99", "mem0", 10.0),
     Target("one.overhead", "value", 1.0),
-    *(Target(f"ack.{model}.{loop}.p99", "value", 20.0) for model in MODELS for loop in LOOPS),
+    *(Target(f"ack.{model}.open.p99", "value", 20.0) for model in MODELS),
     Target("memory.growth", "value", GROWTH_PERCENT_MAX),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import get_args
 
@@ -98,7 +99,7 @@ class Webhooks:
         Any number of processes may do so at once. Raises MissingExtraError.
         """
         parts = await self._parts(None)
-        sender = make_sender(self._private)
+        sender = await asyncio.to_thread(make_sender, self._private)  # reads all the world's CAs
         try:
             await delivering.serve(parts, sender)
         finally:

@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
-from holdfast.errors import ConflictError
+from holdfast.errors import ConflictError, ReplayedError
 from holdfast.model import Entity, Json, Space
 from holdfast.ports import Op, Reset
 from holdfast.testing.contracts.values import (
@@ -155,3 +155,21 @@ async def test_a_job_tells_the_ids_of_what_was_put_before_it(store: SqliteRecord
     job = await store.job(RED, "j")
     assert job is not None
     assert job.result == [{"id": "a", "event": "NONE"}]
+
+
+async def test_jobs_of_a_group_are_one_statement(store: SqliteRecords) -> None:
+    statements: list[str] = []
+    assert store._writer is not None
+    store._writer._connection.set_trace_callback(statements.append)
+    await together(store, *([put_job(f"job-{number}")] for number in range(32)))
+    inserts = [sql for sql in statements if "INSERT INTO jobs" in sql]
+    assert len(inserts) == 1
+    assert [job.id for job in await store.jobs(RED, None, 0, 40)][::31] == ["job-31", "job-0"]
+
+
+async def test_of_two_jobs_with_one_key_the_second_is_told(store: SqliteRecords) -> None:
+    keyed = (put_job(f"job-{number}", idempotency_key="once") for number in (1, 2))
+    results = await together(store, *([op] for op in keyed), [put_job("job-3")])
+    assert results[0] == results[2] == [None]
+    assert isinstance(results[1], ReplayedError)
+    assert results[1].job_id == "job-1"

@@ -51,6 +51,8 @@ def build_llm(provider: str, config: Config) -> LLM:
     model_name = catalog.model_name(row, config, row.llm)
     wanted = _wanted(row, config)
     with _needs_extra(row, row.family):
+        import pydantic_ai.direct  # noqa: F401  (here, or the first question waits for it)
+
         model, close = connect.CHAT[row.family](row, config, model_name)
     settings = _settings(row, wanted, model)
     timed = row.family != "bedrock"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from holdfast.server.routing import operation_of
 
@@ -27,8 +32,14 @@ SCHEMES: dict[str, dict[str, Any]] = {
 
 
 def install(app: FastAPI) -> None:
-    """Tell in the application's document which of its routes need a credential."""
+    """Tell in the application's document which of its routes need a credential.
+
+    It is made when it is first asked for, in a thread, and kept as it is sent: making it takes some
+    tenths of a second, which no other request is to wait for.
+    """
     made = app.openapi
+    making = asyncio.Lock()
+    kept: list[bytes] = []
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -36,7 +47,18 @@ def install(app: FastAPI) -> None:
         assert app.openapi_schema is not None
         return app.openapi_schema
 
+    async def told(_request: Request) -> Response:
+        async with making:
+            if not kept:
+                kept.append(await asyncio.to_thread(lambda: msgspec.json.encode(openapi())))
+        return Response(kept[0], media_type="application/json")
+
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    routes = app.router.routes
+    paths = [getattr(route, "path", None) for route in routes]
+    assert app.openapi_url is not None
+    place = paths.index(app.openapi_url)
+    routes[place] = Route(app.openapi_url, told, include_in_schema=False)
 
 
 def _guarded(app: FastAPI) -> set[tuple[str, str]]:

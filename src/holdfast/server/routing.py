@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Request
@@ -47,8 +47,8 @@ class Routes:
 class Route(APIRoute):
     """Asks who calls before it reads what they sent: a stranger's body is not looked at.
 
-    A route of the commonest form, one JSON body and nothing else, is then called without FastAPI's
-    way through its dependencies, which costs as much as half a search.
+    A route of the commonest form, one JSON body and headers that may be left out, is then called
+    without FastAPI's way through its dependencies, which costs as much as half a search.
     """
 
     def get_route_handler(self) -> Handler:
@@ -66,7 +66,8 @@ class Route(APIRoute):
             if not body:
                 return await handle(request)
             called: Response = await form.call(
-                **{form.context: context, form.body: _decoded(form.model, body)}
+                **{form.context: context, form.body: _decoded(form.model, body)},
+                **{name: request.headers.get(header) for name, header in form.headers.items()},
             )
             return called
 
@@ -74,12 +75,14 @@ class Route(APIRoute):
 
 
 class _Form(NamedTuple):
-    """How the function of a route is called that takes a body and who calls."""
+    """How the function of a route is called that takes a body, who calls, and headers."""
 
     call: Callable[..., Any]
     context: str
     body: str
     model: type[BaseModel]
+    headers: Mapping[str, str]
+    """Parameters and the headers they are told in: text, None if it is not sent."""
 
 
 def operation_of(route: APIRoute) -> str | None:
@@ -92,18 +95,25 @@ def operation_of(route: APIRoute) -> str | None:
 
 
 def _form(route: APIRoute) -> _Form | None:
-    """The form of a route's function; None if it takes anything but one body and who calls."""
+    """The form of a route's function; None if it takes anything else."""
     of = route.dependant
-    taken = list(inspect.signature(route.endpoint).parameters)
-    if len(taken) != 2 or len(of.body_params) != 1 or len(of.dependencies) != 1:
+    if len(of.body_params) != 1 or len(of.dependencies) != 1:
         return None
-    names = {of.dependencies[0].name, of.body_params[0].name}
+    headers = {field.name: field.alias for field in of.header_params if _is_plain(field)}
+    names = {of.dependencies[0].name, of.body_params[0].name, *headers}
     field = of.body_params[0].field_info
     model = None if getattr(field, "embed", None) else field.annotation
-    if names != set(taken) or not (isinstance(model, type) and issubclass(model, BaseModel)):
+    taken = set(inspect.signature(route.endpoint).parameters)
+    if names != taken or not (isinstance(model, type) and issubclass(model, BaseModel)):
         return None
     context = str(of.dependencies[0].name)
-    return _Form(route.endpoint, context, of.body_params[0].name, model)
+    return _Form(route.endpoint, context, of.body_params[0].name, model, headers)
+
+
+def _is_plain(header: Any) -> bool:
+    """Whether a header is text that may be left out, and nothing is to be checked of it."""
+    info = header.field_info
+    return bool(info.annotation == str | None and info.default is None and not info.metadata)
 
 
 def _is_json(request: Request) -> bool:

@@ -24,6 +24,7 @@ from fastapi import FastAPI
 
 from holdfast.config import Config, ServerConfig
 from holdfast.errors import ConfigError
+from holdfast.server import warm
 from holdfast.server.app import build
 from holdfast.server.deployment import Deployment
 from holdfast.server.protocol import bounded
@@ -40,8 +41,12 @@ Started = Callable[[str | None], None]
 class Server(uvicorn.Server):
     """uvicorn's server, which opens the deployment before the sockets and closes it behind them."""
 
-    def __init__(self, config: uvicorn.Config, started: Started | None = None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Started | None = None, *, is_alone: bool = False
+    ) -> None:
+        """`is_alone`: whether the process is the server's and nobody else's."""
         super().__init__(config)
+        self._is_alone = is_alone
         self._told_started = started
         self._stop_at = math.inf
         self._last_signal = 0
@@ -83,6 +88,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._is_alone:
+            await warm.settle()
         deployment = self._deployment
         if self._told_started is not None and deployment is not None:
             first = await deployment.admin.first_key()
@@ -113,7 +120,7 @@ def serve(config: Config, sockets: Sequence[socket.socket], started: Started | N
 
     Raises what opening the deployment raises: ConfigError, StoreError and their kinds.
     """
-    server = Server(settings(build(config), config), started)
+    server = Server(settings(build(config), config), started, is_alone=True)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve(list(sockets)))
     return server.exit_code

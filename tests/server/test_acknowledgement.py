@@ -1,0 +1,154 @@
+"""What an add costs until it is acknowledged, in counts that no busy machine changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from holdfast.server.app import build
+from holdfast.server.routing import Route, _form
+from server.platform_client import talking
+from support.llm_server import LLMServer, chat
+from support.served import Served, served
+
+pytest.importorskip("pydantic_ai")
+
+ADD = "/v3/memories/add/"
+STATEMENTS_MAX = 13
+"""BEGIN and COMMIT, two questions, one statement for each of nine tables."""
+
+
+def body(number: int) -> dict[str, Any]:
+    said = f"Ann saw {number} herons by the river."
+    return {"messages": [{"role": "user", "content": said}], "user_id": "ann"}
+
+
+@pytest.fixture
+def model() -> Iterator[LLMServer]:
+    """A language model that does not answer while a test runs."""
+    with LLMServer() as running:
+        running.say(chat(json.dumps({"facts": []}), delay_s=5.0))
+        yield running
+
+
+@pytest.fixture
+def server(model: LLMServer, tmp_path: Path) -> Iterator[Served]:
+    """A server whose worker waits for that model."""
+    settings = {"model": "scripted", "openai_base_url": model.url, "api_key": "sk-test"}
+    more: dict[str, Any] = {
+        "llm": {"provider": "openai", "config": settings},
+        "workers": 1,
+        "model_timeout_s": 6.0,
+    }
+    with served(tmp_path / "store", more) as running, talking(running) as client:
+        client.post(ADD, json=body(0))
+        model.wait_for_requests(1)
+        yield running
+
+
+def records_of(server: Served) -> Any:
+    return server.run(server.deployment.admin._parts()).records
+
+
+@contextmanager
+def traced(server: Served) -> Iterator[list[str]]:
+    """The statements of the writer."""
+    statements: list[str] = []
+    connection = records_of(server)._writer._connection
+    connection.set_trace_callback(statements.append)
+    try:
+        yield statements
+    finally:
+        connection.set_trace_callback(None)
+
+
+def test_an_add_is_one_transaction_of_few_statements(server: Served) -> None:
+    with talking(server) as client, traced(server) as statements:
+        told = client.post(ADD, json=body(1)).json()
+    assert told["status"] == "PENDING"
+    assert statements.count("COMMIT") == 1
+    assert len(statements) <= STATEMENTS_MAX, statements
+
+
+def test_an_add_reads_nothing_before_it_is_acknowledged(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with talking(server) as client:
+        readers, asked = records_of(server)._readers, []
+        run = readers.run
+
+        def noted(work: Any) -> Any:
+            asked.append(work.__qualname__)
+            return run(work)
+
+        monkeypatch.setattr(readers, "run", noted)
+        assert client.post(ADD, json=body(1)).status_code == 200
+    assert not [name for name in asked if ".fetch." in name or ".job." in name]
+
+
+def test_the_routes_that_add_spare_the_way_through_the_dependencies(tmp_path: Path) -> None:
+    app = build({"path": str(tmp_path)})
+    adds = [
+        route
+        for route in app.routes
+        if isinstance(route, Route) and route.path in (ADD, "/v1/memories/", "/v3/memories/search/")
+        and "POST" in route.methods
+    ]  # fmt: skip
+    forms = {route.path: _form(route) for route in adds}
+    assert len(forms) == 3
+    assert all(forms.values())
+    assert forms[ADD].headers == {"idempotency_key": "Idempotency-Key"}  # type: ignore[union-attr]
+
+
+def test_the_document_is_made_once_and_not_on_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_by: list[str] = []
+    make = FastAPI.openapi
+
+    def noted(app: FastAPI) -> dict[str, Any]:
+        made_by.append(threading.current_thread().name)
+        return make(app)
+
+    monkeypatch.setattr(FastAPI, "openapi", noted)
+    with served(tmp_path / "store") as server, talking(server) as client:
+        first, second = client.get("/openapi.json"), client.get("/openapi.json")
+    assert first.json()["info"]["title"] == "Holdfast"
+    assert first.content == second.content
+    assert len(made_by) == 1
+    assert made_by[0] != "holdfast-test-server"
+
+
+SERVES = """
+import gc, os, signal, sys
+from holdfast.config import load_config
+from holdfast.server import run
+server = {"port": 0, "admin_key": "the-admin-key-of-the-test"}
+config = load_config({"path": sys.argv[1], "server": server})
+def started(_secret):
+    print(gc.get_freeze_count(), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(run.serve(config.config, run.listen(config.config.server), started))
+"""
+
+
+def test_a_server_freezes_what_is_there_for_good(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SERVES, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "HOLDFAST_HOME": str(tmp_path)},
+    )
+    assert int(done.stdout) > 100_000
