@@ -207,3 +207,44 @@ def test_a_batch_is_carried_out_whole_or_not_at_all(client: httpx.Client) -> Non
 def test_another_method_is_told_which_there_are(client: httpx.Client) -> None:
     answer = client.patch("/v1/memories/")
     assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, POST")
+
+
+UNOFFERED: list[tuple[str, Any, Any]] = [
+    ("immutable", True, False),
+    ("structured_data_schema", {"a": "str"}, None),
+    ("enable_graph", True, False),
+    ("prompt_profile_id", "p", None),
+    ("temporal_reasoning", False, True),
+]
+
+
+def test_what_an_add_could_not_keep_is_refused(client: httpx.Client) -> None:
+    body = {**said("I like tea"), "user_id": "ann"}
+    for name, refused, _ in UNOFFERED:
+        answer = client.post("/v3/memories/add/", json={**body, name: refused})
+        assert (answer.status_code, name in answer.json()["detail"]) == (400, True), name
+        assert client.post("/v1/memories/", json={**body, name: refused}).status_code == 400
+        assert texts(client.get("/v1/memories/", params={"user_id": "ann"})) == []
+    plain = {name: harmless for name, _, harmless in UNOFFERED}
+    answer = client.post("/v3/memories/add/", json={**body, **plain, "source": "CLI"})
+    assert answer.status_code == 200
+
+
+def test_what_a_list_or_search_could_not_show_is_refused(client: httpx.Client) -> None:
+    filters = {"filters": {"user_id": "ann"}}
+    for wanted in ({"latest_only": False}, {"include_merged": True}):
+        for path in ("/v3/memories/", "/v2/memories/"):
+            assert client.post(path, json={**filters, **wanted}).status_code == 400
+        for path in ("/v3/memories/search/", "/v2/memories/search/"):
+            assert client.post(path, json={"query": "q", **filters, **wanted}).status_code == 400
+        query = {"user_id": "ann", **{name: str(value) for name, value in wanted.items()}}
+        assert client.get("/v1/memories/", params=query).status_code == 400
+    asked = {**filters, "query": "q", "latest_only": True, "include_merged": False}
+    assert client.post("/v3/memories/search/", json=asked).status_code == 200
+
+
+def test_an_add_names_categories(client: httpx.Client) -> None:
+    body = {**said("I like tea"), "user_id": "ann", "categories": ["drinks"], "infer": False}
+    assert client.post("/v3/memories/add/", json=body).status_code == 200
+    [memory] = client.get("/v1/memories/", params={"user_id": "ann"}).json()
+    assert memory["categories"] == ["drinks"]

@@ -19,6 +19,7 @@ from holdfast.server.mem0_platform_parts import (
     check_place,
     in_zone,
     own_metadata,
+    refuse_unoffered,
     scope_for_writing,
 )
 from holdfast.server.mem0_platform_shapes import result_shape
@@ -72,6 +73,15 @@ class AddBody(Named):
     ] = None
     memory_type: Annotated[str | None, Field(examples=["procedural_memory"])] = None
     output_format: Annotated[str | None, Field(description='v1: "v1.1" for an object.')] = None
+    categories: Annotated[
+        list[str] | None,
+        Field(description="Categories of what is made of it.", examples=[["food"]]),
+    ] = None
+    immutable: Annotated[bool | None, Field(description="True is refused.")] = None
+    enable_graph: Annotated[bool | None, Field(description="True is refused.")] = None
+    temporal_reasoning: Annotated[bool | None, Field(description="False is refused.")] = None
+    structured_data_schema: Annotated[Any, Field(description="Refused.")] = None
+    prompt_profile_id: Annotated[str | None, Field(description="Refused.")] = None
 
     def instructions(self, *, of_agent: bool) -> str | None:
         """What the model is told about this add; None if nothing is."""
@@ -152,6 +162,7 @@ async def add_v1(
 
 async def _added(body: AddBody, context: Context, key: str | None) -> dict[str, Json]:
     check_place(context, body)
+    refuse_unoffered(body)
     scope = scope_for_writing(body, body.filters)
     await context.count_user(scope.user_id)
     said = body.timestamp if body.timestamp is not None else body.observation_date
@@ -168,6 +179,7 @@ async def _added(body: AddBody, context: Context, key: str | None) -> dict[str, 
             infer=body.infer,
             memory_type=body.memory_type,
             prompt=body.instructions(of_agent=scope.agent_id is not None),
+            categories=body.categories,
             custom_categories=body.custom_categories,
             idempotency_key=key,
             wait=False,

@@ -87,6 +87,27 @@ def check_place(context: Context, *places: Place) -> None:
             )
 
 
+_UNOFFERED: Mapping[str, tuple[tuple[Json, ...], str]] = {
+    "immutable": ((False,), "Leave it out; a key without `write` changes nothing."),
+    "structured_data_schema": ((), "Leave it out; an export takes a schema."),
+    "enable_graph": ((False,), "Leave it out; entities are found in the memories themselves."),
+    "prompt_profile_id": (("",), "Leave it out, and send custom_instructions."),
+    "temporal_reasoning": ((True,), "Leave it out; times always count."),
+    "include_merged": ((False,), "Leave it out; a memory's history tells what it was before."),
+    "latest_only": ((True,), "Leave it out; a memory's history tells what it was before."),
+}
+"""What Mem0 knows and Holdfast has not, or always does: the values that ask for nothing else, and
+what to do instead."""
+
+
+def refuse_unoffered(body: object) -> None:
+    """Refuse what would otherwise be accepted and not done. Raises ValidationError."""
+    for name, (harmless, hint) in _UNOFFERED.items():
+        value = getattr(body, name, None)
+        if value is not None and value not in harmless:
+            raise ValidationError(f"{name} is not offered with this value.", hint=hint)
+
+
 def ids_of(body: object) -> dict[str, Json]:
     """The ids that a body or query names at its top."""
     named = {name: getattr(body, name) for name in IDS}

@@ -24,6 +24,7 @@ from holdfast.server.mem0_platform_parts import (
     ids_of,
     page_answer,
     refuse_ids,
+    refuse_unoffered,
 )
 from holdfast.server.mem0_platform_shapes import (
     Found,
@@ -57,6 +58,8 @@ class Narrowing(Body):
         list[str] | None, Field(description="Only these fields, and `id`.", examples=[["memory"]])
     ] = None
     show_expired: bool = False
+    latest_only: Annotated[bool | None, Field(description="False is refused.")] = None
+    include_merged: Annotated[bool | None, Field(description="True is refused.")] = None
 
     def in_categories(self) -> dict[str, Json] | None:
         """The categories as a filter."""
@@ -131,6 +134,7 @@ async def _found(
     body: SearchBody, context: Context, top_k: int, threshold: float
 ) -> dict[str, Json]:
     check_place(context, body)
+    refuse_unoffered(body)
     had = {"metadata": body.metadata} if body.metadata else None
     filters = all_of(ids_of(body), body.filters, body.in_categories(), had)
     await count_users(context, filters)
@@ -209,6 +213,7 @@ async def get_all(
     """A page of memories, the newest first, and how many there are."""
     refuse_ids(body)
     check_place(context, body, pages)
+    refuse_unoffered(body)
     wanted = Wanted(
         filters=body.narrowed(body.filters),
         fields=body.fields,
@@ -230,6 +235,7 @@ async def get_all_v2(
 ) -> Reply:
     """The same for clients before 2.0: a bare list of all, unless a page is named."""
     check_place(context, body, pages)
+    refuse_unoffered(body)
     wanted = Wanted(
         filters=body.narrowed(ids_of(body), body.filters),
         fields=body.fields,
@@ -251,6 +257,7 @@ async def get_all_v1(
 ) -> Reply:
     """The same for clients before 1.0."""
     check_place(context, query)
+    refuse_unoffered(query)
     wanted = Wanted(
         filters=query.narrowed(ids_of(query)),
         fields=query.fields,

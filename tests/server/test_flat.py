@@ -1,0 +1,74 @@
+"""Requests leave no objects behind: as many are there after twice as many requests."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from pathlib import Path
+
+import httpx
+import pytest
+
+from holdfast.config import load_config
+from holdfast.server import request_log
+from holdfast.server.app import build
+from support.served import ADMIN_KEY
+
+ROUND = 240
+SLACK = ROUND // 8
+"""Objects that may come or go by themselves; one left by each request would be eight times that."""
+
+
+@pytest.fixture(autouse=True)
+def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of requests, which is bounded, is full before the counting begins."""
+    monkeypatch.setattr(request_log, "REQUESTS_KEPT", ROUND // 4)
+
+
+def _objects() -> int:
+    """Objects that are alive, but for weak references: sqlite3 keeps a few hundred dead ones to
+    cursors, and throws them away from time to time."""
+    gc.collect()
+    return sum(not isinstance(each, weakref.ref) for each in gc.get_objects())
+
+
+async def _round(client: httpx.AsyncClient) -> None:
+    """As many requests of each kind, which leave the store as large as it was."""
+    for number in range(ROUND // 8):
+        user = f"user-{number % 4}"
+        said = {"messages": [{"role": "user", "content": f"I like tea, {user}"}], "user_id": user}
+        filters = {"filters": {"user_id": user}}
+        answers = [
+            await client.post("/v3/memories/add/", json={**said, "infer": False}),
+            await client.post("/v3/memories/add/", json=said, headers={"Idempotency-Key": user}),
+            await client.post("/v3/memories/search/", json={"query": "tea?", **filters}),
+            await client.post("/v3/memories/", json=filters),
+            await client.get("/v1/events/"),
+            await client.get("/metrics"),
+            await client.get("/v1/memories/none/"),
+            await client.delete("/v1/memories/", params={"user_id": user}),
+        ]
+        assert [one.status_code // 100 for one in answers] == [2, 2, 2, 2, 2, 2, 4, 2]
+
+
+async def test_objects_do_not_grow_with_requests(tmp_path: Path) -> None:
+    section = {"admin_key": ADMIN_KEY, "key_limit_admin": "", "key_limit_write": ""}
+    config = load_config({"path": str(tmp_path / "store"), "server": section}).config
+    app = build(config)
+    counts: list[int] = []
+    blocks: list[int] = []
+    headers = {"Authorization": f"Token {ADMIN_KEY}"}
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client,
+    ):
+        for _ in range(3):
+            await _round(client)
+            counts.append(_objects())
+            blocks.append(sys.getallocatedblocks())
+    warm, first, second = counts
+    assert second - first < SLACK, counts
+    assert first - warm < ROUND, counts
+    assert blocks[2] - blocks[1] < 4 * ROUND, blocks  # with texts and numbers, and what fills up
