@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from holdfast.backends.sqlite import queue
-from holdfast.backends.sqlite.connect import connect
+from holdfast.backends.sql import queue
+from holdfast.backends.sqlite.connect import SqliteConnection, connect
+from holdfast.backends.sqlite.due import due
 from holdfast.backends.sqlite.migrate import prepare
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
@@ -24,7 +24,7 @@ SPACE = Space(provider="tests", model="small", dimensions=4)
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+def connection(tmp_path: Path) -> Iterator[SqliteConnection]:
     path = tmp_path / "store.db"
     opened = connect(path)
     prepare(opened, path)
@@ -34,7 +34,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def jobs(
-    connection: sqlite3.Connection,
+    connection: SqliteConnection,
     count: int,
     *,
     state: str = "PENDING",
@@ -53,7 +53,7 @@ def jobs(
     )
 
 
-def steps(connection: sqlite3.Connection) -> int:
+def steps(connection: SqliteConnection) -> int:
     """Thousands of steps that looking for a due job takes."""
     count = 0
 
@@ -64,45 +64,45 @@ def steps(connection: sqlite3.Connection) -> int:
 
     connection.set_progress_handler(counted, 1_000)
     try:
-        queue.due(connection, NOW)
+        due(connection, NOW)
     finally:
         connection.set_progress_handler(None, 0)
     return count
 
 
-def test_what_is_finished_costs_nothing(connection: sqlite3.Connection) -> None:
+def test_what_is_finished_costs_nothing(connection: SqliteConnection) -> None:
     jobs(connection, 20_000, state="SUCCEEDED", scopes=50)
     jobs(connection, 1)
-    assert queue.due(connection, NOW) == [20_001]
+    assert due(connection, NOW) == [20_001]
     assert steps(connection) <= 1
 
 
 def test_the_oldest_is_found_without_looking_at_all_that_wait(
-    connection: sqlite3.Connection,
+    connection: SqliteConnection,
 ) -> None:
     jobs(connection, 20_000, scopes=20_000)
-    assert queue.due(connection, NOW)[:3] == [1, 2, 3]
+    assert due(connection, NOW)[:3] == [1, 2, 3]
     assert steps(connection) <= 200  # one look at each entry of the index, at no row
 
 
-def test_a_scope_whose_first_waits_for_later_gives_nothing(connection: sqlite3.Connection) -> None:
+def test_a_scope_whose_first_waits_for_later_gives_nothing(connection: SqliteConnection) -> None:
     jobs(connection, 1, run_after=LATER)
     jobs(connection, 20_000)
-    assert queue.due(connection, NOW) == []
-    assert queue.due(connection, LATER) == [1]
+    assert due(connection, NOW) == []
+    assert due(connection, LATER) == [1]
     assert steps(connection) <= 500
 
 
-def test_a_due_job_behind_many_that_wait_is_found(connection: sqlite3.Connection) -> None:
+def test_a_due_job_behind_many_that_wait_is_found(connection: SqliteConnection) -> None:
     jobs(connection, 300, scopes=300, run_after=LATER)
     connection.execute(INSERT, ("due", "PENDING", "other", NOW, None))
     connection.execute(INSERT, ("dead", "RUNNING", "another", NOW, NOW))
-    assert queue.due(connection, NOW) == [301, 302]
+    assert due(connection, NOW) == [301, 302]
 
 
-def test_the_turn_is_checked_again_when_a_job_is_taken(connection: sqlite3.Connection) -> None:
+def test_the_turn_is_checked_again_when_a_job_is_taken(connection: SqliteConnection) -> None:
     jobs(connection, 3, scopes=3)
-    numbers = queue.due(connection, NOW)
+    numbers = due(connection, NOW)
     first = queue.take(connection, numbers, "me", NOW, 60.0)
     second = queue.take(connection, numbers, "you", NOW, 60.0)
     assert first is not None

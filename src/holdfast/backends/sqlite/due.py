@@ -1,4 +1,4 @@
-"""Which jobs are due, asked on a read connection: the thread that all writes wait for has no time."""
+"""Which jobs are due: asked on a read connection, for the thread of all writes has no time."""
 
 from __future__ import annotations
 
