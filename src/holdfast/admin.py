@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from holdfast.accounts import Accounts
 from holdfast.client import AsyncMemory
@@ -30,12 +30,9 @@ from holdfast.errors import ClosedError, ValidationError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
 from holdfast.metrics import Metrics
-from holdfast.model import Census, Json
+from holdfast.model import Census, Json, When
 from holdfast.registry import providers
 from holdfast.webhooks import Webhooks
-
-When = Any
-"""A time: ISO 8601 text, datetime, date, or Unix seconds."""
 
 _VIEWS_MAX = 4_096
 

@@ -33,19 +33,15 @@ from holdfast.errors import (
 from holdfast.filters import parse_filter, scope_filter
 from holdfast.model import (
     ENTITY_KINDS,
+    UNSET,
+    Answer,
     Entity,
     EntityKind,
     JobState,
     Json,
     Project,
+    When,
 )
-
-UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()
-"""Stands for "not given" where None has a meaning of its own."""
-
-Answer = dict[str, Json]
-When = Any
-"""A time: ISO 8601 text, datetime, date, or Unix seconds."""
 
 
 class AsyncMemory:

@@ -22,6 +22,15 @@ Kind = Literal["fact", "turn", "summary"]
 
 Json = Any
 
+Answer = dict[str, Json]
+"""What a verb answers."""
+
+When = Any
+"""A time: ISO 8601 text, datetime, date, or Unix seconds."""
+
+UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()
+"""Stands for "not given" where None has a meaning of its own."""
+
 
 class Struct(msgspec.Struct, frozen=True, gc=False):
     """Base of the values: immutable, compared by content. Most take their fields by name only."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from holdfast.client import UNSET, Answer, AsyncMemory, When
+from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.errors import ClosedError
 from holdfast.loop import LoopThread
-from holdfast.model import EntityKind, JobState, Json
+from holdfast.model import UNSET, Answer, EntityKind, JobState, Json, When
 
 
 class Memory:

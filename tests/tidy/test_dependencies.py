@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from tidy import source
 
@@ -23,6 +27,7 @@ in wordllama's wheel (decision 0001)."""
 COMES_WITH = {
     "openai": "pydantic-ai-slim",
     "httpx2": "pydantic-ai-slim",
+    "anyio": "fastapi",
     "click": "typer",
     "genai_prices": "pydantic-ai-slim",
     "psycopg_pool": "psycopg",
@@ -87,3 +92,18 @@ def test_lock_names_exact_versions() -> None:
     assert [line for line in pinned if not re.fullmatch(r"[\w.-]+==[\w.+!]+", line)] == []
     default, _ = declared()
     assert default - {line.split("==")[0].lower() for line in pinned} == set()
+
+
+HEAVY = (
+    "numpy", "sqlalchemy", "alembic", "sqlite3", "tokenizers", "Stemmer", "holdfast.engine",
+    "holdfast.backends", "holdfast.assemble", "holdfast.client",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["Client", "AsyncClient"])
+def test_a_client_loads_no_engine(name: str) -> None:
+    script = f"import json, sys; from holdfast import {name}; print(json.dumps(list(sys.modules)))"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not set(json.loads(shown.stdout)) & set(HEAVY)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from holdfast.client import UNSET, Answer, When
-from holdfast.model import EntityKind, JobState, Json
+from holdfast.model import UNSET, Answer, EntityKind, JobState, Json, When
 from holdfast.remote.connection import Connection
 
 

@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from holdfast import limits
-from holdfast.client import UNSET, Answer, When
 from holdfast.errors import ClosedError
 from holdfast.loop import LoopThread
-from holdfast.model import EntityKind, JobState, Json
+from holdfast.model import UNSET, Answer, EntityKind, JobState, Json, When
 from holdfast.remote.client import AsyncClient
 
 

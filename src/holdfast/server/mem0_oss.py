@@ -8,11 +8,10 @@ from fastapi import Depends, Query, Request
 from pydantic import AliasChoices, Field
 from starlette.responses import RedirectResponse, Response
 
-from holdfast.client import UNSET
 from holdfast.core.access import decide
 from holdfast.errors import ValidationError
 from holdfast.limits import PAGE_SIZE_MAX, TOP_K_MAX
-from holdfast.model import ENTITY_KINDS, Json
+from holdfast.model import ENTITY_KINDS, UNSET, Json
 from holdfast.server import problems, upstream
 from holdfast.server.bodies import Body
 from holdfast.server.context import Context, allow
