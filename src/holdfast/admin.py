@@ -6,6 +6,7 @@ deployment work with. It opens the same store.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,8 @@ from holdfast.engine import projects as projecting
 from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
-from holdfast.errors import ClosedError, ValidationError
+from holdfast.engine.uses import last_uses
+from holdfast.errors import ClosedError, StoreError, ValidationError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
 from holdfast.metrics import Metrics
@@ -35,6 +37,8 @@ from holdfast.registry import providers
 from holdfast.webhooks import Webhooks
 
 _VIEWS_MAX = 4_096
+
+_log = logging.getLogger("holdfast")
 
 
 class AsyncAdmin:
@@ -69,6 +73,12 @@ class AsyncAdmin:
 
     async def aclose(self) -> None:
         """Stop the workers, close the store. Idempotent."""
+        recogniser, self._recogniser = self._recogniser, None
+        if recogniser is not None:
+            try:
+                await recogniser.uses.write(everything=True)
+            except StoreError as error:
+                _log.warning("the last uses of keys are not written: %s", error.code)
         await self.index.close()
         await self._memory.aclose()
 
@@ -163,6 +173,17 @@ class AsyncAdmin:
     async def keys(self, *, project: str | None = None) -> Sequence[ApiKey]:
         """The keys of a project, revoked and expired ones too, the newest first."""
         return await keying.listed(await self._parts(project))
+
+    async def key_uses(self, keys: Sequence[ApiKey]) -> Mapping[str, float]:
+        """When each of these keys was used last, in epoch seconds by its id, to within some
+        minutes; those that never were are not in it."""
+        return await last_uses(await self._parts(), keys)
+
+    async def write_key_uses(self) -> None:
+        """Write from time to time which keys were recognised here, until cancelled."""
+        await self.open()
+        assert self._recogniser is not None
+        await self._recogniser.uses.serve()
 
     async def first_key(self) -> NewKey | None:
         """A key that runs the deployment, if neither the configuration nor the store has one.

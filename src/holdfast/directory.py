@@ -66,6 +66,26 @@ class ApiKey(Row, frozen=True, kw_only=True):
     created_at: float
     expires_at: float | None = None
     revoked_at: float | None = None
+    retires_at: float | None = None
+    """When it ends because it was changed for a new one."""
+
+    @property
+    def ends_at(self) -> float | None:
+        """From when on it is refused, if nobody revokes it before."""
+        ends = [at for at in (self.expires_at, self.retires_at) if at is not None]
+        return min(ends, default=None)
+
+
+class KeyUse(Row, frozen=True, kw_only=True):
+    """When a key was used last, to within some minutes."""
+
+    table = "key_uses"
+    stamped = False
+
+    id: str
+    """Of the key."""
+    project: str
+    at: float
 
 
 class Account(Row, frozen=True, kw_only=True):
@@ -125,6 +145,9 @@ class Webhook(Row, frozen=True, kw_only=True):
     """The number of the last change of history that deliveries were made of."""
     created_at: float
     updated_at: float
+    old_secret: str | None = None
+    """The secret before the last change, which signs too until `old_secret_until`."""
+    old_secret_until: float | None = None
 
     def __repr__(self) -> str:
         return f"Webhook(id={self.id!r}, project={self.project!r}, secret=***)"
@@ -195,7 +218,7 @@ class Export(Row, frozen=True, kw_only=True):
 
 
 KINDS: tuple[type[Row], ...] = (
-    ProjectInfo, ApiKey, Account, Session, Member, Webhook, Delivery, Feedback, Export,
+    ProjectInfo, ApiKey, KeyUse, Account, Session, Member, Webhook, Delivery, Feedback, Export,
 )  # fmt: skip
 
 

@@ -290,5 +290,8 @@ SIGN_INS_PER_MINUTE_MAX = 10
 REFRESHES_PER_MINUTE_MAX = 20
 """Refresh tokens tried a minute from one address."""
 
+KEY_USE_S = 300.0
+"""Seconds between two writes of when a key was used last, by one process."""
+
 REQUESTS_KEPT = 1_000
 """Rows of the log of requests that one server process keeps."""

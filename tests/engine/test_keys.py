@@ -15,7 +15,10 @@ from holdfast.core import keys
 from holdfast.core.fence import Fence
 from holdfast.engine import keys as keying
 from holdfast.engine.keys import Recogniser
+from holdfast.engine.parts import Parts
+from holdfast.engine.uses import Uses, last_uses
 from holdfast.errors import AuthenticationError, NotFoundError, ValidationError
+from holdfast.limits import KEY_USE_S
 from support.embedded import opened
 
 ADMIN_KEY = "the-admin-key-of-these-tests"
@@ -132,7 +135,7 @@ async def test_rotation_never_prolongs(tmp_path: Path) -> None:
         old = await keying.create(parts, request)
         new = await keying.rotate(parts, old.key.id, grace_s=1_000.0)
         assert new.key.expires_at == ends
-        assert {key.expires_at for key in await keying.listed(parts)} == {ends}
+        assert {key.ends_at for key in await keying.listed(parts)} == {ends}
 
 
 async def test_a_key_belongs_to_its_project(admin: AsyncAdmin) -> None:
@@ -259,3 +262,85 @@ async def test_a_lookup_overtaken_by_a_change_is_not_remembered(
     monkeypatch.setattr(kind, "select", select)
     await admin.recognise(made.secret)  # had been asked before
     await refused(admin, made.secret)
+
+
+async def test_a_key_changed_again_in_its_grace_gives_one_that_does_not_end(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    async with opened(tmp_path / "store.db", clock=clock) as parts:
+        recognise = Recogniser(parts, "").principal
+        request = keying.KeyRequest(label="app", permissions=("read",), fence=Fence())
+        old = await keying.create(parts, request)
+        await keying.rotate(parts, old.key.id, grace_s=60.0)
+        again = await keying.rotate(parts, old.key.id, grace_s=1_000.0)
+        assert again.key.ends_at is None
+        clock.advance(60.0)  # and what was said first of the old one's end stays
+        with pytest.raises(AuthenticationError):
+            await recognise(old.secret)
+        await recognise(again.secret)
+
+
+async def test_uses_of_keys_are_written_now_and_then(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with opened(tmp_path / "store.db", clock=clock) as parts:
+        recogniser = Recogniser(parts, "")
+        request = keying.KeyRequest(label="app", permissions=("read",), fence=Fence())
+        made, idle = [await keying.create(parts, request) for _ in range(2)]
+        stamp, writes = await parts.directory.stamp(), _writes(parts)
+
+        async def used() -> float | None:
+            for _ in range(3):
+                await recogniser.principal(made.secret)
+            assert len(writes) == known
+            await recogniser.uses.write()
+            return (await last_uses(parts, [made.key, idle.key])).get(made.key.id)
+
+        known, first = 0, clock.now()
+        assert await used() == first
+        known = len(writes)
+        assert known <= 2  # an update that finds nothing, and a row
+        clock.advance(KEY_USE_S - 1)
+        assert await used() == first
+        assert len(writes) == known
+        clock.advance(1)
+        assert await used() == first + KEY_USE_S
+        assert len(writes) == known + 1
+        assert await parts.directory.stamp() == stamp  # nobody has to look keys up again
+        assert idle.key.id not in await last_uses(parts, [idle.key])
+
+
+async def test_what_another_process_saw_later_stays(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with opened(tmp_path / "store.db", clock=clock) as parts:
+        request = keying.KeyRequest(label="app", permissions=("read",), fence=Fence())
+        key = (await keying.create(parts, request)).key
+        here, there = Uses(parts), Uses(parts)
+        here.note(key, clock.now())
+        there.note(key, clock.now() + 5)
+        await there.write()
+        await here.write()
+        assert await last_uses(parts, [key]) == {key.id: clock.now() + 5}
+
+
+async def test_uses_are_written_when_the_deployment_ends(tmp_path: Path) -> None:
+    config = {"path": str(tmp_path / "store"), "workers": 0}
+    async with AsyncAdmin(config) as admin:
+        made = await admin.create_key()
+        await admin.recognise(made.secret)
+    async with AsyncAdmin(config) as admin:
+        assert made.key.id in await admin.key_uses(await admin.keys())
+
+
+def _writes(parts: Parts) -> list[Any]:
+    """Filled with every write of the store from now on."""
+    asked: list[Any] = []
+    records: Any = parts.records
+    write = records.write
+
+    async def noted(project: Any, work: Any, **more: Any) -> Any:
+        asked.append(work)
+        return await write(project, work, **more)
+
+    records.write = noted
+    return asked

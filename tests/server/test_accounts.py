@@ -276,6 +276,9 @@ def test_keys_of_ones_own(nobody: httpx.Client, server: Served, ann: dict[str, A
         assert listed == {k: v for k, v in made.items() if k != "key"} | {"last_used_at": None}
         with_key = {"X-API-Key": made["key"]}
         assert nobody.get("/auth/me", headers=with_key).json()["name"] == "Ann"
+        server.run(server.deployment.admin._recogniser.uses.write())  # type: ignore[union-attr]
+        (listed,) = own.get("/api-keys").json()
+        assert listed["last_used_at"] > listed["created_at"]
         assert own.delete(f"/api-keys/{made['id']}").json() == {"message": "API key revoked."}
         assert own.delete(f"/api-keys/{made['id']}").status_code == 400
         assert own.delete("/api-keys/000000000000").status_code == 404

@@ -284,10 +284,23 @@ api_keys = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float),
     Column("revoked_at", Float),
+    # end of a key that was changed for a new one
+    Column("retires_at", Float),
     PrimaryKeyConstraint("id"),
     sqlite_with_rowid=False,
 )
 Index("api_keys_by_project", api_keys.c.project)
+
+# Apart from the keys, whose every change makes all processes forget what they know of them.
+key_uses = Table(
+    "key_uses",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    PrimaryKeyConstraint("id"),
+    sqlite_with_rowid=False,
+)
 
 accounts = Table(
     "accounts",
@@ -343,6 +356,9 @@ webhooks = Table(
     Column("fed", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    # signs too, until then
+    Column("old_secret", Text),
+    Column("old_secret_until", Float),
     PrimaryKeyConstraint("id"),
     sqlite_with_rowid=False,
 )

@@ -89,18 +89,20 @@ def create_key(
 def list_keys(common: Common, project: Project = None) -> None:
     """List the keys of a project, the newest first; their secrets are stored nowhere."""
 
-    async def work(admin: AsyncAdmin) -> Sequence[ApiKey]:
+    async def work(admin: AsyncAdmin) -> list[dict[str, Any]]:
         info = await admin.project(project)
-        return await admin.keys(project=info.id)
+        found = await admin.keys(project=info.id)
+        uses = await admin.key_uses(found)
+        return [_key_shape(key, uses.get(key.id)) for key in found]
 
-    keys = [_key_shape(key) for key in done(common, work)]
+    keys = done(common, work)
     if common.json:
         output.print_json({"results": keys})
         return
     if not keys:
         typer.echo("No keys.")
         return
-    made = output.table("id", "label", "may", "only", "made", "expires", "revoked")
+    made = output.table("id", "label", "may", "only", "made", "used", "expires", "revoked")
     for key in keys:
         made.add_row(
             key["id"],
@@ -108,6 +110,7 @@ def list_keys(common: Common, project: Project = None) -> None:
             " ".join(key["permissions"]),
             output.printable(_limits(key)),
             output.minute(key["created_at"]),
+            output.minute(key["last_used_at"]),
             output.minute(key["expires_at"]),
             output.minute(key["revoked_at"]),
         )
@@ -155,7 +158,7 @@ def _show_new(common: Common, new: NewKey) -> None:
     )
 
 
-def _key_shape(key: ApiKey) -> dict[str, Any]:
+def _key_shape(key: ApiKey, used_at: float | None = None) -> dict[str, Any]:
     return {
         "id": key.id,
         "project": key.project,
@@ -167,8 +170,9 @@ def _key_shape(key: ApiKey) -> dict[str, Any]:
         "runs": key.runs,
         "account": key.account,
         "created_at": iso(key.created_at),
-        "expires_at": iso(key.expires_at),
+        "expires_at": iso(key.ends_at),
         "revoked_at": iso(key.revoked_at),
+        "last_used_at": iso(used_at),
     }
 
 

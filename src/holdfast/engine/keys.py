@@ -11,6 +11,7 @@ from holdfast.core.access import Principal
 from holdfast.core.fence import OPEN, Fence
 from holdfast.directory import PERMISSIONS, ApiKey, Permission, Where
 from holdfast.engine.parts import Parts
+from holdfast.engine.uses import Uses
 from holdfast.errors import (
     AuthenticationError,
     ConflictError,
@@ -91,12 +92,14 @@ async def first(parts: Parts) -> NewKey | None:
 async def rotate(parts: Parts, key_id: str, grace_s: float) -> NewKey:
     """A new key with the rights of an old one, which is good for `grace_s` seconds more.
 
+    The new one expires when the old one was to; that the old one ends early is not passed on, so
+    one that is changed again meanwhile gives a key as good as the first did.
+
     Raises NotFoundError; ValidationError for one that has expired, as the new one would have.
     """
     old, now = await _one(parts, key_id), parts.clock.now()
     if not _in_force(old, now):
         raise ValidationError(f"API key {key_id} has expired.", hint="Create a new one.")
-    until = now + grace_s
     request = KeyRequest(
         label=old.label,
         permissions=old.permissions,
@@ -105,8 +108,9 @@ async def rotate(parts: Parts, key_id: str, grace_s: float) -> NewKey:
         account=old.account,
     )
     new = await create(parts, request)
-    ends = until if old.expires_at is None else min(until, old.expires_at)
-    await parts.directory.update(ApiKey, *_is(parts, key_id), values={"expires_at": ends})
+    ends = now + grace_s
+    if old.retires_at is None or ends < old.retires_at:
+        await parts.directory.update(ApiKey, *_is(parts, key_id), values={"retires_at": ends})
     return new
 
 
@@ -141,6 +145,7 @@ class Recogniser:
 
     def __init__(self, parts: Parts, admin_key: str) -> None:
         self._parts = parts
+        self.uses = Uses(parts)
         self._admin_key = admin_key
         self._known: dict[str, ApiKey | None] = {}
         self._stamp = -1
@@ -153,9 +158,11 @@ class Recogniser:
         if halves is None:
             raise AuthenticationError("The API key is not valid.")
         found = await self._find(halves.id)
+        now = self._parts.clock.now()
         good = keys.proves(halves.secret, None if found is None else found.digest)
-        if found is None or not good or not _in_force(found, self._parts.clock.now()):
+        if found is None or not good or not _in_force(found, now):
             raise AuthenticationError("The API key is not valid.")
+        self.uses.note(found, now)
         return Principal(
             id=found.id,
             kind=_kind(found, self._parts),
@@ -178,7 +185,7 @@ class Recogniser:
 
 
 def _in_force(key: ApiKey, now: float) -> bool:
-    ended = key.expires_at is not None and key.expires_at <= now
+    ended = key.ends_at is not None and key.ends_at <= now
     return key.revoked_at is None and not ended
 
 

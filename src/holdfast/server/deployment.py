@@ -33,13 +33,15 @@ class Deployment:
     """Measures the event loop."""
     telling: asyncio.Task[None]
     """Tells webhooks what happens."""
+    noting: asyncio.Task[None]
+    """Writes which keys were used."""
     requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
     async def close(self) -> None:
         """Release everything the server added, then the deployment."""
-        beside = (self.watching, self.telling)
+        beside = (self.watching, self.telling, self.noting)
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -66,6 +68,7 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
         counted=Counted(admin),
         watching=asyncio.create_task(telemetry.watch(admin.metrics)),
         telling=telling,
+        noting=asyncio.create_task(admin.write_key_uses()),
     )
 
 

@@ -189,7 +189,8 @@ async def onboarding_complete(
 async def keys(context: Annotated[Context, Depends(allow("own_keys"))]) -> Reply:
     """The keys of one's account that are not revoked, the newest first."""
     found = await context.admin.accounts.keys(await _owner(context))
-    return Reply([_key(key) | {"last_used_at": None} for key in found])
+    uses = await context.admin.key_uses(found)
+    return Reply([_key(key) | {"last_used_at": iso(uses.get(key.id))} for key in found])
 
 
 @route("POST", "/api-keys", summary="Make a key", status_code=201)

@@ -93,7 +93,8 @@ async def list_keys(
 ) -> Reply:
     """The keys of a project, revoked and expired ones too, the newest first; never a secret."""
     keys = await context.admin.keys(project=_project(context, project))
-    return Reply({"results": [key_shape(key) for key in keys]})
+    uses = await context.admin.key_uses(keys)
+    return Reply({"results": [key_shape(key, uses.get(key.id)) for key in keys]})
 
 
 @route("POST", "/holdfast/keys", summary="Create an API key", status_code=201)

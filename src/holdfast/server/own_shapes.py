@@ -8,8 +8,8 @@ from holdfast.clock import iso
 from holdfast.directory import ApiKey, ProjectInfo
 
 
-def key_shape(key: ApiKey) -> dict[str, Any]:
-    """A key without what proves it."""
+def key_shape(key: ApiKey, used_at: float | None = None) -> dict[str, Any]:
+    """A key without what proves it; `used_at`: when it was used last."""
     return {
         "id": key.id,
         "project": key.project,
@@ -20,8 +20,9 @@ def key_shape(key: ApiKey) -> dict[str, Any]:
         "apps": key.apps,
         "runs": key.runs,
         "created_at": iso(key.created_at),
-        "expires_at": iso(key.expires_at),
+        "expires_at": iso(key.ends_at),
         "revoked_at": iso(key.revoked_at),
+        "last_used_at": iso(used_at),
     }
 
 

@@ -40,6 +40,7 @@ CREATE TABLE api_keys (
 	created_at DOUBLE PRECISION NOT NULL, 
 	expires_at DOUBLE PRECISION, 
 	revoked_at DOUBLE PRECISION, 
+	retires_at DOUBLE PRECISION, 
 	PRIMARY KEY (id)
 );
 
@@ -175,6 +176,13 @@ CREATE TABLE jobs (
 );
 
 CREATE INDEX jobs_unfinished ON jobs (project, scope_key, no) WHERE state IN ('PENDING', 'RUNNING');
+
+CREATE TABLE key_uses (
+	id TEXT COLLATE "C" NOT NULL, 
+	project TEXT COLLATE "C" NOT NULL, 
+	at DOUBLE PRECISION NOT NULL, 
+	PRIMARY KEY (id)
+);
 
 CREATE TABLE members (
 	project TEXT COLLATE "C" NOT NULL, 
@@ -323,6 +331,8 @@ CREATE TABLE webhooks (
 	fed BIGINT NOT NULL, 
 	created_at DOUBLE PRECISION NOT NULL, 
 	updated_at DOUBLE PRECISION NOT NULL, 
+	old_secret TEXT COLLATE "C", 
+	old_secret_until DOUBLE PRECISION, 
 	PRIMARY KEY (id)
 );
 
@@ -387,6 +397,15 @@ ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobs FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY jobs_of_project ON jobs USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE key_uses ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE key_uses FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY key_uses_of_project ON key_uses USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );

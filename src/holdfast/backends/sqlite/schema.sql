@@ -32,6 +32,7 @@ CREATE TABLE api_keys (
 	created_at FLOAT NOT NULL, 
 	expires_at FLOAT, 
 	revoked_at FLOAT, 
+	retires_at FLOAT, 
 	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
@@ -172,6 +173,14 @@ CREATE TABLE jobs (
 );
 
 CREATE INDEX jobs_unfinished ON jobs (project, scope_key, no) WHERE state IN ('PENDING', 'RUNNING');
+
+CREATE TABLE key_uses (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	at FLOAT NOT NULL, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
 
 CREATE TABLE members (
 	project TEXT NOT NULL, 
@@ -324,6 +333,8 @@ CREATE TABLE webhooks (
 	fed INTEGER NOT NULL, 
 	created_at FLOAT NOT NULL, 
 	updated_at FLOAT NOT NULL, 
+	old_secret TEXT, 
+	old_secret_until FLOAT, 
 	PRIMARY KEY (id)
 )
  WITHOUT ROWID;

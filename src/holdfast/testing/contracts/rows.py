@@ -10,6 +10,7 @@ from holdfast.directory import (
     Delivery,
     Export,
     Feedback,
+    KeyUse,
     Member,
     ProjectInfo,
     Row,
@@ -29,8 +30,9 @@ _FIELDS: dict[type[Row], dict[str, Any]] = {
         "id": "0a1b2c3d4e5f", "project": "red", "label": "Ann's key", "digest": "ab" * 32,
         "permissions": ("read", "write"), "users": ("ann", "日本"), "agents": (), "apps": ("a",),
         "runs": ("r", "r;--"), "account": "acc", "created_at": NOW, "expires_at": NOW + 1e9,
-        "revoked_at": NOW + 5.5,
+        "revoked_at": NOW + 5.5, "retires_at": NOW + 4.5,
     },
+    KeyUse: {"id": "0a1b2c3d4e5f", "project": "red", "at": NOW + 0.5},
     Account: {
         "id": "acc", "email": "ann@example.com", "name": "Ann", "password": "scrypt$x",
         "role": "admin", "onboarded": True, "created_at": NOW, "updated_at": NOW,
@@ -40,7 +42,8 @@ _FIELDS: dict[type[Row], dict[str, Any]] = {
     Webhook: {
         "id": "hook", "project": "red", "name": "hook", "url": "https://example.com/?a=b&c",
         "event_types": ("memory_add", "memory_delete"), "secret": "s3cret", "is_active": False,
-        "fed": 0, "created_at": NOW, "updated_at": NOW,
+        "fed": 0, "created_at": NOW, "updated_at": NOW, "old_secret": "0ld",
+        "old_secret_until": NOW + 60,
     },
     Delivery: {
         "id": "deli", "project": "red", "webhook": "hook", "event": "memory_add", "body": _JSON,
