@@ -19,6 +19,7 @@ from holdfast.core.calls import call_filter, call_metadata, either, page_span
 from holdfast.core.fence import Fence
 from holdfast.engine import add as adding
 from holdfast.engine import delete as deleting
+from holdfast.engine import events as happening
 from holdfast.engine import read as reading
 from holdfast.engine import search as searching
 from holdfast.engine import update as updating
@@ -464,12 +465,14 @@ class AsyncMemory:
 
     async def rerun(self, event_id: str) -> Answer:
         """Try a failed job again."""
-        parts = await self._ready()
-        job = await reading.job(parts, event_id)
-        if not await parts.jobs.rerun(parts.project, job.id, parts.clock.now()):
-            raise ValidationError(f"Event {job.id} has not failed.", hint="Only failed ones rerun.")
-        parts.wake.set()
-        return await reading.event(parts, await reading.job(parts, event_id))
+        return await happening.rerun(await self._ready(), event_id)
+
+    async def cancel(self, event_id: str) -> Answer:
+        """Give up an extraction that waits: its turns stay, and `rerun` takes it up again.
+
+        Raises NotFoundError, ValidationError if it does not wait.
+        """
+        return await happening.cancel(await self._ready(), event_id)
 
     async def stats(self) -> Answer:
         """Counts of this project, and the bytes of its store, if the store was opened for it alone.

@@ -67,6 +67,17 @@ class Webhooks:
         request = self._request(name, url, event_types, is_active)
         return await engine.update(await self._parts(project), webhook_id, request)
 
+    async def rotate_secret(
+        self, webhook_id: str, *, grace_s: float = 0.0, project: str | None = None
+    ) -> Webhook:
+        """Sign with a new secret from now on, which the answer tells.
+
+        For `grace_s` seconds messages are signed with both, so that receivers can be told of it
+        meanwhile. Raises NotFoundError, ValidationError.
+        """
+        grace_s = intake.clean_seconds(grace_s, "grace_s")
+        return await engine.rotate(await self._parts(project), webhook_id, grace_s)
+
     async def delete(self, webhook_id: str, *, project: str | None = None) -> None:
         """Delete a webhook and what waits to be sent to it. Raises NotFoundError."""
         await engine.delete(await self._parts(project), webhook_id)

@@ -396,7 +396,7 @@ class Campaign:
     def event(self, who: Tenant) -> Call:
         told = self.world.events[self.chance.choice([who.project, *PROJECTS])]
         id_ = self.chance.choice([*told, UNKNOWN])
-        verb = self.chance.choice(["event", "wait", "rerun"])
+        verb = self.chance.choice(["event", "wait", "rerun", "cancel"])
 
         async def call() -> None:
             self.done[verb] += 1
@@ -409,7 +409,7 @@ class Campaign:
                 wanted = f"Event {id_} not found. `events` lists those known."
                 expect(str(error) == wanted, who, str(error))
             except HoldfastError as error:
-                expect(mine and verb == "rerun", who, str(error))
+                expect(mine and verb in ("rerun", "cancel"), who, str(error))
             else:
                 expect(mine, who, f"event {id_} is not theirs")
 

@@ -26,6 +26,7 @@ NEVER_SERVED = {
     "/generate-instructions": "there is no language model",
     "/holdfast/chat": "is not offered",
     "/holdfast/rerun": "no job fails without a model",
+    "/holdfast/cancel": "no job waits without a model",
     "/holdfast/webhooks/{webhook_id}/deliveries/{delivery_id}/rerun": "no message fails",
     "/api-keys": "is for accounts, which are of no tenant",
     "/api-keys/{key_id}": "is for accounts, which are of no tenant",

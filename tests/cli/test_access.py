@@ -11,6 +11,7 @@ import pytest
 
 from holdfast.admin import AsyncAdmin
 from holdfast.core.access import Principal
+from holdfast.directory import Delivery
 from holdfast.errors import AuthenticationError
 
 Done = Callable[..., str]
@@ -128,3 +129,48 @@ async def test_the_first_key_is_made_once(tmp_path: Path) -> None:
         again = await other.first_key()
         assert again is not None
         assert (await admin.recognise(again.secret)).is_root
+
+
+def test_a_webhook_is_set_up_and_its_secret_changed(
+    told: Told, done: Done, run: Run, refused: Refused
+) -> None:
+    result = run("webhook", "create", "https://example.com/hook", "--event", "memory_add")
+    assert result.exit_code == 0
+    secret = result.stdout.strip()
+    [listed] = told("webhook", "list")["results"]
+    assert (listed["url"], listed["event_types"]) == ("https://example.com/hook", ["memory_add"])
+    assert secret not in str(listed)
+    changed = told("webhook", "rotate", listed["id"], "--grace", "60")
+    assert changed["secret"] not in ("", secret)
+    assert changed["old_secret_until"]
+    assert "example.com" in done("webhook", "list")
+    assert done("webhook", "deliveries", listed["id"]) == "No deliveries.\n"
+    assert "NOT_FOUND" in refused(3, "webhook", "retry", listed["id"], "unknown")
+    assert "state is unknown" in refused(2, "webhook", "deliveries", listed["id"], "--state", "x")
+    assert "event_types" in refused(2, "webhook", "create", "https://e.com/", "--event", "x")
+    assert "own network" in refused(2, "webhook", "create", "http://127.0.0.1/")
+    assert done("webhook", "delete", listed["id"]) == f"Deleted {listed['id']}.\n"
+    assert told("webhook", "list")["results"] == []
+
+
+def test_a_dead_letter_is_sent_again(told: Told, done: Done) -> None:
+    made = told("webhook", "create", "https://example.com/hook")
+
+    async def fail() -> None:
+        async with AsyncAdmin() as admin:
+            parts = await admin._parts()
+            await parts.directory.insert(
+                Delivery(
+                    id="dead", project=parts.project, webhook=made["id"], event="memory_add",
+                    body={}, state="FAILED", attempts=10, run_after=0.0, answer=500,
+                    error="no", created_at=0.0, completed_at=1.0,
+                )
+            )  # fmt: skip
+
+    asyncio.run(fail())
+    [dead] = told("webhook", "deliveries", made["id"], "--state", "failed")["results"]
+    assert (dead["id"], dead["attempts"], dead["answer"]) == ("dead", 10, 500)
+    assert "500" in done("webhook", "deliveries", made["id"])
+    assert "sent again" in done("webhook", "retry", made["id"], "dead")
+    [waiting] = told("webhook", "deliveries", made["id"])["results"]
+    assert (waiting["state"], waiting["attempts"]) == ("PENDING", 0)

@@ -59,7 +59,7 @@ def test_add_without_inference_asks_no_model(server: LLMServer, config: Path, do
 
 
 def test_a_model_that_refuses_leaves_the_text_kept_and_the_event_to_look_at(
-    server: LLMServer, config: Path, run: Any, told: Told
+    server: LLMServer, config: Path, run: Any, told: Told, refused: Any
 ) -> None:
     server.say(failure(401, "bad key"))
     result = run("add", "-u", "ada", "--config", config, BEES)
@@ -70,6 +70,7 @@ def test_a_model_that_refuses_leaves_the_text_kept_and_the_event_to_look_at(
     assert told("search", "-u", "ada", "--config", config, "bees")["results"] != []
     assert event["status"] == "FAILED"
     server.say(ANSWER)
+    assert "waits" in refused(2, "events", event["id"], "--cancel", "--config", config)
     again = told("events", event["id"], "--rerun", "--config", config)
     assert again["status"] == "SUCCEEDED"
     assert [item["memory"] for item in again["results"]] == ["Keeps three hives of bees"]

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from holdfast import AsyncMemory
+from holdfast.directory import Delivery
+from holdfast.engine import webhooks
+from holdfast.errors import NotFoundError, ValidationError
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors, reset
 
 pytest.importorskip("pydantic_ai")
@@ -197,6 +200,39 @@ async def test_hopeless_jobs_are_dead_lettered_with_a_reason(
         event = await memory.wait(answer["event_id"])
         assert event["status"] == "SUCCEEDED"
         assert await memory.count(ALICE) == 1
+
+
+async def test_an_extraction_that_waits_can_be_given_up(server: LLMServer, opened: Open) -> None:
+    server.say(facts(FACT))
+    async with opened(workers=0) as memory:
+        answer = await memory.add(NUTS, user_id="alice", wait=False)
+        event = await memory.cancel(answer["event_id"])
+        assert (event["status"], event["error_code"]) == ("FAILED", "CANCELLED")
+        assert await turns_found(memory) == [NUTS]
+        with pytest.raises(ValidationError, match="no extraction that waits"):
+            await memory.cancel(answer["event_id"])
+        assert server.requests == []
+        await memory.rerun(answer["event_id"])
+        event = await memory.wait(answer["event_id"])
+        assert (event["status"], event["error_code"]) == ("SUCCEEDED", None)
+        with pytest.raises(ValidationError, match="no extraction that waits"):
+            await memory.cancel(answer["event_id"])
+        with pytest.raises(NotFoundError):
+            await memory.cancel("unknown")
+
+
+async def test_a_webhook_is_told_of_what_was_given_up(opened: Open) -> None:
+    async with opened(workers=0) as memory:
+        assert memory._assembly is not None
+        parts = memory._assembly.parts
+        types = ("ingest_job_failed", "ingest_job_cancelled")
+        await webhooks.create(parts, "hook", "http://example.com/", types)
+        answer = await memory.add(NUTS, user_id="alice", wait=False)
+        await memory.cancel(answer["event_id"])
+        [told] = await parts.directory.select(Delivery)
+        assert told.event == "ingest_job_cancelled"
+        details = told.body["event_details"]
+        assert (details["event_id"], details["status"]) == (answer["event_id"], "FAILED")
 
 
 async def test_without_waiting_the_turns_are_searchable_at_once(

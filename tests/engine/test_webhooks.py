@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from holdfast.backends.webhook_sender import HttpSender
 from holdfast.clock import ManualClock
-from holdfast.core.webhooks import EVENT_TYPES
+from holdfast.core.webhooks import EVENT_TYPES, signature
 from holdfast.directory import Delivery, Webhook, Where
 from holdfast.engine import delete as deleting
 from holdfast.engine import update as updating
@@ -471,3 +471,29 @@ async def test_there_are_not_too_many(parts: Parts) -> None:
 async def test_a_secret_is_not_shown(parts: Parts) -> None:
     webhook = await hook(parts, "https://example.com/")
     assert webhook.secret not in repr(webhook)
+
+
+async def test_for_a_while_the_old_secret_signs_too(
+    parts: Parts, receiver: LLMServer, deliveries: Deliveries, clock: ManualClock
+) -> None:
+    made = await hook(parts, receiver.url)
+    changed = await hooking.rotate(parts, made.id, 60.0)
+    assert changed.secret != made.secret
+    for text, secrets in (("one", [changed.secret, made.secret]), ("two", [changed.secret])):
+        await add(parts, text, "ann")
+        await drain(deliveries)
+        request = receiver.requests[-1]
+        header = request.headers["x-holdfast-signature"]
+        stamp = int(header.partition(",")[0].removeprefix("t="))
+        assert header == signature(secrets[0], stamp, request.raw, *secrets[1:])
+        clock.advance(60.0)
+
+
+async def test_without_grace_the_old_secret_signs_no_more(parts: Parts) -> None:
+    made = await hook(parts, "http://example.com/")
+    await hooking.rotate(parts, made.id, 60.0)
+    await hooking.rotate(parts, made.id, 0.0)
+    [kept] = await hooking.listed(parts)
+    assert (kept.old_secret, kept.old_secret_until) == (None, None)
+    with pytest.raises(NotFoundError):
+        await hooking.rotate(parts, "unknown", 0.0)

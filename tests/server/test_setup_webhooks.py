@@ -84,6 +84,18 @@ def test_what_failed_is_seen_and_sent_again(
     assert client.get("/holdfast/webhooks/unknown/deliveries").status_code == 404
 
 
+def test_a_secret_is_changed(client: httpx.Client, receiver: LLMServer) -> None:
+    made = hook(client, receiver.url)
+    path = f"/holdfast/webhooks/{made['webhook_id']}/rotate"
+    changed = client.post(path, json={"grace_s": 60}).json()
+    assert changed["webhook_id"] == made["webhook_id"]
+    assert changed["secret"] not in (made["secret"], "")
+    assert changed["old_secret_until"]
+    assert client.post(path, json={}).json()["old_secret_until"] is None
+    assert client.post(path, json={"grace_s": -1}).status_code == 400
+    assert client.post("/holdfast/webhooks/unknown/rotate", json={}).status_code == 404
+
+
 def test_a_webhook_is_changed_and_deleted(client: httpx.Client, receiver: LLMServer) -> None:
     made = hook(client, receiver.url)
     path = f"/api/v1/webhooks/{made['webhook_id']}/"

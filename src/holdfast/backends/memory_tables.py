@@ -422,7 +422,8 @@ class Transaction:
 
     def finish(self, op: FinishJob) -> None:
         leased = self.tables.jobs.get((self.project, op.job_id))
-        if leased is None or leased.owner != op.owner:
+        waits = leased is not None and leased.job.state == "PENDING"
+        if leased is None or leased.owner != op.owner or (op.owner is None and not waits):
             raise ConflictError(f"The lease of job {op.job_id} was lost to another worker.")
         job = change(
             leased.job,

@@ -144,7 +144,7 @@ def revoke_key(
         await admin.revoke_key(key_id, project=project)
 
     done(common, work)
-    _say(common, {"id": key_id, "revoked": True}, f"Revoked {key_id}.")
+    say(common, {"id": key_id, "revoked": True}, f"Revoked {key_id}.")
 
 
 def _show_new(common: Common, new: NewKey) -> None:
@@ -243,7 +243,7 @@ def delete_project(
         if not agreed(f"Delete {output.printable(info.name)} and its {count:,} memories?"):
             raise typer.Exit(1)
     done(common, work)
-    _say(common, {"id": project_id, "deleted": True}, f"Deleted {output.printable(project_id)}.")
+    say(common, {"id": project_id, "deleted": True}, f"Deleted {output.printable(project_id)}.")
 
 
 def _project_shape(info: ProjectInfo) -> dict[str, Any]:
@@ -256,7 +256,7 @@ def _project_shape(info: ProjectInfo) -> dict[str, Any]:
     }
 
 
-def _say(common: Common, document: dict[str, Any], line: str) -> None:
+def say(common: Common, document: dict[str, Any], line: str) -> None:
     if common.json:
         output.print_json(document)
         return

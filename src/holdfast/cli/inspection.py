@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from holdfast.cli import diagnosis, output
+from holdfast.cli.access import done
 from holdfast.cli.failure import EXIT_FAILED
 from holdfast.cli.options import Common
 from holdfast.cli.store import opened, resolved
 from holdfast.errors import ValidationError
 from holdfast.limits import PAGE_SIZE_MAX
 from holdfast.model import ENTITY_KINDS
+
+if TYPE_CHECKING:
+    from holdfast.admin import AsyncAdmin
 
 ENTITIES_SHOWN = 20
 
@@ -74,23 +78,37 @@ def events(
     limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is done.")] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Try a failed one again.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Give up one that waits.")] = False,
 ) -> None:
-    """Show the extraction jobs behind adds; wait for one, or try it again."""
+    """Show the extraction jobs behind adds; wait for one, try it again, or give it up."""
     if event_id is None:
-        if wait or rerun:
-            raise ValidationError("--wait and --rerun need the id of an event.")
+        if wait or rerun or cancel:
+            raise ValidationError("--wait, --rerun and --cancel need the id of an event.")
         _list_events(common, status, limit)
         return
-    with opened(common) as memory:
-        if rerun:
-            memory.rerun(event_id)
-        # A job that was started again is seen through: nothing works on it after this process.
-        event = memory.wait(event_id) if wait or rerun else memory.event(event_id)
+    event = _cancelled(common, event_id) if cancel else _seen(common, event_id, wait, rerun)
     if common.json:
         output.print_json(event)
         return
     rows = [(_words(key), value) for key, value in event.items() if value not in (None, [], {})]
     output.console(no_color=common.no_color).print(output.fact_table(rows))
+
+
+def _seen(common: Common, event_id: str, wait: bool, rerun: bool) -> dict[str, Any]:
+    with opened(common) as memory:
+        if rerun:
+            memory.rerun(event_id)
+        # A job that was started again is seen through: nothing works on it after this process.
+        return memory.wait(event_id) if wait or rerun else memory.event(event_id)
+
+
+def _cancelled(common: Common, event_id: str) -> dict[str, Any]:
+    """Given up by a process without workers, which would take it up."""
+
+    async def work(admin: AsyncAdmin) -> dict[str, Any]:
+        return await admin.memory().cancel(event_id)
+
+    return done(common, work)
 
 
 def _list_events(common: Common, status: str | None, limit: int) -> None:

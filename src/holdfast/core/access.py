@@ -63,6 +63,7 @@ OPERATIONS: Mapping[str, Rule] = {
     "event": Rule("read", "read"),
     "events": Rule("read", "read"),
     "rerun": Rule("write", "write"),
+    "cancel": Rule("write", "write"),
     "feedback": Rule("write", "write"),
     "create_export": Rule("read", "search", "project"),
     "get_export": Rule("read", "read", "project"),

@@ -19,7 +19,7 @@ EVENT_TYPES: Final = (
     "ingest_job_completed", "ingest_job_partially_completed", "ingest_job_failed",
     "ingest_job_cancelled",
 )  # fmt: skip
-"""What a webhook can be told of: Mem0's names. Jobs are never cancelled here."""
+"""What a webhook can be told of: Mem0's names."""
 
 SIGNATURE_HEADER: Final = "X-Holdfast-Signature"
 DELIVERY_HEADER: Final = "X-Holdfast-Delivery"
@@ -59,13 +59,15 @@ def of_change(change: Change) -> list[Told]:
     return told
 
 
-def of_job(job: Job, state: JobState, result: Json) -> Told | None:
+def of_job(job: Job, state: JobState, result: Json, *, is_cancelled: bool = False) -> Told | None:
     """What is told of the end of an extraction job; None if nothing is."""
     if job.kind != "extract" or state not in ("SUCCEEDED", "FAILED"):
         return None
     partial = isinstance(result, Mapping) and bool(result.get("partial"))
     end = {True: "partially_completed", False: "completed"}[partial]
-    event = f"ingest_job_{'failed' if state == 'FAILED' else end}"
+    if state == "FAILED":
+        end = "cancelled" if is_cancelled else "failed"
+    event = f"ingest_job_{end}"
     names = ("user_id", "agent_id", "app_id", "run_id")
     scope = dict(zip(names, job.payload["scope"], strict=True))
     details = {"event": event.upper(), "event_id": job.id, "status": state, **scope}
@@ -87,11 +89,15 @@ def subject(body: Mapping[str, Json]) -> str | None:
     return None if found is None else str(found)
 
 
-def signature(secret: str, at: float, body: bytes) -> str:
-    """The value of SIGNATURE_HEADER: `t=<Unix seconds>,v1=<HMAC-SHA256 of "t.body", hex>`."""
+def signature(secret: str, at: float, body: bytes, *more: str) -> str:
+    """The value of SIGNATURE_HEADER: `t=<Unix seconds>,v1=<HMAC-SHA256 of "t.body", hex>`.
+
+    One more `v1` for each further secret: the old one, for a while after a change.
+    """
     stamp = str(int(at))
-    mac = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256)
-    return f"t={stamp},v1={mac.hexdigest()}"
+    signed = stamp.encode() + b"." + body
+    macs = (hmac.new(each.encode(), signed, hashlib.sha256) for each in (secret, *more))
+    return f"t={stamp}" + "".join(f",v1={mac.hexdigest()}" for mac in macs)
 
 
 def pause_s(attempts: int, chance: float) -> float:

@@ -155,7 +155,7 @@ class Deliveries:
             "Content-Type": "application/json",
             "User-Agent": "Holdfast",
             telling.DELIVERY_HEADER: delivery.id,
-            telling.SIGNATURE_HEADER: telling.signature(webhook.secret, now, body),
+            telling.SIGNATURE_HEADER: _signature(webhook, now, body),
         }
         sent = await self._sender.send(webhook.url, body, headers)
         mine = (*unchanged[:2], Where("attempts", attempts))
@@ -178,6 +178,13 @@ class Deliveries:
         for state, kept_s in (("DELIVERED", DELIVERED_KEPT_S), ("FAILED", DEAD_KEPT_S)):
             old = (Where("state", state), Where("completed_at", now - kept_s, "lte"))
             await self._parts.directory.delete(Delivery, *old)
+
+
+def _signature(webhook: Webhook, now: float, body: bytes) -> str:
+    """With the secret, and with the one before it while that is good."""
+    until = webhook.old_secret_until
+    old = webhook.old_secret if until is not None and now < until else None
+    return telling.signature(webhook.secret, now, body, *([] if old is None else [old]))
 
 
 def _heads(waiting: Sequence[Delivery]) -> list[Delivery]:

@@ -43,7 +43,7 @@ async def create(parts: Parts, name: str, url: str, event_types: tuple[str, ...]
         name=name,
         url=url,
         event_types=event_types,
-        secret=f"whsec_{secrets.token_urlsafe(_SECRET_BYTES)}",
+        secret=_secret(),
         fed=await parts.directory.last_change(),
         created_at=now,
         updated_at=now,
@@ -75,6 +75,23 @@ async def update(parts: Parts, webhook_id: str, request: WebhookRequest) -> Webh
     values["updated_at"] = parts.clock.now()
     await parts.directory.update(Webhook, *_one(parts, webhook_id), values=values)
     return replace(webhook, **values)
+
+
+async def rotate(parts: Parts, webhook_id: str, grace_s: float) -> Webhook:
+    """Give a webhook a new secret; the old one signs as well for `grace_s` seconds more."""
+    webhook, now = await find(parts, webhook_id), parts.clock.now()
+    values: dict[str, Json] = {
+        "secret": _secret(),
+        "old_secret": webhook.secret if grace_s > 0 else None,
+        "old_secret_until": now + grace_s if grace_s > 0 else None,
+        "updated_at": now,
+    }
+    await parts.directory.update(Webhook, *_one(parts, webhook_id), values=values)
+    return replace(webhook, **values)
+
+
+def _secret() -> str:
+    return f"whsec_{secrets.token_urlsafe(_SECRET_BYTES)}"
 
 
 async def delete(parts: Parts, webhook_id: str) -> None:
@@ -154,9 +171,11 @@ async def _told(parts: Parts, webhook: Webhook, changes: Sequence[Change]) -> bo
     return bool(won and (rows or len(changes) == _CHANGES_MAX))
 
 
-async def told_of_job(parts: Parts, job: Job, state: JobState, result: Json) -> Sequence[Row]:
+async def told_of_job(
+    parts: Parts, job: Job, state: JobState, result: Json, *, is_cancelled: bool = False
+) -> Sequence[Row]:
     """The deliveries that tell of the end of a job, to be stored with it."""
-    told = telling.of_job(job, state, result)
+    told = telling.of_job(job, state, result, is_cancelled=is_cancelled)
     if told is None:
         return ()
     event, body = told

@@ -132,7 +132,8 @@ class FinishJob(Struct, frozen=True, kw_only=True):
     """
 
     job_id: str
-    owner: str
+    owner: str | None
+    """None ends a job that nobody took; ConflictError unless it is PENDING."""
     state: JobState
     at: float
     result: Json = None

@@ -256,6 +256,14 @@ class AsyncClient(Connection):
         answer: Answer = await self._call("rerun", locals())
         return answer
 
+    async def cancel(self, event_id: str) -> Answer:
+        """Give up an extraction that waits: its turns stay, and `rerun` takes it up again.
+
+        Raises NotFoundError, ValidationError if it does not wait.
+        """
+        answer: Answer = await self._call("cancel", locals())
+        return answer
+
     async def stats(self) -> Answer:
         """Counts of this project, and the bytes of its store, if the store was opened for it alone.
 

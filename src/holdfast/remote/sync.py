@@ -387,6 +387,14 @@ class Client:
         work = self._async.rerun(event_id)
         return self._loop.run(work)
 
+    def cancel(self, event_id: str) -> Answer:
+        """Give up an extraction that waits: its turns stay, and `rerun` takes it up again.
+
+        Raises NotFoundError, ValidationError if it does not wait.
+        """
+        work = self._async.cancel(event_id)
+        return self._loop.run(work)
+
     def stats(self) -> Answer:
         """Counts of this project, and the bytes of its store, if the store was opened for it alone.
 

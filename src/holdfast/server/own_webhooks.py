@@ -1,11 +1,11 @@
-"""Our own routes to see what was sent to webhooks, and to send it again."""
+"""Our own routes to see what was sent to webhooks, to send it again, and to change a secret."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.clock import iso
 from holdfast.directory import Delivery
@@ -81,6 +81,41 @@ async def rerun_delivery(
     """Send a dead-lettered message again, with all its tries."""
     await context.admin.webhooks.rerun(webhook_id, delivery_id, project=context.project)
     return Reply({"message": "The delivery is sent again"})
+
+
+class SecretBody(BaseModel):
+    """How long the old secret signs as well."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grace_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+
+
+class SecretShape(BaseModel):
+    """A webhook's new secret; it is told in this answer and never again."""
+
+    webhook_id: str
+    secret: str
+    old_secret_until: str | None
+
+
+@route(
+    "POST",
+    "/holdfast/webhooks/{webhook_id}/rotate",
+    summary="Change a webhook's secret",
+    response_model=SecretShape,
+)
+async def rotate_secret(
+    webhook_id: WebhookId,
+    body: SecretBody,
+    context: Annotated[Context, Depends(allow("change_webhooks"))],
+) -> Reply:
+    """Sign with a new secret from now on, and with the old one too for `grace_s` seconds."""
+    changed = await context.admin.webhooks.rotate_secret(
+        webhook_id, grace_s=body.grace_s, project=context.project
+    )
+    until = iso(changed.old_secret_until)
+    return Reply({"webhook_id": changed.id, "secret": changed.secret, "old_secret_until": until})
 
 
 def _delivery(delivery: Delivery) -> dict[str, Json]:

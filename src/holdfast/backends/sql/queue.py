@@ -96,11 +96,14 @@ def _values(job: Job) -> Row:
 def finish(connection: Connection, project: Project, op: FinishJob) -> None:
     """End a leased job or put it back; ConflictError if the lease is somebody else's by now."""
     done = op.state in ("SUCCEEDED", "FAILED")
+    held = "state = 'RUNNING' AND lease_owner = ?"
+    if op.owner is None:
+        held = "state = 'PENDING' AND lease_owner IS NULL"
     changed = connection.execute(
         "UPDATE jobs SET state = ?, result = coalesce(?, result), error = ?, error_code = ?, "
         "run_after = ?, completed_at = ?, lease_owner = NULL, lease_until = NULL, "
         "attempts = attempts - ? "
-        "WHERE project = ? AND id = ? AND state = 'RUNNING' AND lease_owner = ?",
+        f"WHERE project = ? AND id = ? AND {held}",
         (
             op.state,
             to_json(op.result),
@@ -111,7 +114,7 @@ def finish(connection: Connection, project: Project, op: FinishJob) -> None:
             int(op.untried),
             project,
             op.job_id,
-            op.owner,
+            *(() if op.owner is None else (op.owner,)),
         ),
     ).rowcount
     if changed != 1:

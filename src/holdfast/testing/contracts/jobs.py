@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.errors import ConflictError
 from holdfast.model import Job, JobState, Json
@@ -222,3 +223,20 @@ class JobsContract(StoreFixtures):
         await finish(store, "j")
         assert not await store.rerun(RED, "j", NOW)
         assert not await store.rerun(RED, "unknown", NOW)
+
+    async def test_a_job_that_nobody_took_can_be_ended(self, store: Store) -> None:
+        await commit(store, put_job("j"))
+        await commit(store, put_job("next"))
+        end = FinishJob(job_id="j", owner=None, state="FAILED", at=NOW + 3, error_code="E")
+        await commit(store, end)
+        job = await known(store, "j")
+        assert (job.state, job.error_code, job.completed_at) == ("FAILED", "E", NOW + 3)
+        assert await lease(store) == "next"  # nothing is before it any more
+        for taken in ("next", "j", "unknown"):
+            with pytest.raises(ConflictError):
+                await commit(store, replace(end, job_id=taken))
+        assert (await known(store, "next")).state == "RUNNING"
+        await finish(store, "next")
+        with pytest.raises(ConflictError):
+            await commit(store, replace(end, job_id="next"))
+        assert await store.rerun(RED, "j", NOW)
