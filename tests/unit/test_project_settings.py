@@ -42,7 +42,10 @@ def test_the_longest_settings_fit_into_the_prompt() -> None:
 
 
 def test_nothing_else_is_a_setting() -> None:
-    assert clean_settings({"color": "red", "name": "n"}) == {}
+    assert clean_settings({"description": None, "name": "n"}) == {}
+    for wrong in ({"color": "red"}, {"custom_instruction": "x"}, {7: 1}, {None: 1}):
+        with pytest.raises(ValidationError, match="Nothing of a project is called"):
+            clean_settings(wrong)
     assert set(clean_settings(LONGEST)) <= NAMES
 
 
@@ -56,3 +59,19 @@ def test_what_nothing_would_heed_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=name):
         clean_settings({name: True})
     assert clean_settings({name: None}) == {}
+
+
+WRONG: list[Any] = [
+    None, "text", ["custom_instructions"], 7,
+    {"custom_instructions": 7}, {"custom_instructions": []}, {"custom_instructions": {"a": 1}},
+    {"agent_custom_instructions": False}, {"usecase_setting": b"x"},
+    {"multilingual": "maybe"}, {"multilingual": ""}, {"multilingual": []}, {"multilingual": 0},
+    {"custom_categories": ""}, {"custom_categories": "food"}, {"custom_categories": {"a": "b"}},
+    {"custom_categories": [7.5]}, {"custom_categories": [object()]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", WRONG)
+def test_what_is_of_another_type_is_refused(values: Any) -> None:
+    with pytest.raises(ValidationError):
+        clean_settings(values)

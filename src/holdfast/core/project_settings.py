@@ -37,15 +37,29 @@ IN_ENGLISH: Final = "Write every fact in English, whatever language the turn is 
 """What `multilingual: false` adds to the instructions; facts keep their language otherwise."""
 
 
-def clean_settings(values: Mapping[str, Json]) -> dict[str, Json]:
-    """The settings among `values`, checked; None clears one. Raises ValidationError."""
+def clean_settings(values: object) -> dict[str, Json]:
+    """The settings among `values`, checked; None, or an empty one of its type, clears one.
+
+    Raises ValidationError, for names that nothing is called as well.
+    """
+    if not isinstance(values, Mapping):
+        raise ValidationError("The settings must be a mapping.", hint='E.g. {"name": "Support"}.')
+    known = NAMES | _REFUSED.keys() | {"name", "description"}
+    for name in values:
+        if name not in known:
+            raise ValidationError(
+                f"Nothing of a project is called {str(name)[:64]!r}; nothing was changed.",
+                hint=f"There are name, description, {', '.join(sorted(NAMES))}.",
+            )
     for name, hint in _REFUSED.items():
         if values.get(name) not in (None, False):
             raise ValidationError(f"{name} cannot be set; nothing was changed.", hint=hint)
     found: dict[str, Json] = {}
     for name in NAMES & values.keys():
         value = values[name]
-        found[name] = None if value is None or value in ("", []) else _clean(name, value)
+        empty = "" if name in _TEXTS else [] if name == "custom_categories" else None
+        is_empty = value is None or (type(value) is type(empty) and value == empty)
+        found[name] = None if is_empty else _clean(name, value)
     return found
 
 

@@ -71,8 +71,9 @@ async def update(parts: Parts, values: Mapping[str, Json]) -> ProjectInfo:
 
     Raises ValidationError for a setting that is wrong, or that nothing would heed.
     """
+    cleaned = clean_settings(values)
     info = await find(parts, parts.project)
-    settings = {**info.settings, **clean_settings(values)}
+    settings = {**info.settings, **cleaned}
     changed = replace(
         info,
         name=clean_name(values["name"]) if values.get("name") is not None else info.name,
