@@ -21,7 +21,7 @@ from tests.access.callers import Callers, unknown
 from tests.access.campaign import Campaign
 from tests.access.tenants import Leak, expect
 
-REQUESTS = 5_000
+REQUESTS = 4_000
 NEVER_SERVED = {
     "/generate-instructions": "there is no language model",
     "/holdfast/chat": "is not offered",
