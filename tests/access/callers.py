@@ -49,8 +49,9 @@ class Callers:
         """The routes that did what they were asked at least once, without their last slash."""
         self.emails: dict[str, list[str]] = {project: [] for project in PROJECTS}
         self.made: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
-        self.deleted: set[str] = set()
         """Ids of what was made over HTTP, by kind, each with its project."""
+        self.deleted: set[str] = set()
+        """Ids of what was deleted since."""
         self._forms = _forms(app.openapi())
 
     async def begin(self) -> None:
