@@ -73,6 +73,12 @@ class AsyncAdmin:
 
     async def aclose(self) -> None:
         """Stop the workers, close the store. Idempotent."""
+        recogniser, self._recogniser = self._recogniser, None
+        if recogniser is not None:
+            try:
+                await recogniser.uses.write(everything=True)
+            except StoreError as error:
+                _log.warning("the last uses of keys are not written: %s", error.code)
         await self.index.close()
         recogniser, self._recogniser = self._recogniser, None
         if recogniser is not None:

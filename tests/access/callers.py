@@ -50,6 +50,8 @@ class Callers:
         self.emails: dict[str, list[str]] = {project: [] for project in PROJECTS}
         self.made: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
         """Ids of what was made over HTTP, by kind, each with its project."""
+        self.deleted: set[str] = set()
+        """Ids of what was deleted since."""
         self._forms = _forms(app.openapi())
 
     async def begin(self) -> None:
@@ -100,6 +102,8 @@ class Callers:
             if "members" in path and method == "POST":
                 self.emails[who.project].append(asked["email"])
             self._learn(who, route, answer)
+            if method == "DELETE":
+                self.deleted.add(id_)
         self.look(who, answer.text + str(answer.headers), f"{id_} {filled} {asked}")
         return answer.status_code, answer.text
 
@@ -216,7 +220,8 @@ class Callers:
             pool = list(self.campaign.world.events[self.chance.choice([who.project] * 2 + ["red"])])
         else:
             everything = self.made[kind or ""]
-            own = [id_ for id_, project in everything.items() if project == who.project]
+            mine = (id_ for id_, project in everything.items() if project == who.project)
+            own = [id_ for id_ in mine if id_ not in self.deleted]
             pool = own if own and self.chance.random() < 0.6 else list(everything)
         return self.chance.choice(pool) if pool else unknown(kind)
 

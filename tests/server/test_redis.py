@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from holdfast import limits
+from holdfast.server import limiter
+from support.certificates import certificate
 from support.served import PLAIN, Served, served
 
 BINARY = shutil.which("redis-server") or ""
@@ -27,17 +29,25 @@ LIMIT = f"{WITHIN}/hour"
 
 
 class Redis:
-    """A Redis of this test alone."""
+    """A Redis of this test alone; with a certificate and its key it speaks TLS only."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: tuple[Path, Path] | None = None) -> None:
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.port = free.getsockname()[1]
         self._folder = folder
+        self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"{'redis' if tls is None else 'rediss'}://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        options = ("--port", str(self.port), "--save", "", "--dir", str(self._folder))
+        listen: tuple[str, ...] = ("--port", str(self.port))
+        if self._tls is not None:
+            certificate_file, key_file = map(str, self._tls)
+            listen = (
+                "--port", "0", "--tls-port", str(self.port), "--tls-cert-file", certificate_file,
+                "--tls-key-file", key_file, "--tls-auth-clients", "no",
+            )  # fmt: skip
+        options = (*listen, "--save", "", "--dir", str(self._folder))
         self._process = subprocess.Popen(
             [BINARY, *options, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL
         )
@@ -49,6 +59,8 @@ class Redis:
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as line:
+                if self._tls is not None:
+                    return True
                 line.sendall(b"PING\r\n")
                 return line.recv(64).startswith(b"+PONG")
         except OSError:
@@ -149,3 +161,34 @@ def test_a_redis_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
                 took.append(time.monotonic() - began)
             assert sorted(took)[10] < limits.REDIS_TIMEOUT_S, "most calls do not ask it at all"
             assert redis_health(server) == "down"
+
+
+def test_limits_are_shared_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiter, "REDIS_TIMEOUT_S", 10.0)  # a handshake takes long if all are busy
+    tls = certificate(tmp_path)
+    redis = Redis(tmp_path, tls)
+    redis.start()
+    try:
+        trusted = f"{redis.url}?ssl_ca_certs={tls[0]}"
+        with (
+            served(tmp_path / "one", redis_url=trusted, key_limit_read=LIMIT) as one,
+            served(tmp_path / "two", redis_url=trusted, key_limit_read=LIMIT) as other,
+        ):
+            left = [int(call(each).headers["x-ratelimit-remaining"]) for each in (one, other)]
+            assert left == [WITHIN - 1, WITHIN - 2]
+            assert [in_redis(one), in_redis(other)] == ["redis", "redis"]
+            assert redis_health(one) == "ok"
+    finally:
+        redis.kill()
+
+
+def test_a_redis_that_cannot_prove_itself_is_not_counted_in(tmp_path: Path) -> None:
+    redis = Redis(tmp_path, certificate(tmp_path))
+    redis.start()
+    try:
+        with served(tmp_path / "one", redis_url=redis.url, key_limit_read=LIMIT) as server:
+            assert call(server).status_code == 200
+            assert in_redis(server) == "here"
+            assert redis_health(server) == "down"
+    finally:
+        redis.kill()

@@ -174,15 +174,16 @@ def _delivery_shape(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-GROUP: tuple[str, dict[str, Callable[..., None]]] = (
-    "Set up webhooks, see what was sent to them, send it again, change their secrets.",
-    {
-        "create": create_webhook,
-        "list": list_webhooks,
-        "delete": delete_webhook,
-        "rotate": rotate_secret,
-        "deliveries": list_deliveries,
-        "retry": retry_delivery,
-    },
-)
-"""`holdfast webhook ...`"""
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "webhook": (
+        "Set up webhooks, see what was sent to them, send it again, change their secrets.",
+        {
+            "create": create_webhook,
+            "list": list_webhooks,
+            "delete": delete_webhook,
+            "rotate": rotate_secret,
+            "deliveries": list_deliveries,
+            "retry": retry_delivery,
+        },
+    ),
+}
