@@ -80,12 +80,6 @@ class AsyncAdmin:
             except StoreError as error:
                 _log.warning("the last uses of keys are not written: %s", error.code)
         await self.index.close()
-        recogniser, self._recogniser = self._recogniser, None
-        if recogniser is not None:
-            try:
-                await recogniser.uses.write(everything=True)
-            except StoreError as error:
-                _log.warning("the last uses of keys are not written: %s", error.code)
         await self._memory.aclose()
 
     async def __aenter__(self) -> Self:
