@@ -93,7 +93,8 @@ class Deliveries:
     async def pause(self, seconds: float) -> None:
         """Wait until there is more to do, at most so long."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for may lose a cancellation
+                await self._wake.wait()
 
     async def settle(self) -> None:
         """Wait for what is being sent."""

@@ -26,5 +26,8 @@ async def serve(parts: Parts) -> None:
             busy = False
         if not busy:
             parts.wake.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(parts.wake.wait(), POLL_S)
+            with suppress(
+                TimeoutError
+            ):  # wait_for may lose a cancellation that comes with the wake
+                async with asyncio.timeout(POLL_S):
+                    await parts.wake.wait()
