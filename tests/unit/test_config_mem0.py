@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from holdfast import registry
 from holdfast.config import Part, Resolved, load_config
 from holdfast.errors import ConfigError
 
@@ -84,13 +85,22 @@ def test_the_environment_yields_to_mem0s_words_too() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        (store("pinecone"), "vector_store.provider (argument): pinecone: external indexes are not"),
-        (store("pinecone"), "Leave vector_store out to use the embedded one."),
-        (store("nonsense"), "external indexes are not part of this version"),
-        (store(host="h", port=1), "vector_store.config.host (argument): external indexes"),
-        (store(url="https://x", api_key="s3cret"), "vector_store.config.url"),
+        (store("milvus"), "vector_store.provider (argument): milvus: there is no such index here"),
+        (store("milvus"), "Leave vector_store out to use the embedded one."),
+        (store(url="https://x", api_key="s3cret", prefix="p"), "config.prefix (argument): no such"),
+        (store(url="https://x", on_disk="yes"), "config.on_disk (argument): expected true or"),
         (store("chroma", tenant="t"), "vector_store.config.tenant"),
-        (store(client=object()), "vector_store.config.client"),
+        (store("chroma", host="t"), "host (argument): a server of this kind cannot be the index"),
+        (store(client=object()), "vector_store.config.client (argument): an object of another"),
+        (store("pgvector", connection_pool=object()), "Say where the server is instead."),
+        (store("pgvector", user="u", host="h"), "vector_store.config.password (argument)"),
+        (store("pgvector", connection_string="postgresql://u:s3cret@h/d", diskann=True), "diskann"),
+        (store("pinecone", api_key="s3cret", metric="euclidean"), "expected cosine or dotproduct"),
+        (store("pinecone", api_key="s3cret", batch_size=5), "batch_size (argument): no such"),
+        (store("pinecone", serverless_config={"cloudy": 1}), "serverless_config.cloudy"),
+        (store("pinecone", pod_config=5), "pod_config (argument): expected a mapping"),
+        (store("weaviate", cluster_url="http://w", additional_headers={"X": "s3cret"}), "headers"),
+        (store(url="http://q") | {"index": {"provider": "pgvector"}}, "contradicts index"),
         (store(pth="/q"), "config.pth (argument): no such setting. Did you mean 'path'?"),
         (store("chroma", on_disk=True), "vector_store.config.on_disk (argument): no such setting"),
         (store(on_disk="yes"), "vector_store.config.on_disk (argument): expected true or false"),
@@ -98,8 +108,8 @@ def test_the_environment_yields_to_mem0s_words_too() -> None:
         (store(collection_name=5), "expected text"),
         (store(path=5), "path (argument): expected text, got 5"),
         ({"vector_store": "qdrant"}, "vector_store (argument): expected a mapping"),
-        ({"vector_store": {"provider": 5}}, "external indexes"),
-        ({"vector_store": {"provider": ["a"]}}, "external indexes"),
+        ({"vector_store": {"provider": 5}}, "there is no such index here"),
+        ({"vector_store": {"provider": ["a"]}}, "there is no such index here"),
         ({"vector_store": {"config": 5}}, "vector_store.config (argument): expected a mapping"),
         ({"vector_store": {"path": "/q"}}, "vector_store.path (argument): no such setting"),
         ({"version": "v1.0"}, "version (argument): only v1.1"),
@@ -117,6 +127,65 @@ def test_what_is_refused_is_explained(source: dict[str, Any], expected: str) -> 
         load(source)
     assert expected in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("provider", "given", "wanted"),
+    [
+        (
+            "qdrant",
+            {"host": "q", "port": 6333, "api_key": "k", "https": True, "on_disk": False},
+            {"host": "q", "port": 6333, "api_key": "k", "https": True},
+        ),
+        (
+            "qdrant",
+            {"url": "http://q", "on_disk": True},
+            {"url": "http://q", "vectors_on_disk": True},
+        ),
+        (
+            "pgvector",
+            {"user": "u", "password": "p@ss/w:", "host": "h", "port": 5432, "hnsw": True},
+            {"url": "postgresql://u:p%40ss%2Fw%3A@h:5432/postgres"},
+        ),
+        (
+            "pgvector",
+            {
+                "user": "u", "password": "p", "host": "h", "dbname": "d b", "sslmode": "require",
+                "hnsw": False, "maxconn": 7,
+            },
+            {"url": "postgresql://u:p@h/d%20b?sslmode=require", "mode": "exact", "pool_max": 7},
+        ),
+        (
+            "pgvector",
+            {"connection_string": "postgresql://u@h/d", "user": "other"},
+            {"url": "postgresql://u@h/d"},
+        ),
+        (
+            "pinecone",
+            {"api_key": "k", "serverless_config": {"cloud": "gcp", "region": "r"}},
+            {"api_key": "k", "cloud": "gcp", "region": "r"},
+        ),
+        (
+            "pinecone",
+            {"api_key": "k", "environment": "e", "pod_config": {"pod_type": "p2.x1"}},
+            {"api_key": "k", "deployment": "pod", "environment": "e", "pod_type": "p2.x1"},
+        ),
+        (
+            "weaviate",
+            {"cluster_url": "http://w", "auth_client_secret": "k"},
+            {"url": "http://w", "api_key": "k"},
+        ),
+    ],
+)  # fmt: skip
+def test_external_stores_become_the_index(
+    provider: str, given: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    config = load(store(provider, collection_name="shop", **given)).config
+    assert config.index == Part(provider, wanted)
+    assert (config.project, config.path) == ("shop", "/nowhere")
+    settings, part = registry.index_settings(config.index)
+    assert settings.collection == "holdfast", "Mem0's own collection is left alone"
+    assert registry.make_vectors(part, settings.collection).name
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from holdfast.caller import warn
 from holdfast.config.faults import fault, unknown
+from holdfast.config.mem0_stores import external
 from holdfast.model import Struct
 
 MEM0_KEYS: Final = (
@@ -67,10 +68,11 @@ def translate(values: Mapping[str, Any], origin: str) -> Translated:
     _check_version(values.get("version"), origin)
     _refuse_graph(values.get("graph_store"), origin)
     _take_prompts(values, own, origin)
-    store = _store_config(values.get("vector_store"), origin)
+    store, index = _store_config(values.get("vector_store"), origin)
+    _same(own, "index", index, "vector_store", origin)
     _same(own, "path", store.get("path"), "vector_store.config.path", origin)
     # Mem0 2.x keeps what is in a folder that was named, whatever `on_disk` says of vectors.
-    temporary = store.get("on_disk") is False and "path" not in own
+    temporary = index is None and store.get("on_disk") is False and "path" not in own
     _take_history(values.get("history_db_path"), own, origin, needed=not temporary)
     collection = store.get("collection_name")
     if collection not in (None, _COLLECTION):
@@ -122,36 +124,41 @@ def _same(own: dict[str, Any], name: str, value: Any, their_name: str, origin: s
     own[name] = value
 
 
-def _store_config(store: Any, origin: str) -> Mapping[str, Any]:
-    """The configuration of a vector store that can be the embedded one."""
+def _store_config(store: Any, origin: str) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
+    """The configuration of a vector store, and the index it means; None for the embedded one."""
     if store is None:
-        return {}
+        return {}, None
     if not isinstance(store, Mapping):
         raise fault("vector_store", origin, "expected a mapping of provider and config", _LEAVE_OUT)
     for key in store:
         if key not in ("provider", "config"):
             raise unknown("vector_store.", key, origin, ("provider", "config"))
-    provider = store.get("provider", "qdrant")
-    known = _LOCAL_STORES.get(provider) if isinstance(provider, str) else None
-    if known is None:
-        what = f"{str(provider)[:64]}: external indexes are not part of this version"
-        raise fault("vector_store.provider", origin, what, _LEAVE_OUT)
-    config = store.get("config")
-    if config is None:
-        return {}
-    if not isinstance(config, Mapping):
+    provider, config = store.get("provider", "qdrant"), store.get("config")
+    if config is not None and not isinstance(config, Mapping):
         raise fault("vector_store.config", origin, "expected a mapping", _LEAVE_OUT)
-    _check_store(config, known, origin)
-    return config
+    config = config or {}
+    index = external(provider, config, origin)
+    known = _LOCAL_STORES.get(provider) if isinstance(provider, str) else None
+    if index is None and known is None:
+        what = f"{str(provider)[:64]}: there is no such index here"
+        raise fault("vector_store.provider", origin, what, _LEAVE_OUT)
+    if index is None and known is not None:
+        _check_local(config, known, origin)
+    _check_types(config, origin)
+    return config, index
 
 
-def _check_store(config: Mapping[str, Any], known: tuple[str, ...], origin: str) -> None:
+def _check_local(config: Mapping[str, Any], known: tuple[str, ...], origin: str) -> None:
+    """Refuse what a store in a folder does not have."""
     for key, value in config.items():
         if key not in known:
             raise unknown("vector_store.config.", key, origin, known)
         if key in _EXTERNAL_KEYS and value is not None:
-            what = "external indexes are not part of this version"
+            what = "a server of this kind cannot be the index"
             raise fault(f"vector_store.config.{key}", origin, what, _LEAVE_OUT)
+
+
+def _check_types(config: Mapping[str, Any], origin: str) -> None:
     expected = {"on_disk": bool, "embedding_model_dims": int, "collection_name": str}
     for key, kind in expected.items():
         value = config.get(key)
