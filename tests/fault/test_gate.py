@@ -387,3 +387,25 @@ def test_logs_say_nothing_but_the_name(caplog: pytest.LogCaptureFixture) -> None
         asyncio.run(fail())
     assert "secret" not in caplog.text
     assert "it failed too often" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ("nearest", [Match(id="a", score=float("nan"))]),
+        ("nearest", [Match(id="a", score=float("inf"))]),
+        ("holders", [TermMatches(matches=(), rows=-1)]),
+        ("holders", []),
+        ("holders", [TermMatches(matches=())] * 2),
+    ],
+)
+async def test_an_index_that_answers_garbage_is_as_good_as_away(
+    call: str, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def garbage(*_: Any) -> Any:
+        return answer
+
+    inner = ScriptedVectors(Dependency(None))
+    monkeypatch.setattr(inner, call, garbage)
+    with pytest.raises(IndexUnavailableError, match="no sense"):
+        await CALLS[call](bounded(inner))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, TypeVar
 
 from holdfast import limits
@@ -71,13 +72,24 @@ class BoundedVectors:
         self, project: Project, entity: Entity, vector: np.ndarray, limit: int
     ) -> list[Match]:
         """As the inner one."""
-        return await self._read(lambda: self._inner.nearest(project, entity, vector, limit))
+
+        async def ask() -> list[Match]:
+            found = await self._inner.nearest(project, entity, vector, limit)
+            return self._checked(found, all(isfinite(one.score) for one in found))
+
+        return await self._read(ask)
 
     async def holders(
         self, project: Project, entity: Entity, terms: Sequence[Sequence[int]], limit: int
     ) -> list[TermMatches]:
         """As the inner one."""
-        return await self._read(lambda: self._inner.holders(project, entity, terms, limit))
+
+        async def ask() -> list[TermMatches]:
+            found = await self._inner.holders(project, entity, terms, limit)
+            counted = all(one.rows is None or one.rows >= 0 for one in found)
+            return self._checked(found, counted and len(found) == len(terms))
+
+        return await self._read(ask)
 
     async def marks(
         self, project: Project, after: str | None, size: int
@@ -96,6 +108,11 @@ class BoundedVectors:
     async def close(self) -> None:
         """Close the inner one."""
         await self._inner.close()
+
+    def _checked(self, found: T, makes_sense: bool) -> T:
+        if not makes_sense:
+            raise IndexUnavailableError(f"{self.name} answers what makes no sense.")
+        return found
 
     async def _read(self, call: Callable[[], Awaitable[T]]) -> T:
         return await self._gate.run(
