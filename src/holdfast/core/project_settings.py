@@ -57,7 +57,7 @@ def clean_settings(values: object) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for name in NAMES & values.keys():
         value = values[name]
-        empty = "" if name in _TEXTS else [] if name == "custom_categories" else None
+        empty: Json = "" if name in _TEXTS else [] if name == "custom_categories" else None
         is_empty = value is None or (type(value) is type(empty) and value == empty)
         found[name] = None if is_empty else _clean(name, value)
     return found
