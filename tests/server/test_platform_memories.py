@@ -172,6 +172,9 @@ def test_an_update_sets_what_is_given_and_null_clears_the_date(client: httpx.Cli
 def test_history_tells_every_change(client: httpx.Client) -> None:
     id_ = added(client, "I like tea", run_id="r1")
     client.put(f"/v1/memories/{id_}/", json={"text": "I like coffee"})
+    there = client.get(f"/v1/memories/{id_}/history/").json()
+    said_ = [{"role": "user", "content": "I like tea"}]
+    assert [change["input"] for change in there] == [said_, []]
     done = client.delete(f"/v1/memories/{id_}/", params={"delete_linked": "true"}).json()
     assert done == {"message": "Memory deleted successfully!", "cascade_count": 0}
     changes = client.get(f"/v1/memories/{id_}/history/").json()

@@ -217,7 +217,7 @@ def change_shape(change: Mapping[str, Json], memory: Mapping[str, Json] | None) 
     return {
         "id": change["id"],
         "memory_id": change["memory_id"],
-        "input": [],
+        "input": _input(change, now),
         "old_memory": change["old_memory"],
         "new_memory": change["new_memory"],
         "user_id": change.get("user_id"),
@@ -231,6 +231,13 @@ def change_shape(change: Mapping[str, Json], memory: Mapping[str, Json] | None) 
         "created_at": change["created_at"],
         "updated_at": change["updated_at"] or change["created_at"],
     }
+
+
+def _input(change: Mapping[str, Json], memory: Mapping[str, Json]) -> list[Json]:
+    """The message that a memory is; of a fact, which message it came from is not told here."""
+    if memory.get("kind") != "turn" or change["event"] != "ADD":
+        return []
+    return [{"role": memory.get("role"), "content": change["new_memory"]}]
 
 
 def entity_shape(entity: Mapping[str, Json], owner: str, organisation: str) -> dict[str, Json]:

@@ -24,6 +24,9 @@ from holdfast.limits import BUSY_TIMEOUT_S
 APPLICATION_ID = 0x484F4C44  # "HOLD"
 _CACHE_KIB = 16_384
 
+LOG_PAGES_MAX = 16_000
+"""Pages of the write-ahead log at which a commit makes a checkpoint itself; see `checkpoints`."""
+
 
 class SqliteConnection(sqlite3.Connection):
     """A connection that knows its dialect, as the shared statements want it."""
@@ -70,7 +73,7 @@ def _pragmas(*, read_only: bool) -> tuple[str, ...]:
         *shared,
         "PRAGMA synchronous=FULL",
         "PRAGMA secure_delete=ON",
-        "PRAGMA wal_autocheckpoint=4000",
+        f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}",
     )
 
 

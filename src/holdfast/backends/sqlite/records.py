@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from holdfast.backends.sql import queue
 from holdfast.backends.sql.records import SqlRecords, Work
 from holdfast.backends.sql.spaces import Binding, settle
+from holdfast.backends.sqlite.checkpoints import Checkpoints
 from holdfast.backends.sqlite.connect import SqliteConnection, connect, translate
 from holdfast.backends.sqlite.due import due
 from holdfast.backends.sqlite.migrate import prepare
@@ -47,6 +48,7 @@ class SqliteRecords(SqlRecords):
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._probe: SqliteConnection | None = None
+        self._checkpoints: Checkpoints | None = None
         self._closed = False
 
     async def open(self, space: Space, key_mark: int = 0) -> None:
@@ -68,7 +70,8 @@ class SqliteRecords(SqlRecords):
                 connection.close()
                 raise
         self._readers = Readers(self._path, self._readers_max, timeout_s)
-        self._writer = Writer(connection, self._path)
+        self._checkpoints = Checkpoints(self._path, timeout_s)
+        self._writer = Writer(connection, self._path, self._checkpoints.note)
 
     def _settled(self, connection: SqliteConnection, space: Space, key_mark: int) -> Binding:
         connection.execute("BEGIN IMMEDIATE")
@@ -94,6 +97,8 @@ class SqliteRecords(SqlRecords):
             self._probe = None
         if self._writer is not None:
             self._writer.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
 
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         together = self._write.run_together(self._carry_out, (project, ops))

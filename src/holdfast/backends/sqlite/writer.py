@@ -48,9 +48,16 @@ class _Request:
 class Writer:
     """Carries out write transactions, in order of arrival."""
 
-    def __init__(self, connection: SqliteConnection, path: Path) -> None:
+    def __init__(
+        self,
+        connection: SqliteConnection,
+        path: Path,
+        on_written: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`on_written`: told on the thread, after each group, how many rows were changed so far."""
         self._connection = connection
         self._path = path
+        self._on_written = on_written
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._arrived: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
         """What each loop asked in this turn of it: handed over at its end, all at once."""
@@ -114,6 +121,7 @@ class Writer:
             group, ending = self._gather(first)
             self._commit(group)
             _resolve(group)
+            self._on_written(self._connection.total_changes)
             if ending:
                 break
         try:
