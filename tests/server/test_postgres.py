@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,14 @@ def find(client: httpx.Client, query: str) -> list[str]:
     answer = client.post("/v2/memories/search/", json=asked)
     assert answer.status_code == 200, answer.text
     return [item["memory"] for item in answer.json()]
+
+
+def came_back(client: httpx.Client) -> None:
+    """Wait until the database is asked again: after a few failures that pauses for a moment."""
+    deadline = time.monotonic() + PATIENCE_S
+    while client.get("/health/ready").status_code != 200:
+        assert time.monotonic() < deadline, "never ready again"
+        time.sleep(0.05)
 
 
 def test_two_servers_one_of_several_processes_on_one_database(url: str, tmp_path: Path) -> None:
@@ -89,7 +98,7 @@ def test_the_command_line(url: str, tmp_path: Path) -> None:
 def test_a_server_whose_database_goes_away_and_comes_back(tmp_path: Path) -> None:
     server = postgres.Server(durable=True)
     try:
-        more = {"records": records(server.tcp_url(server.database()))}
+        more = {"records": records(server.url(server.database()))}
         with (
             served(tmp_path, more) as up,
             httpx.Client(base_url=up.url, headers=up.headers, timeout=PATIENCE_S) as client,
@@ -105,6 +114,7 @@ def test_a_server_whose_database_goes_away_and_comes_back(tmp_path: Path) -> Non
             assert health.status_code == 503
             assert health.json()["parts"]["records"]["error"] == "STORE_UNAVAILABLE"
             server.start()
+            came_back(client)
             assert find(client, "bees") == ["I keep bees."]
             assert remember(client, "I keep goats.") == 200
             assert client.get("/health").status_code == 200

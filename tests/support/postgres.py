@@ -86,7 +86,8 @@ class Server:
         self.port = self.port or _free_port()
         settings = (*self._settings, f"port={self.port}", f"unix_socket_directories={self.folder}")
         options = [word for setting in settings for word in ("-c", setting)]
-        command = [*self._as_user(), str(self._programs / "postgres"), "-D", self._data, *options]
+        postgres = [str(self._programs / "postgres"), "-D", self._data, *options]
+        command = [*self._as_user("--pdeathsig", "QUIT"), *postgres]  # ends with whoever starts it
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
         log.close()
@@ -118,7 +119,8 @@ class Server:
         return f"postgresql://{user}@/{database}?host={self.folder}&port={self.port}"
 
     def tcp_url(self, database: str, user: str = ROLE) -> str:
-        """Where a database is, through the network."""
+        """Where a database is, through the network. Not for servers that are stopped meanwhile:
+        another program may then get the port, and the connections meant for this one."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def ask(self, sql: str, database: str = "postgres", user: str = "postgres") -> list[Any]:
@@ -134,9 +136,9 @@ class Server:
         return name
 
     def demand_password(self, user: str) -> None:
-        """Let a user in through the network with a password only."""
+        """Let a user in with a password only."""
         rules = Path(self._data) / "pg_hba.conf"
-        rule = f"host all {user} 127.0.0.1/32 scram-sha-256\n"
+        rule = f"local all {user} scram-sha-256\n"
         rules.write_text(rule + rules.read_text())
         self.ask("SELECT pg_reload_conf()")
 
@@ -152,8 +154,12 @@ class Server:
         """Drop a database, whoever is connected to it."""
         self.ask(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
-    def _as_user(self) -> list[str]:
-        return [] if self._user == getpass.getuser() else ["runuser", "-u", self._user, "--"]
+    def _as_user(self, *more: str) -> list[str]:
+        if self._user == getpass.getuser():
+            return ["setpriv", *more, "--"] if more else []
+        account = pwd.getpwnam(self._user)
+        who = ("--reuid", str(account.pw_uid), "--regid", str(account.pw_gid), "--init-groups")
+        return ["setpriv", *who, *more, "--"]
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._as_user(), str(self._programs / program), *arguments]
