@@ -58,7 +58,10 @@ def test_doctor_finds_a_fresh_machine_healthy_and_makes_no_store(
     assert report["healthy"]
     states = {check["name"]: check["state"] for check in report["checks"]}
     assert states == dict.fromkeys(
-        ["python", "parts", "settings", "folder", "disk", "store", "embedder", "language model"],
+        (
+            *("python", "parts", "settings", "folder", "disk", "store", "cache", "embedder"),
+            "language model",
+        ),
         "ok",
     )
     assert list(home.iterdir()) == []
