@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +11,8 @@ from holdfast.model import Usage
 from holdfast.ports import Spent
 
 T = TypeVar("T")
+
+_log = logging.getLogger("holdfast")
 
 
 class _Flight(Generic[T]):
@@ -84,13 +87,18 @@ class Afterwards:
         self._tasks_max = tasks_max
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin it. It must not raise."""
+        """Begin it. It should not raise: nobody would be told but the log."""
         if len(self._tasks) >= self._tasks_max:
             work.close()
             return
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("cache: what was made could not be kept: %s", type(error).__name__)
 
     async def settle(self) -> None:
         """Wait for what was begun."""
