@@ -41,7 +41,8 @@ class Redis:
         if self._sentinel is not None:
             command = [BINARY, str(self._sentinel), "--sentinel"]
         else:
-            command = [BINARY, "--port", str(self.port), *place, *self._options]
+            plain = "0" if "--tls-port" in self._options else str(self.port)
+            command = [BINARY, "--port", plain, *place, *self._options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + _START_S
@@ -67,9 +68,10 @@ class Redis:
             line.sendall("".join(parts).encode())
             return line.recv(1 << 20)
 
-    def keys(self) -> list[bytes]:
+    def held(self) -> list[bytes]:
         """Every key it holds."""
-        return [line for line in self.say("KEYS", "*").split(b"\r\n")[1:] if line[:1] != b"$"]
+        lines = self.say("KEYS", "*").split(b"\r\n")[1:]
+        return [line for line in lines if line and line[:1] != b"$"]
 
     def calls(self) -> int:
         """Commands it has carried out that read, write or run a script for a client."""

@@ -134,26 +134,23 @@ class RedisCache:
             seen, *values = await pipeline.execute()
         else:
             seen, *values = await client.mget(names)
-        if seen == epoch:
-            self._epoch_at = self._now()
-            return list(values)
-        if seen is None:
-            await self._learn_epoch(client)
-        else:
-            self._epoch, self._epoch_at = seen, self._now()
-        return [None] * len(keys)
+        current = await self._is(epoch, seen, client)
+        return list(values) if current else [None] * len(keys)
 
     async def put(self, values: Mapping[str, bytes], ttl_s: float) -> None:
         if not values:
             return
 
         async def write(client: Any) -> None:
-            if not self._epoch:
-                await self._learn_epoch(client)
+            epoch = self._epoch or await self._learn_epoch(client)
             pipeline = client.pipeline(transaction=False)
+            pipeline.get(self._epoch_key)
             for key, value in values.items():
                 pipeline.set(self._key(key), value, px=_millis(ttl_s))
-            await pipeline.execute()
+            seen, *_ = await pipeline.execute()
+            if await self._is(epoch, seen, client):
+                return
+            await write(client)
 
         await self._attempt(write)
 
@@ -165,8 +162,9 @@ class RedisCache:
             await self._fresh_epoch(client)
             pipeline = client.pipeline(transaction=False)
             for key in keys:
-                pipeline.unlink(self._key(key))
-                pipeline.unlink(self._claim_key(key))
+                for name in (self._key(key), self._claim_key(key)):
+                    # its `unlink` would not go into the pipeline of a cluster
+                    pipeline.execute_command("UNLINK", name)
             await pipeline.execute()
 
         await self._attempt(remove)
@@ -243,6 +241,14 @@ class RedisCache:
         _, epoch = await pipeline.execute()
         self._epoch, self._epoch_at = epoch or b"", self._now()
         return self._epoch
+
+    async def _is(self, epoch: bytes, seen: bytes | None, client: Any) -> bool:
+        """Whether an epoch that was used is the one that Redis told; if not that one is taken."""
+        if seen is None:
+            await self._learn_epoch(client)
+        else:
+            self._epoch, self._epoch_at = seen, self._now()
+        return seen == epoch
 
     async def _fresh_epoch(self, client: Any) -> None:
         if not self._epoch or self._now() - self._epoch_at > EPOCH_AGE_MAX_S:

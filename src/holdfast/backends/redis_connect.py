@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from holdfast.config import RedisSettings
 from holdfast.errors import ConfigError
 
 SCHEMES = ("redis://", "rediss://", "unix://")
+_FILES = {"tls_ca": "ssl_ca_certs", "tls_cert": "ssl_certfile", "tls_key": "ssl_keyfile"}
 _EXAMPLE = "Write it like redis://host:6379/0, or rediss:// for TLS."
 
 
@@ -24,6 +26,10 @@ def connect(settings: RedisSettings) -> Connected:
     """A client that has not connected yet. Raises ConfigError."""
     if not settings.url.startswith(SCHEMES):
         raise ConfigError("cache.config.url is no address of a Redis.", hint=_EXAMPLE)
+    for name in _FILES:
+        file = getattr(settings, name)
+        if file and not os.access(file, os.R_OK):
+            raise ConfigError(f"cache.config.{name} is no file that can be read.")
     if settings.cluster and settings.sentinels:
         raise ConfigError(
             "cache.config.cluster and cache.config.sentinels exclude each other.",
@@ -33,9 +39,10 @@ def connect(settings: RedisSettings) -> Connected:
         if settings.cluster:
             return _cluster(settings)
         return _watched(settings) if settings.sentinels else _server(settings)
-    except (ValueError, OSError) as error:  # a port that is no number, a file that is not there
-        what = "names a file that cannot be read" if isinstance(error, OSError) else "is wrong"
-        raise ConfigError(f"The address or TLS of cache.config {what}.", hint=_EXAMPLE) from None
+    except ConfigError:
+        raise
+    except ValueError:  # a port that is no number, say
+        raise ConfigError("cache.config.url is no address of a Redis.", hint=_EXAMPLE) from None
 
 
 def connection_options(settings: RedisSettings) -> dict[str, Any]:
@@ -45,12 +52,8 @@ def connection_options(settings: RedisSettings) -> dict[str, Any]:
         "socket_connect_timeout": settings.timeout_s,
     }
     if settings.url.startswith("rediss://"):
-        files = (
-            ("ssl_ca_certs", settings.tls_ca),
-            ("ssl_certfile", settings.tls_cert),
-            ("ssl_keyfile", settings.tls_key),
-        )
-        options |= {name: file for name, file in files if file}
+        files = ((option, getattr(settings, name)) for name, option in _FILES.items())
+        options |= {option: file for option, file in files if file}
     return options
 
 
