@@ -31,7 +31,6 @@ class Packing:
     def name(self, kind: str, *parts: bytes) -> str:
         """A key for what is made of these parts; it tells nothing of them."""
         digest = hashlib.blake2b(digest_size=_NAME_BYTES, key=self._key)
-        digest.update(kind.encode())
         for part in parts:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
