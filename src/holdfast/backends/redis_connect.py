@@ -80,7 +80,12 @@ def _cluster(settings: RedisSettings) -> Connected:
     from redis.asyncio import RedisCluster
 
     client = RedisCluster.from_url(settings.url, **_options(settings))
-    return Connected(client, [client.aclose])
+
+    async def close_nodes() -> None:  # the client leaves them open while the cluster is away
+        for which in ("nodes_cache", "startup_nodes"):
+            await client.nodes_manager.aclose(which)
+
+    return Connected(client, [client.aclose, close_nodes])
 
 
 def _watched(settings: RedisSettings) -> Connected:
