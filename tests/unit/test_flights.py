@@ -7,6 +7,8 @@ import logging
 
 import pytest
 
+from holdfast import deadline
+from holdfast.errors import ModelUnavailableError
 from holdfast.model import Usage
 from holdfast.ports import Spent
 from holdfast.wrap.flights import Afterwards, Flights
@@ -94,6 +96,47 @@ async def test_an_error_is_raised_to_all_and_to_nobody_else(
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(each) for each in found] == [LookupError] * 3
     assert caplog.records == []
+
+
+async def test_who_has_longer_does_not_fail_with_one_whose_time_was_short() -> None:
+    flights, begun = Flights[int](), list[float]()
+
+    async def heeding(_spent: Spent) -> int:
+        begun.append(deadline.left_s())
+        await asyncio.sleep(0.01)
+        if deadline.left_s() < 100:
+            raise ModelUnavailableError("late")
+        return len(begun)
+
+    async def hurried() -> int:
+        with deadline.time_limit(1):
+            return await flights.run("a", heeding)
+
+    first = asyncio.create_task(hurried())
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(flights.run("a", heeding)) for _ in range(3)]
+    found = await asyncio.gather(first, *others, return_exceptions=True)
+    assert isinstance(found[0], ModelUnavailableError)
+    assert found[1:] == [2, 2, 2]
+    assert len(begun) == 2, "one after the other, not one for each"
+
+
+async def test_what_fails_for_all_is_tried_at_most_twice() -> None:
+    flights, begun = Flights[int](), list[int]()
+
+    async def failing(_spent: Spent) -> int:
+        begun.append(1)
+        await asyncio.sleep(0.01)
+        raise ModelUnavailableError("away")
+
+    async def limited(seconds: float) -> int:
+        with deadline.time_limit(seconds):
+            return await flights.run("a", failing)
+
+    asked = [asyncio.create_task(limited(10 + n)) for n in range(8)]
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(each, ModelUnavailableError) for each in found)
+    assert len(begun) == 2
 
 
 async def test_work_afterwards_is_bounded_and_can_be_given_up() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
+from holdfast import deadline
+from holdfast.errors import HoldfastError
 from holdfast.model import Usage
 from holdfast.ports import Spent
 
@@ -18,12 +21,17 @@ _log = logging.getLogger("holdfast")
 class _Flight(Generic[T]):
     """Work under way, how many wait for it, and what it has spent that nobody was told of yet."""
 
-    __slots__ = ("spent", "task", "waiting")
+    __slots__ = ("context", "spent", "task", "waiting")
 
     def __init__(self, work: Callable[[Spent], Coroutine[Any, Any, T]]) -> None:
         self.spent: list[Usage] = []
         self.task = asyncio.create_task(work(self.spent.append))
         self.waiting = 0
+        self.context = copy_context()
+
+    def left_s(self) -> float:
+        """Seconds that whoever began it has left: what it calls heeds them."""
+        return self.context.run(deadline.left_s)
 
     def tell(self, spent: Spent | None) -> None:
         """Tell of what was spent, if this one wants to know."""
@@ -36,6 +44,7 @@ class Flights(Generic[T]):
     """Joins callers who want the same: the first begins it, all get what comes of it.
 
     Who is cancelled leaves the others alone; when nobody waits any more the work is cancelled too.
+    What failed for somebody with less time is tried once more for those who have longer.
     What the work spends is told once, to one of those who waited to the end.
     """
 
@@ -51,15 +60,21 @@ class Flights(Generic[T]):
         key: str,
         work: Callable[[Spent], Coroutine[Any, Any, T]],
         spent: Spent | None = None,
+        *,
+        again: bool = True,
     ) -> T:
         """What `work` gives, begun now or by another caller before. Raises what it raises."""
         flight = self._flights.get(key)
+        joined = flight is not None
         if flight is None:
             flight = self._flights[key] = _Flight(work)
             flight.task.add_done_callback(lambda task: self._landed(key, task))
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
+        except HoldfastError:
+            if not (joined and again and deadline.left_s() > flight.left_s()):
+                raise
         finally:
             flight.waiting -= 1
             if flight.task.done() or not flight.waiting:
@@ -67,6 +82,8 @@ class Flights(Generic[T]):
             if not flight.task.done() and not flight.waiting:
                 self._forget(key, flight.task)  # nobody may join what is being given up
                 flight.task.cancel()
+
+        return await self.run(key, work, spent, again=False)
 
     def _landed(self, key: str, task: asyncio.Task[T]) -> None:
         self._forget(key, task)
