@@ -136,9 +136,11 @@ def _program(name: str, home: Path, port: int, llm_url: str | None) -> list[str]
 
 
 def _settings(llm_url: str | None) -> dict[str, Any]:
-    """Holdfast's defaults, without limits on rates: one key asks for everybody here."""
+    """Holdfast's defaults, without limits on rates, for one key asks for everybody here, and
+    without cached answers: searches are measured, not look-ups of what was found before."""
     unlimited = {f"key_limit_{load}": "" for load in ("search", "read", "add", "write", "admin")}
-    settings: dict[str, Any] = {"server": {"admin_key": KEY, **unlimited}}
+    uncached = {"provider": "process", "config": {"results": False}}
+    settings: dict[str, Any] = {"server": {"admin_key": KEY, **unlimited}, "cache": uncached}
     if llm_url:
         options = {"model": "scripted", "api_key": "unused", "openai_base_url": llm_url}
         settings["llm"] = {"provider": "openai", "config": options}

@@ -1,4 +1,4 @@
-"""Holdfast as anyone gets it: `Memory()` with no argument, its home moved by HOLDFAST_HOME."""
+"""Holdfast as anyone gets it, its home moved by HOLDFAST_HOME, but without cached answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from sidebyside.contender import TOP_K, Contender, Turn
 from sidebyside.writers import Written, write_all
 
 MESSAGES_PER_CALL_MAX = 1_000
+UNCACHED = {"cache": {"provider": "process", "config": {"results": False}}}
+"""Searches are measured, not look-ups of what was found before."""
 
 
 class Holdfast:
@@ -21,7 +23,7 @@ class Holdfast:
 
     def open(self) -> None:
         holdfast: Any = importlib.import_module("holdfast")
-        self._memory = holdfast.Memory()
+        self._memory = holdfast.Memory(UNCACHED)
 
     def close(self) -> None:
         self._memory.close()
@@ -69,7 +71,7 @@ class Holdfast:
 
     async def add_concurrently(self, turns: list[Turn], writers: int) -> Written:
         holdfast: Any = importlib.import_module("holdfast")
-        memory = holdfast.AsyncMemory()
+        memory = holdfast.AsyncMemory(UNCACHED)
         await memory.add(turns[0][1], user_id="warm-up", infer=False)
 
         async def add(user: str, text: str) -> object:

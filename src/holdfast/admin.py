@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from holdfast.accounts import Accounts
+from holdfast.assemble import Assembly
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
@@ -125,6 +126,19 @@ class AsyncAdmin:
     async def probe(self) -> None:
         """Read one row of the store. Raises StoreError, ClosedError if it does not answer."""
         await (await self._parts()).directory.last_change()
+
+    async def probe_cache(self) -> None:
+        """Ask the cache. Raises CacheUnavailableError if it does not answer."""
+        await self._assembled().cache.probe()
+
+    async def clear_cache(self) -> None:
+        """Forget all answers and vectors of the shared cache and of this process.
+
+        Needed after the records were put back to an earlier state, as from a backup: what is
+        written from then on counts as what was lost did. Raises CacheUnavailableError.
+        """
+        await self._parts()
+        await self._assembled().clear_cache()
 
     # ------------------------------------------------------------------ who calls
 
@@ -267,10 +281,13 @@ class AsyncAdmin:
         await joining.remove(await self._parts(project), email)
 
     def _open_parts(self) -> Parts:
+        return self._assembled().parts
+
+    def _assembled(self) -> Assembly:
         assembly = self._memory._assembly
         if assembly is None:
             raise ClosedError("The deployment is not open.", hint="Enter it with `async with`.")
-        return assembly.parts
+        return assembly
 
     async def _parts(self, project: str | None = None, fence: Fence = OPEN) -> Parts:
         home = project is None and fence.is_open

@@ -10,30 +10,39 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
+
+import holdfast
 from holdfast import deadline
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
-from holdfast.config import INDEX, Config
+from holdfast.config import INDEX, LOCAL_EMBEDDER, CacheSettings, Config, RedisSettings
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
+from holdfast.core.packing import Packing
 from holdfast.core.text import ANALYSIS, analyze
+from holdfast.core.weights import PROFILES
 from holdfast.engine import worker
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.errors import IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
-from holdfast.ports import LLM, Embedder, Records, Reranker, Vectors
+from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Vectors
 from holdfast.registry import (
     Store,
+    cache_settings,
     check_stores,
     index_settings,
+    make_cache,
     make_embedder,
     make_llms,
     make_records,
     make_rerankers,
     make_vectors,
 )
+from holdfast.wrap.cached_embedder import CachedEmbedder
+from holdfast.wrap.cached_index import CachedIndex
 
 if TYPE_CHECKING:
     from holdfast.backends.candidate_index import CandidateIndex
@@ -48,6 +57,8 @@ class Assembly:
     parts: Parts
     records: Store
     index: EmbeddedIndex | CandidateIndex
+    """What searches where nothing is cached."""
+    cache: Cache
     workers: list[asyncio.Task[None]]
     borrowed: bool = False
     """Whether this is a view, and the parts are another assembly's to close."""
@@ -55,7 +66,13 @@ class Assembly:
     def within(self, project: Project, fence: Fence) -> Assembly:
         """The same parts for another project, or for a part of one."""
         parts = replace(self.parts, project=project, fence=fence)
-        return Assembly(parts, self.records, self.index, [], borrowed=True)
+        return Assembly(parts, self.records, self.index, self.cache, [], borrowed=True)
+
+    async def clear_cache(self) -> None:
+        """Forget cached answers and vectors. Raises CacheUnavailableError."""
+        if isinstance(self.parts.index, CachedIndex):
+            self.parts.index.clear()
+        await self.cache.clear()
 
     async def close(self) -> None:
         """Stop the workers, end model connections, close the store."""
@@ -66,8 +83,8 @@ class Assembly:
         await asyncio.gather(*self.workers, return_exceptions=True)
         if self.parts.feeder is not None:
             await self.parts.feeder.finish()
-        await self.index.close()
-        await _Models(self.parts.embedder, self.parts.llm, self.parts.reranker).close()
+        models = _Models(self.parts.embedder, self.parts.llm, self.parts.reranker)
+        await _each(self.parts.index.close, models.close, self.cache.close)
         self.close_now()
 
     def close_now(self) -> None:
@@ -76,6 +93,9 @@ class Assembly:
             return
         for task in self.workers:
             task.cancel()
+        if isinstance(self.parts.index, CachedIndex):
+            self.parts.index.close_now()
+        self.cache.close_now()
         self.index.close_now()
         self.records.close_now()
 
@@ -95,24 +115,23 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     ids = Ids(clock)
     metrics = Metrics(clock.now)
     records = make_records(config, clock, ids)
-    models = await asyncio.to_thread(_models, config, metrics)
-    embedder = models.embedder
+    caching = cache_settings(config.cache)
+    cache = await make_cache(caching, metrics, _vectors_bytes(config, caching))
+    closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
+        models = await asyncio.to_thread(_models, config, metrics, cache)
+        closers.append(models.close)
+        embedder = models.embedder
         await records.open(embedder.space, key_mark(content_key))
         await _reindexed(records, content_key)
-    except BaseException:
-        records.close_now()
-        await models.close()
-        raise
-    for name, read in records.gauges().items():
-        metrics.gauge(name, read)
-    try:
         index, feeder = await _index(config, records, embedder.space, metrics, clock)
     except BaseException:
         records.close_now()
-        await models.close()
+        await _each(*closers)
         raise
+    for name, read in records.gauges().items():
+        metrics.gauge(name, read)
     parts = Parts(
         project=Project(config.project),
         records=records,
@@ -136,7 +155,46 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         metrics=metrics,
         feeder=feeder,
     )
-    return Assembly(parts, records, index, _workers(parts, config.workers))
+    parts = _cached(parts, config, caching, cache)
+    return Assembly(parts, records, index, cache, _workers(parts, config.workers))
+
+
+def _vectors_bytes(config: Config, settings: CacheSettings) -> int:
+    """Of the bytes for what is cached in this process, those for vectors; answers get the rest."""
+    local = config.embedder.provider == LOCAL_EMBEDDER
+    if local or not settings.embeddings or isinstance(settings, RedisSettings):
+        return 0
+    return settings.bytes_max // 2 if settings.results else settings.bytes_max
+
+
+def _cached(parts: Parts, config: Config, settings: CacheSettings, cache: Cache) -> Parts:
+    """The parts, with what remembers answers and vectors around the index and the embedder."""
+    metrics, ttl_s = parts.metrics, settings.ttl_s
+    packing = Packing(parts.records.store_id.encode(), parts.content_key)
+    index, embedder = parts.index, parts.embedder
+    if settings.embeddings and not embedder.in_process:
+        embedder = CachedEmbedder(
+            embedder, cache, packing, ttl_s=ttl_s, owner=parts.owner, metrics=metrics
+        )
+    metrics.gauge("cache_bytes", lambda: cache.nbytes)
+    if settings.results:
+        index = remembering = CachedIndex(
+            index,
+            parts.records,
+            cache,
+            packing,
+            ranking=_ranking(config, embedder.space),
+            bytes_max=settings.bytes_max - _vectors_bytes(config, settings),
+            ttl_s=ttl_s,
+            metrics=metrics,
+        )
+        metrics.gauge("cache_bytes", lambda: cache.nbytes + remembering.nbytes)
+    return replace(parts, index=index, embedder=embedder)
+
+
+def _ranking(config: Config, space: Space) -> bytes:
+    """Tells apart what ranks the same memories differently: versions, spaces, engines."""
+    return msgspec.msgpack.encode((holdfast.__version__, ANALYSIS, PROFILES, space, config.index))
 
 
 async def _index(
@@ -208,7 +266,7 @@ async def _reindexed(records: Records, key: bytes) -> None:
         _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
-def _models(config: Config, metrics: Metrics) -> _Models:
+def _models(config: Config, metrics: Metrics, cache: Cache) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedder = make_embedder(config.embedder)
     llms = make_llms(config.llm)
@@ -219,7 +277,7 @@ def _models(config: Config, metrics: Metrics) -> _Models:
     from holdfast.wrap.models import Wrapping
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
-    wrapping = Wrapping(bounds, metrics)
+    wrapping = Wrapping(bounds, metrics, cache if cache.shared else None)
     return _Models(
         embedder if embedder.in_process else wrapping.embedder(embedder),
         wrapping.llm(llms) if llms else None,

@@ -183,13 +183,31 @@ CENSUS_AGE_MAX_S = 30.0
 """Age up to which counts over the whole store are told again instead of made anew."""
 
 REDIS_TIMEOUT_S = 0.25
-"""Seconds the Redis of the limits may take before calls are counted without it."""
+"""Seconds a Redis may take before calls go on, and are counted, without it."""
 
 RATE_WINDOWS_MAX = 100_000
 """Callers, users and addresses whose calls one process counts at a time."""
 
 REDIS_PAUSE_S = 2.0
 """Seconds until a Redis that was away is asked again."""
+
+CACHE_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of cached answers and vectors in one process."""
+
+CACHE_TTL_S = 3_600.0
+"""Longest time an answer or a vector is cached, in seconds."""
+
+CACHED_ANSWER_BYTES_MAX = 1024 * 1024
+"""Bytes of the largest answer of a search that is cached."""
+
+CACHED_ENTITIES_MAX = 8
+"""Users, agents, apps and runs of the widest search whose answer is cached."""
+
+CACHE_CLAIM_S = 5.0
+"""Longest time one process waits for a vector that another one is making, in seconds."""
+
+CACHE_WRITES_MAX = 256
+"""Writes to the cache under way in one process; beyond, what was made is not cached."""
 
 QUEUE_AGE_MAX_S = 300.0
 """How long a job may be due, in seconds, before the queue counts as degraded."""

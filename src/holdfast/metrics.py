@@ -17,6 +17,8 @@ Name = Literal[
     "fact",
     "degraded_answer",
     "working_set_lookup",
+    "cache_lookup",
+    "cache_failure",
     "index_answer",
     "index_point",
     "index_call",
@@ -57,6 +59,17 @@ COUNTERS: Mapping[Name, Counter] = {
         ("outcome",),
     ),
     "index_point": Counter("Memories written to an external index: put, removed.", ("outcome",)),
+    "cache_lookup": Counter(
+        "Look-ups in the cache, of an answer (a search) or a vector (a text): hit (it was in this"
+        " process), shared_hit (another one may have made it), joined (it was just being made), or"
+        " miss.",
+        ("kind", "outcome"),
+    ),
+    "cache_failure": Counter(
+        "Uses of a shared cache that failed: away (not reached, or not tried because of that),"
+        " refused (it answered with an error), damaged (what it gave was not put there).",
+        ("reason",),
+    ),
     "model_call": Counter(
         "Calls of models that are not in this process, retries within: ok, or failed.",
         ("part", "outcome"),
@@ -82,6 +95,7 @@ COUNTERS: Mapping[Name, Counter] = {
 
 GAUGES: Mapping[str, str] = {
     "working_set_bytes": "Bytes of working sets in memory.",
+    "cache_bytes": "Bytes of cached answers and vectors in memory.",
     "working_sets": "Entities whose working set is in memory.",
     "read_connections_busy": "Read connections in use.",
     "reads_waiting": "Reads that wait for a connection.",

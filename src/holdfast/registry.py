@@ -15,16 +15,20 @@ from holdfast.config import (
     INDEX,
     LOCAL_EMBEDDER,
     RECORDS,
+    CacheSettings,
     ChosenModel,
     Config,
     Part,
+    RedisSettings,
     chosen_models,
     part_settings,
 )
 from holdfast.errors import ConfigError, MissingExtraError
+from holdfast.metrics import Metrics
 from holdfast.model import Struct
 from holdfast.ports import (
     LLM,
+    Cache,
     Directory,
     Embedder,
     IndexSource,
@@ -94,11 +98,6 @@ def check_stores(config: Config) -> None:
     """Refuse stores that nobody has made yet. Raises ConfigError."""
     if config.index.provider != INDEX:
         index_settings(config.index)
-    provider = config.cache.provider
-    if provider != CACHE:
-        raise ConfigError(
-            f"cache.provider: there is no {provider[:64]!r}.", hint=f"Known is {CACHE!r}."
-        )
 
 
 def index_settings(part: Part) -> tuple[IndexSettings, Part]:
@@ -191,6 +190,38 @@ def make_rerankers(part: Part | None, llm: Part | None) -> list[tuple[Reranker, 
 
     asked = None if llm is None else chosen_models(llm, "llm")[0].part
     return [(build_reranker(one.part, asked), one) for one in chosen_models(part, "reranker")]
+
+
+def cache_settings(part: Part) -> CacheSettings:
+    """The settings of the cache, a RedisSettings for one in Redis. Raises ConfigError."""
+    kinds: dict[str, type[CacheSettings]] = {CACHE: CacheSettings, "redis": RedisSettings}
+    kind = kinds.get(part.provider)
+    if kind is None:
+        raise ConfigError(
+            f"cache.provider: there is no {part.provider[:64]!r}.",
+            hint=f"Known are: {', '.join(kinds)}.",
+        )
+    return part_settings(kind, part, "cache")
+
+
+async def make_cache(settings: CacheSettings, metrics: Metrics, bytes_max: int) -> Cache:
+    """The configured cache, open; one in this process holds `bytes_max` bytes.
+
+    Raises ConfigError, MissingExtraError; a Redis that is away is gone without.
+    """
+    if not isinstance(settings, RedisSettings):
+        from holdfast.backends.process_cache import ProcessCache
+
+        return ProcessCache(bytes_max)
+    try:
+        from holdfast.backends.redis_cache import RedisCache
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            "A cache in Redis needs its client.", hint="pip install 'holdfast[redis]'"
+        ) from None
+    cache = RedisCache(settings, metrics)
+    await cache.open()
+    return cache
 
 
 def make_sender(private: bool) -> Sender:

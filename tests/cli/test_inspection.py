@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.redis import BINARY, Redis, free_port, running
 
 Done = Callable[..., str]
 Told = Callable[..., Any]
@@ -58,7 +61,10 @@ def test_doctor_finds_a_fresh_machine_healthy_and_makes_no_store(
     assert report["healthy"]
     states = {check["name"]: check["state"] for check in report["checks"]}
     assert states == dict.fromkeys(
-        ["python", "parts", "settings", "folder", "disk", "store", "embedder", "language model"],
+        (
+            *("python", "parts", "settings", "folder", "disk", "store", "index"),
+            *("cache", "embedder", "language model"),
+        ),
         "ok",
     )
     assert list(home.iterdir()) == []
@@ -69,6 +75,43 @@ def test_doctor_reads_the_store_that_is_there(told: Told) -> None:
     told("add", "-u", "ada", "I keep bees.")
     checks = {check["name"]: check for check in told("doctor")["checks"]}
     assert checks["store"]["finding"].startswith("1 memories")
+
+
+def test_doctor_asks_the_redis_of_the_cache(told: Told, run: Any, tmp_path: Path) -> None:
+    def found(url: str, **more: Any) -> dict[str, Any]:
+        file = tmp_path / "settings.yaml"
+        part = {"provider": "redis", "config": {"url": url, **more}}
+        file.write_text(json.dumps({"cache": part}))
+        report = json.loads(run("doctor", "--json", "--config", file).stdout)
+        return next(check for check in report["checks"] if check["name"] == "cache")
+
+    if BINARY:
+        server = Redis(tmp_path / "redis")
+        with running([server]):
+            check = found(server.url)
+            assert check["state"] == "ok"
+            assert check["finding"].startswith("Redis answers in ")
+    check = found(f"redis://127.0.0.1:{free_port()}/0")
+    assert check["state"] == "warning"
+    assert "does not answer" in check["finding"]
+    check = found("redis://x", clusters=True)
+    assert check["state"] == "broken"
+    assert "Did you mean 'cluster'?" in check["finding"]
+
+
+def test_clearing_the_cache(done: Done, told: Told, tmp_path: Path) -> None:
+    assert "each process keeps its own" in done("cache", "clear")
+    assert told("cache", "clear") == {"cleared": False}
+    if BINARY:
+        server = Redis(tmp_path / "redis")
+        with running([server]):
+            file = tmp_path / "settings.yaml"
+            part = {"provider": "redis", "config": {"url": server.url}}
+            file.write_text(json.dumps({"cache": part}))
+            told("cache", "clear", "--config", file)
+            before = server.say("GET", "holdfast:1:epoch")
+            assert "cleared" in done("cache", "clear", "--config", file)
+            assert server.say("GET", "holdfast:1:epoch") != before
 
 
 def test_doctor_names_a_missing_package(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

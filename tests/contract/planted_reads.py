@@ -59,6 +59,12 @@ class HidesWhatEnded(Broken):
         return [each for each in await super().fetch(project, ids) if each.valid_to is None]
 
 
+class DrawsAnIdPerHandle(Broken):
+    @property
+    def store_id(self) -> str:
+        return f"{super().store_id}{id(self)}"
+
+
 class MergesProjects(Broken):
     async def fetch(self, project: Project, ids: Sequence[str]) -> list[Memory]:
         rows = self.tables.rows

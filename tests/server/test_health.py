@@ -23,7 +23,7 @@ from support.served import PLAIN, Served, served
 
 pytest.importorskip("pydantic_ai")
 
-PARTS = {"records", "index", "queue", "embedder", "llm", "reranker", "redis"}
+PARTS = {"records", "index", "queue", "embedder", "llm", "reranker", "cache", "redis"}
 SECRET = "sk-very-secret"
 
 
@@ -50,7 +50,7 @@ def test_a_server_that_does_well(server: Served) -> None:
     for part in told["parts"].values():
         assert part.keys() == {"status", "latency_ms", "last_success", "error"}
     states = {name: part["status"] for name, part in told["parts"].items()}
-    well = dict.fromkeys(("records", "index", "queue", "embedder"), "ok")
+    well = dict.fromkeys(("records", "index", "queue", "embedder", "cache"), "ok")
     assert states == well | dict.fromkeys(("llm", "reranker", "redis"), "off")
     assert told["parts"]["records"]["latency_ms"] >= 0
 

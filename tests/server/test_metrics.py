@@ -109,7 +109,12 @@ def test_what_the_store_holds_is_counted(client: httpx.Client, server: Served) -
     assert value(samples, "holdfast_queue_waiting") == 0
     client.post("/v3/memories/search/", json=SEARCH)
     client.post("/v3/memories/search/", json=SEARCH)
+    client.post("/v3/memories/search/", json={**SEARCH, "query": "hives"})
     samples = read(client)
+    answers = {"kind": "answer"}
+    assert value(samples, "holdfast_cache_lookups_total", **answers, outcome="hit") == 1
+    assert value(samples, "holdfast_cache_lookups_total", **answers, outcome="miss") == 2
+    assert value(samples, "holdfast_cache_bytes") > 0
     assert value(samples, "holdfast_working_set_lookups_total", outcome="load") >= 1
     assert value(samples, "holdfast_working_set_lookups_total", outcome="hit") >= 1
     assert value(samples, "holdfast_working_sets") == 1

@@ -2,83 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from holdfast import limits
-from holdfast.server import limiter
+from holdfast.server import limiter_redis
 from support.certificates import certificate
+from support.redis import BINARY, MISSING, Redis, free_port, running
 from support.served import PLAIN, Served, served
 
-BINARY = shutil.which("redis-server") or ""
-
-pytestmark = pytest.mark.skipif(
-    not BINARY, reason="redis-server is not installed: apt-get install redis-server"
-)
+pytestmark = pytest.mark.skipif(not BINARY, reason=MISSING)
 
 WITHIN = 20
 LIMIT = f"{WITHIN}/hour"
 
 
-class Redis:
-    """A Redis of this test alone; with a certificate and its key it speaks TLS only."""
-
-    def __init__(self, folder: Path, tls: tuple[Path, Path] | None = None) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port = free.getsockname()[1]
-        self._folder = folder
-        self._tls = tls
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"{'redis' if tls is None else 'rediss'}://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        listen: tuple[str, ...] = ("--port", str(self.port))
-        if self._tls is not None:
-            certificate_file, key_file = map(str, self._tls)
-            listen = (
-                "--port", "0", "--tls-port", str(self.port), "--tls-cert-file", certificate_file,
-                "--tls-key-file", key_file, "--tls-auth-clients", "no",
-            )  # fmt: skip
-        options = (*listen, "--save", "", "--dir", str(self._folder))
-        self._process = subprocess.Popen(
-            [BINARY, *options, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 10
-        while not self._answers():
-            assert time.monotonic() < deadline, "redis-server does not start"
-            time.sleep(0.02)
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as line:
-                if self._tls is not None:
-                    return True
-                line.sendall(b"PING\r\n")
-                return line.recv(64).startswith(b"+PONG")
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(10)
-            self._process = None
-
-
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Redis]:
-    made = Redis(tmp_path)
-    made.start()
-    yield made
-    made.kill()
+    made = Redis(tmp_path / "redis")
+    with running([made]):
+        yield made
 
 
 @pytest.fixture
@@ -163,32 +113,112 @@ def test_a_redis_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
             assert redis_health(server) == "down"
 
 
+def over_tls(folder: Path) -> tuple[Redis, Path]:
+    """A Redis that speaks TLS only, and its certificate."""
+    cert, key = certificate(folder)
+    port = free_port()
+    files = ("--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-auth-clients", "no")
+    made = Redis(folder / "redis", "--tls-port", str(port), *files, port=port)
+    made.url = f"rediss://127.0.0.1:{port}/0"
+    return made, cert
+
+
 def test_limits_are_shared_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiter, "REDIS_TIMEOUT_S", 10.0)  # a handshake takes long if all are busy
-    tls = certificate(tmp_path)
-    redis = Redis(tmp_path, tls)
-    redis.start()
-    try:
-        trusted = f"{redis.url}?ssl_ca_certs={tls[0]}"
-        with (
-            served(tmp_path / "one", redis_url=trusted, key_limit_read=LIMIT) as one,
-            served(tmp_path / "two", redis_url=trusted, key_limit_read=LIMIT) as other,
-        ):
-            left = [int(call(each).headers["x-ratelimit-remaining"]) for each in (one, other)]
-            assert left == [WITHIN - 1, WITHIN - 2]
-            assert [in_redis(one), in_redis(other)] == ["redis", "redis"]
-            assert redis_health(one) == "ok"
-    finally:
-        redis.kill()
+    # a handshake takes long if all are busy
+    monkeypatch.setattr(limiter_redis, "REDIS_TIMEOUT_S", 10.0)
+    redis, cert = over_tls(tmp_path)
+    trusted = f"{redis.url}?ssl_ca_certs={cert}"
+    with (
+        running([redis]),
+        served(tmp_path / "one", redis_url=trusted, key_limit_read=LIMIT) as one,
+        served(tmp_path / "two", redis_url=trusted, key_limit_read=LIMIT) as other,
+    ):
+        left = [int(call(each).headers["x-ratelimit-remaining"]) for each in (one, other)]
+        assert left == [WITHIN - 1, WITHIN - 2]
+        assert [in_redis(one), in_redis(other)] == ["redis", "redis"]
+        assert redis_health(one) == "ok"
 
 
 def test_a_redis_that_cannot_prove_itself_is_not_counted_in(tmp_path: Path) -> None:
-    redis = Redis(tmp_path, certificate(tmp_path))
-    redis.start()
-    try:
-        with served(tmp_path / "one", redis_url=redis.url, key_limit_read=LIMIT) as server:
-            assert call(server).status_code == 200
-            assert in_redis(server) == "here"
-            assert redis_health(server) == "down"
-    finally:
+    redis, _ = over_tls(tmp_path)
+    with (
+        running([redis]),
+        served(tmp_path / "one", redis_url=redis.url, key_limit_read=LIMIT) as server,
+    ):
+        assert call(server).status_code == 200
+        assert in_redis(server) == "here"
+        assert redis_health(server) == "down"
+
+
+def cached_in(redis: Redis) -> dict[str, Any]:
+    return {"cache": {"provider": "redis", "config": {"url": redis.url}}}
+
+
+def health_of(server: Served, part: str) -> str:
+    told = httpx.get(f"{server.url}/health", verify=PLAIN).json()["parts"]
+    return str(told[part]["status"])
+
+
+def test_limits_are_counted_in_the_redis_of_the_cache(redis: Redis, tmp_path: Path) -> None:
+    more = cached_in(redis)
+    with (
+        served(tmp_path / "one", more, key_limit_read=LIMIT) as one,
+        served(tmp_path / "two", more, key_limit_read=LIMIT) as other,
+    ):
+        statuses = [call((one, other)[n % 2]).status_code for n in range(WITHIN + 2)]
+        assert statuses == [200] * WITHIN + [429] * 2
+        for server in (one, other):
+            assert health_of(server, "cache") == health_of(server, "redis") == "ok"
+        assert any(key.startswith(b"holdfast:limits") for key in redis.held())
+
+
+def test_a_redis_of_the_limits_alone_may_be_named(redis: Redis, tmp_path: Path) -> None:
+    other = Redis(tmp_path / "other")
+    with (
+        running([other]),
+        served(tmp_path / "one", cached_in(redis), redis_url=other.url) as server,
+    ):
+        assert call(server).status_code == 200
+        assert any(b"limits" in key.lower() for key in other.held())
+        assert not any(b"limits" in key.lower() for key in redis.held())
+
+
+def test_a_cache_that_is_away_shows_and_hurts_nobody(redis: Redis, tmp_path: Path) -> None:
+    search = {"query": "bees", "filters": {"user_id": "ann"}}
+    with served(tmp_path / "one", cached_in(redis)) as server:
+
+        def ask() -> httpx.Response:
+            url = f"{server.url}/v3/memories/search/"
+            return httpx.post(url, json=search, headers=server.headers, verify=PLAIN)
+
+        server.run(server.deployment.admin.memory().add("I keep bees.", user_id="ann"))
+        before = ask().json()
         redis.kill()
+        after = ask()
+        assert (after.status_code, after.json()) == (200, before)
+        assert health_of(server, "cache") == health_of(server, "redis") == "down"
+        answer = httpx.get(f"{server.url}/health", verify=PLAIN)
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert answer.json()["parts"]["cache"]["error"] == "CACHE_UNAVAILABLE"
+        metrics = httpx.get(f"{server.url}/metrics", headers=server.headers, verify=PLAIN).text
+        assert 'holdfast_cache_failures_total{reason="away"}' in metrics
+
+
+def test_limits_in_a_cluster(tmp_path: Path) -> None:
+    server = Redis(tmp_path / "node", "--cluster-enabled", "yes")
+    with running([server]):
+        server.say("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")
+        server.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        deadline = time.monotonic() + 10
+        while b"cluster_state:ok" not in server.say("CLUSTER", "INFO"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        config = {"url": server.url, "cluster": True, "timeout_s": 2}
+        more = {"cache": {"provider": "redis", "config": config}}
+        with served(tmp_path / "one", more, key_limit_read=LIMIT) as one:
+            statuses = [call(one).status_code for _ in range(WITHIN + 1)]
+            assert statuses == [200] * WITHIN + [429]
+            assert in_redis(one) == "redis"
+            server.kill()
+            assert call(one).status_code == 200
+            assert in_redis(one) == "here"

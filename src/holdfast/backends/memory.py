@@ -17,6 +17,7 @@ from holdfast.backends.memory_tables import Key, Leased, Tables, Transaction, ch
 from holdfast.backends.memory_tables import current as is_current
 from holdfast.clock import Ids
 from holdfast.core.cursor import decode_cursor, encode_cursor
+from holdfast.core.identity import content_hash
 from holdfast.core.visibility import visible
 from holdfast.errors import ClosedError, ConfigError, SpaceMismatchError
 from holdfast.filters import matches
@@ -65,6 +66,12 @@ class MemoryRecords:
         if self._state != "open":
             raise ClosedError(f"The record store is {self._state}, not open.")
         return self._store.tables
+
+    @property
+    def store_id(self) -> str:
+        if self._state != "open":
+            raise ClosedError(f"The record store is {self._state}, not open.")
+        return content_hash("store id", self._store.cursor_key)
 
     @property
     def directory(self) -> MemoryDirectory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import shutil
 import sqlite3
@@ -19,7 +20,7 @@ from holdfast.cli import output
 from holdfast.cli.access import done
 from holdfast.cli.options import Common
 from holdfast.cli.store import opened, resolved
-from holdfast.errors import HoldfastError
+from holdfast.errors import CacheUnavailableError, HoldfastError
 
 if TYPE_CHECKING:
     from holdfast import Memory
@@ -40,7 +41,7 @@ PARTS = (
     "typer",
     "rich",
 )
-EXTRAS = ("pydantic-ai-slim", "sentence-transformers", "matplotlib")
+EXTRAS = ("pydantic-ai-slim", "sentence-transformers", "matplotlib", "redis")
 
 _PATIENT = "doctor"
 
@@ -78,6 +79,7 @@ def examine(common: Common, *, probe: bool) -> list[Check]:
         *(places if embedded else ()),
         _run("store", lambda: _store(common, home if embedded else None)),
         _run("index", lambda: _index(common, found.config.index.provider)),
+        _run("cache", lambda: _cache(found)),
         _run("embedder", lambda: _embedder(common)),
         _run("language model", lambda: _model(common, probe=probe)),
     ]
@@ -173,6 +175,31 @@ def _index(common: Common, provider: str) -> Finding:
     if status.projects_behind:
         return "warning", f"{text}; {status.projects_behind:,} projects are behind"
     return "ok", text
+
+
+def _cache(found: Resolved) -> Finding:
+    from holdfast.config import RedisSettings
+    from holdfast.metrics import Metrics
+    from holdfast.registry import cache_settings, make_cache
+
+    settings = cache_settings(found.config.cache)
+    if not isinstance(settings, RedisSettings):
+        return "ok", f"in each process, up to {output.size(settings.bytes_max)}"
+
+    async def ask() -> float:
+        cache = await make_cache(settings, Metrics(), 0)
+        try:
+            began = time.perf_counter()
+            await cache.probe()
+            return time.perf_counter() - began
+        finally:
+            await cache.close()
+
+    try:
+        took = asyncio.run(ask())
+    except CacheUnavailableError:
+        return "warning", "Redis does not answer: answers and vectors are made anew each time"
+    return "ok", f"Redis answers in {output.duration(took)}"
 
 
 def _embedder(common: Common) -> Finding:

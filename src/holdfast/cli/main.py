@@ -18,6 +18,7 @@ import holdfast
 from holdfast.cli import (
     access,
     agents,
+    caching,
     evaluation,
     indexing,
     inspection,
@@ -83,7 +84,10 @@ for _panel, _commands in PANELS.items():
     for _name, _command in _commands.items():
         app.command(_name, cls=Command, rich_help_panel=_panel)(expanded(_guarded(_command)))
 
-GROUPS = {"Who may use it": access.GROUPS, "Running it": {**indexing.GROUPS, **webhooks.GROUPS}}
+GROUPS = {
+    "Who may use it": access.GROUPS,
+    "Running it": {**indexing.GROUPS, **webhooks.GROUPS, **caching.GROUPS},
+}
 for _panel, _groups in GROUPS.items():
     for _name, (_about, _commands) in _groups.items():
         _group = typer.Typer(name=_name, cls=Commands, help=_about, no_args_is_help=True)

@@ -132,7 +132,8 @@ def welcome(config: Config, port: int, first: str | None) -> str:
         ("key", _key_told(config, first)),
     ]
     if section.processes > 1:
-        shared = "in Redis" if section.redis_url else "in each by itself (redis_url shares them)"
+        together = section.redis_url or config.cache.provider == "redis"
+        shared = "in Redis" if together else "in each by itself (redis_url shares them)"
         rows.append(("processes", f"{section.processes}; limits are counted {shared}"))
     lines = [f"  {name:10} {value}" for name, value in rows]
     return "\n".join([f"Holdfast {holdfast.__version__} serves. Ctrl-C stops it.", *lines, ""])

@@ -6,6 +6,7 @@ variables, one file (YAML or TOML), defaults. Holdfast's own and Mem0's configur
 
 from __future__ import annotations
 
+from holdfast.config.cache import CacheSettings, RedisSettings
 from holdfast.config.load import load_config
 from holdfast.config.models import ChosenModel, chosen_models
 from holdfast.config.parts import part_settings
@@ -26,9 +27,11 @@ __all__ = [
     "INDEX",
     "LOCAL_EMBEDDER",
     "RECORDS",
+    "CacheSettings",
     "ChosenModel",
     "Config",
     "Part",
+    "RedisSettings",
     "Resolved",
     "ServerConfig",
     "chosen_models",

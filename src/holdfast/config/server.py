@@ -55,7 +55,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         str, Meta(description="Claim that lists the only users it is for, if it is there.")
     ] = "holdfast_users"
     redis_url: Annotated[
-        str, Meta(description="Redis that several instances count limits in; empty: each its own.")
+        str,
+        Meta(description="Redis to count limits in; empty: the cache's, or each process its own."),
     ] = ""
     key_limit_search: Annotated[str, _limit("Searches of one key")] = "12000/minute"
     key_limit_read: Annotated[str, _limit("Other reads of one key")] = "12000/minute"

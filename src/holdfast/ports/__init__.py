@@ -8,7 +8,7 @@ every back end. Texts and ids are Unicode without NUL and without lone surrogate
 
 from __future__ import annotations
 
-from holdfast.ports.cache import Cache
+from holdfast.ports.cache import Cache, Claim
 from holdfast.ports.directory import Directory
 from holdfast.ports.index import Found, Hit, Index, Probe, QueryEmbedding
 from holdfast.ports.indexing import (
@@ -45,6 +45,7 @@ __all__ = [
     "Answer",
     "Cache",
     "Changes",
+    "Claim",
     "Collections",
     "Delta",
     "Directory",

@@ -91,6 +91,11 @@ Analyse = Callable[[str, str | None, str | None], IndexTerms]
 class Records(Protocol):
     """The system of record: durable, transactional, isolated by project."""
 
+    @property
+    def store_id(self) -> str:
+        """Chosen by chance when the store was made, the same for every process that opens it, and
+        kept from callers. ClosedError before `open`."""
+
     async def open(self, space: Space, key_mark: int = 0) -> None:
         """Create or migrate the store, and check that it holds vectors of `space`. Idempotent.
 

@@ -56,7 +56,7 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
     of_issuer = issuer_verifier(admin)
     if of_issuer is not None:
         verifiers.append(of_issuer)
-    limiter = Limiter(admin.config.server)  # it may refuse its settings: before tasks are begun
+    limiter = Limiter(admin.config)  # it may refuse its settings: before tasks are begun
     telling = asyncio.create_task(admin.webhooks.serve())
     telling.add_done_callback(_ended)
     return Deployment(

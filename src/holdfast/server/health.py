@@ -63,7 +63,7 @@ class Health(BaseModel):
     version: str
     draining: bool
     parts: dict[str, PartHealth]
-    """records, index, queue, embedder, llm, reranker, redis"""
+    """records, index, queue, embedder, llm, reranker, cache, redis (of the limits)"""
 
 
 @route("GET", "/health/live", summary="Is the process alive", response_model=Live)
@@ -101,8 +101,8 @@ async def health(request: Request) -> Reply:
     deployment: Deployment = request.app.state.deployment
     config = deployment.admin.config
     metrics = deployment.admin.metrics
-    records, queue, redis = await asyncio.gather(
-        _records(deployment), _queue(deployment), _redis(deployment)
+    records, queue, cache, redis = await asyncio.gather(
+        _records(deployment), _queue(deployment), _cache(deployment), _redis(deployment)
     )
 
     def model(part: Part, *, there: bool) -> PartHealth:
@@ -119,6 +119,7 @@ async def health(request: Request) -> Reply:
         "embedder": PartHealth(status="ok") if local else model("embedder", there=True),
         "llm": model("llm", there=config.llm is not None),
         "reranker": model("reranker", there=config.reranker is not None),
+        "cache": cache,
         "redis": redis,
     }
     ill = any(part.status in ("degraded", "down") for part in parts.values())
@@ -159,6 +160,10 @@ async def _queue(deployment: Deployment) -> PartHealth:
 
     found = await _asked(ask)
     return found.model_copy(update={"status": "degraded"}) if late else found
+
+
+async def _cache(deployment: Deployment) -> PartHealth:
+    return await _asked(deployment.admin.probe_cache)
 
 
 async def _redis(deployment: Deployment) -> PartHealth:

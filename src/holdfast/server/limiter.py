@@ -14,15 +14,15 @@ import time
 from collections.abc import Mapping
 
 from limits import RateLimitItem, RateLimitItemPerMinute, parse
-from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from limits.errors import ConfigurationError, StorageError
+from limits.errors import StorageError
 
-from holdfast.config import ServerConfig
+from holdfast.config import Config
 from holdfast.core.access import Load, Principal
-from holdfast.errors import ConfigError, MissingExtraError, RateLimitError
-from holdfast.limits import REDIS_PAUSE_S, REDIS_TIMEOUT_S
+from holdfast.errors import RateLimitError
+from holdfast.limits import REDIS_PAUSE_S
 from holdfast.model import Struct
+from holdfast.server.limiter_redis import close_storage, shared_storage
 from holdfast.server.windows import Windows
 
 _log = logging.getLogger("holdfast.server")
@@ -48,10 +48,11 @@ class Told(Struct, frozen=True):
 class Limiter:
     """Counts calls and refuses those beyond a limit."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, whole: Config) -> None:
         """Raises ConfigError, MissingExtraError; asks no Redis yet."""
+        config = whole.server
         self._here = Windows()
-        self._redis = _redis(config.redis_url)
+        self._redis = shared_storage(whole)
         self._there = None if self._redis is None else SlidingWindowCounterRateLimiter(self._redis)
         self._away_until = 0.0
         self._away = False
@@ -131,7 +132,7 @@ class Limiter:
     async def close(self) -> None:
         """Release connections."""
         if self._redis is not None:
-            await self._redis.bridge.storage.aclose()  # type: ignore[attr-defined]
+            await close_storage(self._redis)
 
 
 async def _hit(
@@ -155,29 +156,3 @@ def neighbourhood(address: str) -> str:
 
 def _limits(texts: Mapping[Load, str]) -> dict[Load, RateLimitItem]:
     return {load: parse(text) for load, text in texts.items() if text}
-
-
-def _redis(url: str) -> RedisStorage | None:
-    if not url:
-        return None
-    if not url.startswith(("redis://", "rediss://")):
-        raise ConfigError(
-            "server.redis_url is no address of a Redis.",
-            hint="Write it like redis://host:6379/0, or rediss:// for TLS.",
-        )
-    try:
-        return RedisStorage(
-            f"async+{url}",
-            implementation="redispy",
-            wrap_exceptions=True,
-            socket_timeout=REDIS_TIMEOUT_S,
-            socket_connect_timeout=REDIS_TIMEOUT_S,
-        )
-    except ConfigurationError:
-        raise MissingExtraError(
-            "Limits in Redis need its client.", hint="pip install 'holdfast[server,redis]'"
-        ) from None
-    except ValueError:  # e.g. a port that is no number
-        raise ConfigError(
-            "server.redis_url is no address of a Redis.", hint="Write it like redis://host:6379/0."
-        ) from None

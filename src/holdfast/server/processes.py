@@ -58,7 +58,7 @@ def serve_all(
 
 async def _prepared(config: Config) -> str | None:
     """Make or migrate the store once, and the first key; see that the rest could be opened."""
-    await Limiter(config.server).close()
+    await Limiter(config).close()
     async with AsyncAdmin(replace(config, workers=0)) as admin:
         first = await admin.first_key()
         return None if first is None else first.secret

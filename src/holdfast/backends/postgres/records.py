@@ -77,6 +77,11 @@ class PostgresRecords(SqlRecords):
         self._writer.refuse()
         self._pool.close()
 
+    @property
+    def store_id(self) -> str:
+        self._check_open()
+        return super().store_id
+
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         self._check_open()
         results = await self._writer.run(project, ops)

@@ -14,6 +14,7 @@ from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.spaces import Binding
 from holdfast.clock import Clock, Ids
+from holdfast.core.identity import content_hash
 from holdfast.model import (
     Census,
     Entity,
@@ -162,6 +163,10 @@ class SqlRecords(ABC):
     def space_no(self) -> int:
         """The number of the space that is searched."""
         return self._binding.space_no
+
+    @property
+    def store_id(self) -> str:
+        return content_hash("store id", self._binding.cursor_key)
 
 
 def _nobody() -> None:

@@ -123,6 +123,12 @@ class SqliteRecords(SqlRecords):
             "writes_waiting": lambda: self._write.waiting,
         }
 
+    @property
+    def store_id(self) -> str:
+        if self._probe is None:
+            raise ClosedError("The record store is not open.")
+        return super().store_id
+
     async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         return cast("T", await self._write.run(work))
 

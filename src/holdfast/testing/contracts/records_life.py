@@ -41,6 +41,10 @@ async def _state(store: Store) -> object:
     return await store.state(RED, ALICE)
 
 
+async def _store_id(store: Store) -> object:
+    return store.store_id
+
+
 CALLS: dict[str, Call] = {
     "commit": lambda store: store.commit(RED, []),
     "fetch": lambda store: store.fetch(RED, ["a"]),
@@ -49,6 +53,7 @@ CALLS: dict[str, Call] = {
     "history": lambda store: store.history(RED, "a"),
     "entities": lambda store: store.entities(RED, 0, 1),
     "state": _state,
+    "store_id": _store_id,
     "delta": lambda store: store.delta(RED, ALICE, None),
     "stats": lambda store: store.stats(RED),
     "census": lambda store: store.census(NOW),
@@ -86,6 +91,17 @@ class LifeContract(StoreFixtures):
                 await store.close()
         with pytest.raises(ClosedError):
             await store.open(SPACE)
+
+    async def test_every_handle_tells_the_id_of_the_store(self, make: Make) -> None:
+        store, other = make(), make()
+        await store.open(SPACE)
+        known = store.store_id
+        assert len(known) >= 16
+        await commit(store, put("a", "tea"), Reset())
+        await other.open(SPACE)
+        assert store.store_id == other.store_id == known
+        await store.close()
+        await other.close()
 
     async def test_open_and_close_can_be_repeated(self, make: Make) -> None:
         store = make()
