@@ -46,7 +46,7 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, 
         {"name": name, "provider": "qdrant", "config": {"path": str(tmp_path / name)}}
         for name in ("one", "two")
     ]
-    yield {"provider": "sharded", "config": {"shards": shards, "map_path": str(tmp_path / "map")}}
+    yield {"provider": "sharded", "config": {"shards": shards}}
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from holdfast.backends import shard_moves
 from holdfast.backends.memory_vectors import Engine
 from holdfast.backends.sharded import ShardedSettings, ShardedVectors, ShardSettings
 from holdfast.core.breaker import BreakerBounds
-from holdfast.core.sharding import Progress, decode
+from holdfast.core.sharding import decode
 from holdfast.errors import (
     ConfigError,
     ConflictError,
@@ -23,6 +23,7 @@ from holdfast.errors import (
 )
 from holdfast.model import Entity, Project, Space
 from holdfast.ports import Point
+from holdfast.ports.shards import Progress
 from holdfast.testing.contracts.values import RED, SPACE
 from support.shards import MemoryShardMaps, Switchboard, SwitchedVectors, Truth
 
