@@ -99,6 +99,11 @@ def test_an_unknown_index_is_refused(refused: Told, tmp_path: Path) -> None:
     assert "index.provider: there is no 'nowhere'" in line
     config.write_text("index: {provider: qdrant, config: {collection: 'a b'}}\n")
     assert "index.config.collection" in refused(2, "stats", "--config", config, "--home", tmp_path)
+    shards = "index: {provider: sharded, config: {shards: [{name: a, provider: nowhere}]}}\n"
+    for provider in ("nowhere", "sharded"):
+        config.write_text(shards.replace("nowhere", provider))
+        line = refused(2, "stats", "--config", config, "--home", tmp_path)
+        assert f"index.config.shards: there is no engine {provider!r}" in line
 
 
 async def _at_once(_: float) -> None:
@@ -122,6 +127,7 @@ def test_rebalance(
     shards("a", "b")
     for number in range(8):
         told("add", f"fact {number}", "--user", f"u{number}", *settings)
+    told("index", "verify", "--repair", *settings)  # commands may end before all is fed
     assert told("index", "status", *settings)["points"] == 8
     shards("a", "b", "c", drain=True)
     moved = told("index", "rebalance", *settings)

@@ -336,9 +336,11 @@ class ShardedVectors:
         self._check(names)
         for name in names:
             if name in self._lost:
-                raise IndexUnavailableError(
+                lost = IndexUnavailableError(
                     f"The shard {name} is lost.", hint="A rebalancing puts its memories elsewhere."
                 )
+                lost.whole = False
+                raise lost
         return await together([self._members[name].run(self._space, call) for name in names])
 
     async def _current(self) -> Plan:
@@ -383,9 +385,11 @@ class ShardedVectors:
             async with asyncio.timeout(self._settings.timeout_s):
                 yield
         except TimeoutError:
-            raise IndexUnavailableError(
+            late = IndexUnavailableError(
                 f"{self.name} gave no answer within {self._settings.timeout_s:g} s."
-            ) from None
+            )
+            late.whole = False  # of one of its shards
+            raise late from None
 
 
 def _loop_time() -> float:
