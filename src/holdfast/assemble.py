@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -16,7 +15,7 @@ import holdfast
 from holdfast import deadline
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
-from holdfast.config import INDEX, LOCAL_EMBEDDER, CacheSettings, Config, RedisSettings
+from holdfast.config import INDEX, LOCAL_EMBEDDER, CacheSettings, Config, Part, RedisSettings
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.packing import Packing
@@ -46,6 +45,7 @@ from holdfast.wrap.cached_index import CachedIndex
 
 if TYPE_CHECKING:
     from holdfast.backends.candidate_index import CandidateIndex
+    from holdfast.wrap.gate import Gate
 
 _log = logging.getLogger("holdfast")
 
@@ -206,21 +206,22 @@ async def _index(
         return exact, None
     from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import Bounds, CandidateIndex
-    from holdfast.wrap.bounded_vectors import VECTORS_BOUNDS, BoundedVectors
-    from holdfast.wrap.gate import Gate
+    from holdfast.wrap.bounded_vectors import BoundedVectors, index_gate
 
     settings, part = index_settings(config.index)
-    gate = Gate(
-        VECTORS_BOUNDS,
-        away=IndexUnavailableError,
-        told=partial(metrics.called, "index"),
-        noted=partial(metrics.count, "call_event", "index"),
-    )
+    gates: dict[bytes, Gate] = {}
 
-    def bounded(collection: str) -> Vectors:
-        return BoundedVectors(make_vectors(part, collection), gate)
+    def bounded(engine: Part, vectors: Vectors) -> Vectors:
+        # one for each engine: those of a sharded index fail and recover on their own
+        key = msgspec.json.encode(engine, order="sorted")
+        if key not in gates:
+            gates[key] = index_gate(metrics)
+        return BoundedVectors(vectors, gates[key])
 
-    builds = Builds(bounded, settings.collection, space)
+    def make(collection: str) -> Vectors:
+        return make_vectors(part, collection, records.directory, bounded)
+
+    builds = Builds(make, settings.collection, space)
     feeder = Feeder(records.indexing, builds, clock, metrics)
     try:
         await feeder.collection(await feeder.build())

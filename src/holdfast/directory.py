@@ -217,8 +217,21 @@ class Export(Row, frozen=True, kw_only=True):
     completed_at: float | None = None
 
 
+class ShardMap(Row, frozen=True, kw_only=True):
+    """Where the memories of a sharded index are."""
+
+    table = "shard_maps"
+    stamped = False
+    key = ("collection",)
+
+    collection: str
+    version: int
+    value: str
+
+
 KINDS: tuple[type[Row], ...] = (
     ProjectInfo, ApiKey, KeyUse, Account, Session, Member, Webhook, Delivery, Feedback, Export,
+    ShardMap,
 )  # fmt: skip
 
 

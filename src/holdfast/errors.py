@@ -180,10 +180,15 @@ class SpaceMismatchError(ConfigError):
 
 
 class IndexUnavailableError(HoldfastError):
-    """The external index is away, slow or answers garbage; the records can do without it."""
+    """The external index is away, slow or answers garbage; the records can do without it.
+
+    Attributes:
+        whole: False if only a part of it is, and questions that need others are answered.
+    """
 
     code = "INDEX_UNAVAILABLE"
     retryable = True
+    whole = True
 
 
 class CacheUnavailableError(HoldfastError):

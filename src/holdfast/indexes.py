@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from holdfast.engine import rebalancing as moving
 from holdfast.engine import reindexing as engine
 from holdfast.engine.comparing import Drift
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
+from holdfast.engine.rebalancing import Rebalanced
 from holdfast.engine.reindexing import IndexStatus, Rebuilt, Told
 from holdfast.errors import ConflictError, HoldfastError, UnsupportedError
 from holdfast.model import Struct
@@ -71,6 +73,15 @@ class Indexes:
         UnsupportedError, ConflictError if it is under way, IndexUnavailableError, StoreError.
         """
         return await engine.rebuild(await self._feeder(), told)
+
+    async def rebalance(self, told: Told | None = None) -> Rebalanced:
+        """Move the memories of a sharded index to where the configuration wants them, while
+        everybody works. Every instance must have been started with this configuration before.
+
+        Interrupted, it goes on where it was when called again. Raises UnsupportedError if the
+        index is not sharded, ConflictError if it is under way, IndexUnavailableError, StoreError.
+        """
+        return await moving.rebalance(await self._feeder(), told)
 
     async def discard(self) -> bool:
         """Give up a rebuild: stop it if it is this process's, and drop what it made. False if there

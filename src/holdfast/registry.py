@@ -70,9 +70,10 @@ VECTORS: dict[str, str] = {
     "pgvector": "holdfast.backends.pgvector",
     "pinecone": "holdfast.backends.pinecone",
     "weaviate": "holdfast.backends.weaviate",
-    "sharded": "holdfast.backends.sharded",
 }
-"""The module of each kind of external index; it has `build(part, collection)`."""
+"""The module of each kind of engine; it has `build(part, collection)`."""
+SHARDED = "sharded"
+"""The kind of external index that is made of several."""
 
 
 class IndexSettings(Struct, frozen=True, kw_only=True):
@@ -102,8 +103,8 @@ def check_stores(config: Config) -> None:
 
 def index_settings(part: Part) -> tuple[IndexSettings, Part]:
     """What is said of any external index, and what is left for the kind. Raises ConfigError."""
-    if part.provider not in VECTORS:
-        known = ", ".join((INDEX, *VECTORS))
+    if part.provider not in (*VECTORS, SHARDED):
+        known = ", ".join((INDEX, *VECTORS, SHARDED))
         raise ConfigError(
             f"index.provider: there is no {part.provider[:64]!r}.", hint=f"Known are {known}."
         )
@@ -114,10 +115,30 @@ def index_settings(part: Part) -> tuple[IndexSettings, Part]:
     return settings, Part(part.provider, rest)
 
 
-def make_vectors(part: Part, collection: str) -> Vectors:
+def make_vectors(
+    part: Part, collection: str, directory: Directory, bounded: Callable[[Part, Vectors], Vectors]
+) -> Vectors:
     """A collection of the configured external index, unopened; `part` as `index_settings` leaves
-    it. Raises ConfigError, MissingExtraError."""
-    module = VECTORS[part.provider]
+    it, `bounded` is put around each engine. Raises ConfigError, MissingExtraError."""
+
+    def engine(own: Part, name: str) -> Vectors:
+        return bounded(own, _engine(own, name))
+
+    if part.provider != SHARDED:
+        return engine(part, collection)
+    from holdfast.backends.shard_maps import DirectoryShardMaps
+    from holdfast.backends.sharded import build
+
+    return build(part, collection, make=engine, maps=DirectoryShardMaps(directory))
+
+
+def _engine(part: Part, collection: str) -> Vectors:
+    module = VECTORS.get(part.provider)
+    if module is None:
+        raise ConfigError(
+            f"index.config.shards: there is no engine {part.provider[:64]!r}.",
+            hint=f"Known are {', '.join(VECTORS)}.",
+        )
     try:
         build: Callable[[Part, str], Vectors] = import_module(module).build
     except ModuleNotFoundError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast import registry
+from holdfast.backends.sharded import ShardedVectors
 from holdfast.engine import reindexing
 
 Told = Callable[..., Any]
@@ -98,3 +99,50 @@ def test_an_unknown_index_is_refused(refused: Told, tmp_path: Path) -> None:
     assert "index.provider: there is no 'nowhere'" in line
     config.write_text("index: {provider: qdrant, config: {collection: 'a b'}}\n")
     assert "index.config.collection" in refused(2, "stats", "--config", config, "--home", tmp_path)
+    shards = "index: {provider: sharded, config: {shards: [{name: a, provider: nowhere}]}}\n"
+    for provider in ("nowhere", "sharded"):
+        config.write_text(shards.replace("nowhere", provider))
+        line = refused(2, "stats", "--config", config, "--home", tmp_path)
+        assert f"index.config.shards: there is no engine {provider!r}" in line
+
+
+async def _at_once(_: float) -> None:
+    """In place of the pause between two phases."""
+
+
+def test_rebalance(
+    told: Told, run: Told, tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ShardedVectors.rebalance.__kwdefaults__, "pause", _at_once)
+
+    def shards(*names: str, **leaving: bool) -> None:
+        made = [
+            {"name": each, "provider": "file", "config": {"file": str(tmp_path / each)}}
+            for each in names
+        ]
+        made[0] |= leaving
+        index = {"provider": "sharded", "config": {"shards": made}}
+        Path(settings[1]).write_text(json.dumps({"index": index}))
+
+    shards("a", "b")
+    for number in range(8):
+        told("add", f"fact {number}", "--user", f"u{number}", *settings)
+    told("index", "verify", "--repair", *settings)  # commands may end before all is fed
+    assert told("index", "status", *settings)["points"] == 8
+    shards("a", "b", "c", drain=True)
+    moved = told("index", "rebalance", *settings)
+    assert moved["memories"] == 8 + 1, "the sign of the store as well"
+    assert 0 < moved["moved"] < 9
+    assert told("index", "verify", *settings)["missing"] == 0
+    assert told("index", "rebalance", *settings) == {"memories": 0, "moved": 0}
+    shards("b", "c")
+    assert told("index", "verify", *settings)["points"] == 8
+    found = told("search", "fact 3", "--user", "u3", *settings)
+    assert [each["memory"] for each in found["results"]] == ["fact 3"]
+    assert "degraded" not in found
+    shards("b")
+    assert "has memories and is not configured" in run("index", "status", *settings).output
+
+
+def test_only_a_sharded_index_is_rebalanced(run: Told, filled: list[str]) -> None:
+    assert "not sharded" in run("index", "rebalance", *filled).output

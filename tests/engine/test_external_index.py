@@ -11,6 +11,7 @@ from unittest.mock import patch
 import psycopg
 import pytest
 
+from holdfast import registry
 from holdfast.admin import AsyncAdmin
 from holdfast.engine import reindexing
 from holdfast.errors import MissingExtraError, SpaceMismatchError
@@ -46,7 +47,7 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, 
         {"name": name, "provider": "qdrant", "config": {"path": str(tmp_path / name)}}
         for name in ("one", "two")
     ]
-    yield {"provider": "sharded", "config": {"shards": shards, "map_path": str(tmp_path / "map")}}
+    yield {"provider": "sharded", "config": {"shards": shards}}
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +121,31 @@ async def test_a_missing_package_is_named(tmp_path: Path) -> None:
         pytest.raises(MissingExtraError, match=r"holdfast\[qdrant\]"),
     ):
         await AsyncAdmin(config).open()
+
+
+async def test_a_shard_that_is_down_is_missed_by_those_who_live_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.VECTORS, "file", "support.file_vectors")
+    pins = [{"user": "ann", "shard": "one"}, {"user": "bob", "shard": "two"}]
+    shards = [
+        {"name": name, "provider": "file", "config": {"file": str(tmp_path / f"{name}.db")}}
+        for name in ("one", "two")
+    ]
+    index = {"provider": "sharded", "config": {"shards": shards, "pins": pins}}
+    async with AsyncAdmin({"path": str(tmp_path / "store"), "index": index}) as admin:
+        memory = admin.memory()
+        for user in ("ann", "bob"):
+            for fact in FACTS:
+                await memory.add(fact, user_id=user, infer=False)
+        await fed(admin.index)
+        (tmp_path / "one.away").touch()
+        # more often than any breaker waits for
+        for _ in range(25):
+            found = await memory.search("who keeps bees", filters={"user_id": "ann"})
+            assert found["results"][0]["memory"] == FACTS[0]
+            assert found["degraded"] == ["index"]
+        for _ in range(5):
+            found = await memory.search("who keeps bees", filters={"user_id": "bob"})
+            assert found["results"][0]["memory"] == FACTS[0]
+            assert "degraded" not in found, "another shard's failures are not this one's"

@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
-from holdfast.backends.shard_maps import FileShardMaps
+from holdfast.backends.memory_vectors import Engine, MemoryVectors
+from holdfast.backends.shard_maps import DirectoryShardMaps, FileShardMaps
 from holdfast.backends.sharded import build
 from holdfast.config import Part
 from holdfast.errors import ConfigError, StoreUnavailableError
+from holdfast.ports.shards import ShardMaps
+from support.embedded import opened
+
+
+def engine(_part: Part, name: str) -> MemoryVectors:
+    return MemoryVectors(Engine(), name)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +28,6 @@ from holdfast.errors import ConfigError, StoreUnavailableError
         ({"shards": []}, "shards"),
         ({"shards": [{"name": "A b", "provider": "qdrant"}]}, "name"),
         ({"shards": [{"name": "a"}]}, "provider"),
-        ({"shards": [{"name": "a", "provider": "nothing"}]}, "there is no engine 'nothing'"),
         ({"shards": [{"name": "a", "provider": "qdrant"}] * 2}, "the same name"),
         (
             {"shards": [{"name": "a", "provider": "qdrant", "drain": True}]},
@@ -37,32 +43,40 @@ def test_settings_that_mean_nothing_are_refused(
 ) -> None:
     part = Part(provider="sharded", config={"map_path": str(tmp_path / "map"), **config})
     with pytest.raises(ConfigError, match=said):
-        build(part, "c")
-
-
-def test_a_map_must_be_kept_somewhere() -> None:
-    part = Part(provider="sharded", config={"shards": [{"name": "a", "provider": "qdrant"}]})
-    with pytest.raises(ConfigError, match="map_path"):
-        build(part, "c")
+        build(part, "c", make=engine, maps=FileShardMaps(tmp_path / "map"))
 
 
 async def test_maps_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "map.json"
-    maps = [FileShardMaps(path) for _ in range(4)]
-    assert await maps[0].load("c") is None
-    won = await asyncio.gather(*(each.save("c", 0, b"%d" % n) for n, each in enumerate(maps)))
-    assert sorted(won) == [False, False, False, True]
-    assert await maps[1].load("c") == (1, b"%d" % won.index(True))
-    assert await maps[2].save("other", 0, b"x")
-    assert not await maps[2].save("c", 0, b"late")
-    assert await maps[2].save("c", 1, b"\xff\0")
-    assert await maps[3].load("c") == (2, b"\xff\0")
-    await maps[0].forget("c")
-    await maps[0].forget("c")
-    assert await maps[1].load("c") is None
-    assert await maps[1].load("other") == (1, b"x")
+    maps = FileShardMaps(path)
+    assert await maps.save("c", 0, b"\xff\0")
+    assert await FileShardMaps(path).load("c") == (1, b"\xff\0")
     path.write_text("{")
     with pytest.raises(ConfigError, match="not a map of shards"):
-        await maps[0].load("c")
+        await maps.load("c")
     with pytest.raises(StoreUnavailableError, match="cannot be used"):
         await FileShardMaps(tmp_path / "nowhere" / "map").save("c", 0, b"")
+
+
+@pytest.mark.parametrize("kind", ["records", "file"])
+async def test_of_two_who_change_a_map_one_does(kind: str, tmp_path: Path) -> None:
+    async with opened(tmp_path / "holdfast.db") as parts:
+        maps: ShardMaps = (
+            DirectoryShardMaps(parts.directory)
+            if kind == "records"
+            else FileShardMaps(tmp_path / "map.json")
+        )
+        assert await maps.load("c") is None
+        assert not await maps.save("c", 1, b"too early")
+        won = await asyncio.gather(*(maps.save("c", 0, b"%d" % n) for n in range(4)))
+        assert sorted(won) == [False, False, False, True]
+        assert await maps.load("c") == (1, b"%d" % won.index(True))
+        assert await maps.save("other", 0, b"x")
+        won = await asyncio.gather(*(maps.save("c", 1, b"%d" % n) for n in range(4)))
+        assert sorted(won) == [False, False, False, True]
+        assert await maps.load("c") == (2, b"%d" % won.index(True))
+        assert not await maps.save("c", 1, b"late")
+        await maps.forget("c")
+        await maps.forget("c")
+        assert await maps.load("c") is None
+        assert await maps.load("other") == (1, b"x")

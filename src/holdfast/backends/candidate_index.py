@@ -172,6 +172,8 @@ class CandidateIndex:
         """The engine did not answer: leave it alone for a moment."""
         self._metrics.count("index_answer", "away")
         self._metrics.seen("index", error.code, 0.0)
+        if isinstance(error, IndexUnavailableError) and not error.whole:
+            return  # those who need other parts are not to do without them
         now = self._clock()
         if self._away_until <= now:
             _log.warning("the index does not answer (%s): %s", error.code, error.message)

@@ -416,3 +416,14 @@ exports = Table(
     sqlite_with_rowid=False,
 )
 Index("exports_by_project", exports.c.project, exports.c.id)
+
+# The version of a map is what the next one must follow.
+shard_maps = Table(
+    "shard_maps",
+    metadata,
+    Column("collection", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("value", Text, nullable=False),
+    PrimaryKeyConstraint("collection"),
+    sqlite_with_rowid=False,
+)

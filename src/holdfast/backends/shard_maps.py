@@ -1,4 +1,4 @@
-"""The map of a sharded index in a file, for instances on one machine."""
+"""Where the map of a sharded index is kept: with the records, or in a file of one machine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,46 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from holdfast.errors import ConfigError, StoreUnavailableError
+from holdfast.directory import ShardMap, Where
+from holdfast.errors import ConfigError, ConflictError, StoreUnavailableError
 from holdfast.model import Struct
+from holdfast.ports import Directory
 
 T = TypeVar("T")
+
+
+class DirectoryShardMaps:
+    """A row of the directory for each collection."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    async def load(self, collection: str) -> tuple[int, bytes] | None:
+        """As the port says."""
+        found = await self._directory.select(ShardMap, Where("collection", collection))
+        return (found[0].version, found[0].value.encode()) if found else None
+
+    async def save(self, collection: str, version: int, value: bytes) -> bool:
+        """As the port says."""
+        if version == 0:
+            try:
+                await self._directory.insert(
+                    ShardMap(collection=collection, version=1, value=value.decode())
+                )
+            except ConflictError:
+                return False
+            return True
+        changed = await self._directory.update(
+            ShardMap,
+            Where("collection", collection),
+            Where("version", version),
+            values={"version": version + 1, "value": value.decode()},
+        )
+        return changed == 1
+
+    async def forget(self, collection: str) -> None:
+        """As the port says."""
+        await self._directory.delete(ShardMap, Where("collection", collection))
 
 
 class _Entry(Struct, frozen=True):

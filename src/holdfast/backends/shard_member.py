@@ -56,16 +56,19 @@ class Member:
     async def _guarded(self, call: Callable[[], Awaitable[T]]) -> T:
         permit = self._breaker.admit(self._clock())
         if permit is None:
-            raise IndexUnavailableError(
+            left = IndexUnavailableError(
                 f"The shard {self.name} has failed and is left alone for a moment.",
                 retry_after_s=self._breaker.wait_s(self._clock()),
             )
+            left.whole = False
+            raise left
         success: bool | None = None  # cancelled, or refused: that says nothing of its health
         try:
             result = await call()
             success = True
-        except IndexUnavailableError:
+        except IndexUnavailableError as error:
             success = False
+            error.whole = False
             raise
         finally:
             self._breaker.ended(permit, self._clock(), success)

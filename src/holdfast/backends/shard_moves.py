@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from holdfast.backends.shard_member import Member, tell
-from holdfast.core.sharding import Placement, Plan, Progress, ShardMap, decode, encode
+from holdfast.core.sharding import Placement, Plan, ShardMap, decode, encode
 from holdfast.errors import ConflictError, IndexUnavailableError
 from holdfast.model import Project, Space
 from holdfast.ports import Point
-from holdfast.ports.shards import PointSource, ShardMaps
+from holdfast.ports.shards import PointSource, Progress, ShardMaps
 
 T = TypeVar("T")
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -44,7 +43,6 @@ T = TypeVar("T")
 Make = Callable[[Part, str], Vectors]
 """Makes the engine of a shard: what its part says, and its collection there."""
 
-ENGINES: Final = ("pgvector", "pinecone", "qdrant", "weaviate")
 _PAGE: Final = 1_000
 _NO_SPACE: Final = Space(provider="", model="", dimensions=0)
 
@@ -91,21 +89,7 @@ class ShardedSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return placement(staying, self.pins)
 
 
-def make_engine(part: Part, collection: str) -> Vectors:
-    """The engine of a shard. Raises ConfigError, MissingExtraError."""
-    if part.provider not in ENGINES:
-        raise ConfigError(
-            f"index.config.shards: there is no engine {part.provider[:64]!r}.",
-            hint=f"Known are {', '.join(ENGINES)}.",
-        )
-    module = import_module(f"holdfast.backends.{part.provider}")
-    engine: Vectors = module.build(part, collection)
-    return engine
-
-
-def build(
-    part: Part, collection: str, *, make: Make = make_engine, maps: ShardMaps | None = None
-) -> ShardedVectors:
+def build(part: Part, collection: str, *, make: Make, maps: ShardMaps) -> ShardedVectors:
     """The sharded index of a configuration; `maps` is where its map is kept unless in a file.
 
     Raises ConfigError, MissingExtraError.
@@ -113,11 +97,6 @@ def build(
     settings = part_settings(ShardedSettings, part, "index")
     if settings.map_path is not None:
         maps = FileShardMaps(Path(settings.map_path))
-    if maps is None:
-        raise ConfigError(
-            "index.config.map_path: these records keep no map of shards.",
-            hint="Name a file for it that all instances share.",
-        )
     return ShardedVectors(collection, settings, make, maps)
 
 
@@ -357,9 +336,11 @@ class ShardedVectors:
         self._check(names)
         for name in names:
             if name in self._lost:
-                raise IndexUnavailableError(
+                lost = IndexUnavailableError(
                     f"The shard {name} is lost.", hint="A rebalancing puts its memories elsewhere."
                 )
+                lost.whole = False
+                raise lost
         return await together([self._members[name].run(self._space, call) for name in names])
 
     async def _current(self) -> Plan:
@@ -404,9 +385,11 @@ class ShardedVectors:
             async with asyncio.timeout(self._settings.timeout_s):
                 yield
         except TimeoutError:
-            raise IndexUnavailableError(
+            late = IndexUnavailableError(
                 f"{self.name} gave no answer within {self._settings.timeout_s:g} s."
-            ) from None
+            )
+            late.whole = False  # of one of its shards
+            raise late from None
 
 
 def _loop_time() -> float:

@@ -16,6 +16,7 @@ from holdfast.cli.options import Common
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
     from holdfast.engine.comparing import Drift
+    from holdfast.engine.rebalancing import Rebalanced
     from holdfast.engine.reindexing import IndexStatus, Rebuilt
 
 
@@ -69,10 +70,24 @@ def rebuild(
     _show(common, _fields(done(common, work)))
 
 
+def rebalance(common: Common) -> None:
+    """Move the memories of a sharded index to where the configuration wants them.
+
+    Start every instance with the configuration first. Everybody works meanwhile. Interrupted, it
+    goes on where it was when it is started again.
+    """
+
+    async def work(admin: AsyncAdmin) -> Rebalanced:
+        with await _progress(common, admin, "moving", times=2) as advance:
+            return await admin.index.rebalance(_steps(advance))
+
+    _show(common, _fields(done(common, work)))
+
+
 async def _progress(
-    common: Common, admin: AsyncAdmin, what: str
+    common: Common, admin: AsyncAdmin, what: str, times: int = 1
 ) -> AbstractContextManager[output.Advance]:
-    total = (await admin.index.status()).memories
+    total = times * (await admin.index.status()).memories
     return output.progress(what, total, unit="memories", no_color=common.no_color)
 
 
@@ -111,7 +126,7 @@ def _word(value: Any) -> str:
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "index": (
         "See how an external index stands, compare it with the records, build it anew.",
-        {"status": status, "verify": verify, "rebuild": rebuild},
+        {"status": status, "verify": verify, "rebuild": rebuild, "rebalance": rebalance},
     ),
 }
 """Commands of two words: the first one, what it is about, and the second ones."""

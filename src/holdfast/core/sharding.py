@@ -28,6 +28,7 @@ import msgspec
 from holdfast.errors import ConfigError
 from holdfast.model import ANY, ENTITY_KINDS, Entity, Project, Struct
 from holdfast.ports import Point
+from holdfast.ports.shards import Progress
 
 Phase = Literal["settled", "copying", "switched", "cleaning"]
 
@@ -112,19 +113,6 @@ def placement(shards: Sequence[Shard], pins: Sequence[Pin]) -> Placement:
     exact = [pin for pin in pins if pin not in prefixes]
     ordered = tuple(sorted(shards, key=lambda shard: shard.name))
     return Placement(shards=ordered, pins=(*exact, *prefixes))
-
-
-class Progress(Struct, frozen=True, kw_only=True):
-    """How far a walk over all points has come."""
-
-    project: str | None = None
-    """Those before it, in order of their ids, are done."""
-    after: str | None = None
-    """In it, those up to the one with this id are done."""
-    seen: int = 0
-    moved: int = 0
-    total: int = 0
-    """How many there were when the walk began, or went on."""
 
 
 class ShardMap(Struct, frozen=True, kw_only=True):

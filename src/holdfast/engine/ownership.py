@@ -27,17 +27,22 @@ async def own(source: IndexSource, vectors: Vectors) -> None:
 
     Raises ConfigError if it is another one's, IndexUnavailableError, StoreError.
     """
-    mine = str(await _store_number(source))
-    if await _owner(vectors) == mine:
+    project, point = await sign(source)
+    if await _owner(vectors) == point.id:
         return
     if await vectors.count(None) == 0:
-        # without terms and vector: nothing is ever found by it
-        anybody = (Entity("app", "holdfast"),)
-        point = Point(id=mine, entities=anybody, vector=None, terms=b"", mark=int(mine))
-        await vectors.put(_PLACE, [point])
+        await vectors.put(project, [point])
         await asyncio.sleep(vectors.settles_s)
-    if await _owner(vectors) != mine:
+    if await _owner(vectors) != point.id:
         raise ConfigError(f"{vectors.name} is not this store's: another one fills it.", hint=_HINT)
+
+
+async def sign(source: IndexSource) -> tuple[Project, Point]:
+    """The point that makes a collection this record store's, and where it is."""
+    mine = await _store_number(source)
+    # without terms and vector: nothing is ever found by it
+    anybody = (Entity("app", "holdfast"),)
+    return _PLACE, Point(id=str(mine), entities=anybody, vector=None, terms=b"", mark=mine)
 
 
 async def _owner(vectors: Vectors) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
-from holdfast.model import Project
+from holdfast.model import Project, Struct
 from holdfast.ports.vectors import Point
 
 
@@ -29,6 +29,19 @@ class ShardMaps(Protocol):
         """Remove the map; one that is not there is passed over."""
 
 
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a walk over all points has come."""
+
+    project: str | None = None
+    """Those before it, in order of their ids, are done."""
+    after: str | None = None
+    """In it, those up to the one with this id are done."""
+    seen: int = 0
+    moved: int = 0
+    total: int = 0
+    """How many there were when the walk began, or went on."""
+
+
 class PointSource(Protocol):
     """The points as the records have them: what a rebalancing moves.
 
@@ -45,3 +58,23 @@ class PointSource(Protocol):
     async def points(self, project: Project, ids: Sequence[str]) -> list[Point]:
         """The points with these ids as they are now, in any order; those that are gone are left
         out. As new as the last commit that returned before the call."""
+
+
+@runtime_checkable
+class Rebalances(Protocol):
+    """An index whose points can be moved among its shards."""
+
+    async def rebalance(
+        self,
+        source: PointSource,
+        *,
+        beside: Mapping[Project, Sequence[Point]] | None = None,
+        told: Callable[[str, Progress], None] = ...,
+    ) -> None:
+        """Move points until they live where the configuration wants them; searches go on.
+
+        Goes on where an earlier one was cut off. Every instance must run with this configuration
+        before. `beside` names points that no record tells of; `told` hears of each page of the
+        phases `copying` and `cleaning`. Raises IndexUnavailableError if a shard is away (go on
+        later), ConflictError if somebody else does the same.
+        """

@@ -280,6 +280,13 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_by_account ON sessions (account);
 
+CREATE TABLE shard_maps (
+	collection TEXT COLLATE "C" NOT NULL, 
+	version BIGINT NOT NULL, 
+	value TEXT COLLATE "C" NOT NULL, 
+	PRIMARY KEY (collection)
+);
+
 CREATE TABLE sources (
 	memory_no BIGINT NOT NULL, 
 	message_no BIGINT NOT NULL, 

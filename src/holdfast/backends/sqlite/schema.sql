@@ -281,6 +281,14 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_by_account ON sessions (account);
 
+CREATE TABLE shard_maps (
+	collection TEXT NOT NULL, 
+	version INTEGER NOT NULL, 
+	value TEXT NOT NULL, 
+	PRIMARY KEY (collection)
+)
+ WITHOUT ROWID;
+
 CREATE TABLE sources (
 	memory_no INTEGER NOT NULL, 
 	message_no INTEGER NOT NULL, 

@@ -15,6 +15,7 @@ from holdfast.directory import (
     ProjectInfo,
     Row,
     Session,
+    ShardMap,
     Webhook,
 )
 from holdfast.testing.contracts.values import NOW
@@ -54,6 +55,7 @@ _FIELDS: dict[type[Row], dict[str, Any]] = {
         "project": "red", "memory_id": "m1", "id": "feed", "feedback": "VERY_NEGATIVE",
         "reason": "wrong", "at": NOW,
     },
+    ShardMap: {"collection": "holdfast_2", "version": 7, "value": '{"phase": "settled"}'},
     Export: {
         "id": "expo", "project": "red", "request": _JSON, "state": "SUCCEEDED",
         "result": {"memories": [_JSON]}, "memories": ("m1", "m2"), "error": "none",
