@@ -15,8 +15,18 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast import AsyncMemory, CorruptError, HoldfastError, StoreUnavailableError, deadline
+from holdfast import (
+    AsyncMemory,
+    CorruptError,
+    HoldfastError,
+    StoreUnavailableError,
+    assemble,
+    deadline,
+)
+from holdfast.backends.memory_vectors import Engine, MemoryVectors
 from holdfast.engine import worker
+from holdfast.errors import IndexUnavailableError
+from holdfast.ports import Match, TermMatches
 from support.faulty import FaultyRecords
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors
 from tests.fault import matrix
@@ -129,7 +139,43 @@ def degraded(memory: AsyncMemory) -> dict[str, float]:
     return {label[0]: n for (name, label), n in counts.items() if name == "degraded_answer"}
 
 
-MODELS = [cell for cell in CELLS if cell[0] != "records"]
+MODELS = [cell for cell in CELLS if cell[0] not in ("records", "index")]
+
+
+class FaultyVectors(MemoryVectors):
+    """An engine in this process; its calls fail as they are told to."""
+
+    fault = ""
+
+    async def _fail(self) -> None:
+        if self.fault in ("down", "erroring"):
+            raise IndexUnavailableError("planted")
+        if self.fault == "slow":
+            await asyncio.sleep(SLOW)
+
+    async def open(self, space: Any) -> None:
+        await self._fail()
+        await super().open(space)
+
+    async def put(self, project: Any, points: Any) -> None:
+        await self._fail()
+        await super().put(project, points)
+
+    async def remove(self, project: Any, ids: Any) -> None:
+        await self._fail()
+        await super().remove(project, ids)
+
+    async def nearest(self, *args: Any) -> list[Match]:
+        await self._fail()
+        if self.fault == "garbage":
+            return [Match(id="nobody's", score=9.0)]
+        return await super().nearest(*args)
+
+    async def holders(self, project: Any, entity: Any, terms: Any, limit: int) -> Any:
+        await self._fail()
+        if self.fault == "garbage":
+            return [TermMatches(matches=(Match(id="nobody's", score=9.0),), rows=-1)] * len(terms)
+        return await super().holders(project, entity, terms, limit)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -177,6 +223,38 @@ async def test_records_that_fail(tmp_path: Path, fault: str, verb: str) -> None:
     if verb == "search" and plain:  # no reranker is configured here, which the answer says
         told = told.replace(WITHOUT.format("reranker"), DONE)
     assert told == CELLS["records", fault][verb]
+    await check(tmp_path, verb, told, memory_id)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_index_that_fails(
+    tmp_path: Path, fault: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine()
+    monkeypatch.setattr(
+        assemble,
+        "make_vectors",
+        lambda part, name, _, bounded: bounded(part, FaultyVectors(engine, name)),
+    )
+    outside = {"index": {"provider": "qdrant"}}
+    async with opened(tmp_path, **outside) as memory:
+        memory_id = (await memory.add(PLANTED, user_id="ann"))["results"][0]["id"]
+        place = (holdfast.model.DEFAULT_PROJECT, memory_id)
+        for _ in range(200):
+            if any(place in held.points for held in engine.collections.values()):
+                break
+            await asyncio.sleep(0.05)
+        answer = await memory.search("another question", filters=ANN)  # not kept
+        assert "degraded" not in answer
+        monkeypatch.setattr(FaultyVectors, "fault", fault)
+        with holdfast.time_limit(2.0):
+            told = await outcome(verb, memory, memory_id)
+        if verb == "search":  # no reranker is configured here, which the answer says as well
+            told = told.replace("index, reranker", "index")
+        assert told == CELLS["index", fault][verb]
+        assert degraded(memory).get("index", 0) == (verb == "search")
+    monkeypatch.setattr(FaultyVectors, "fault", "")
     await check(tmp_path, verb, told, memory_id)
 
 

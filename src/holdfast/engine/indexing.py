@@ -89,8 +89,9 @@ class Feeder:
                 _log.warning("feeding the index: %s: %s", error.code, error.message)
                 await asyncio.sleep(pause_s)  # whatever is written meanwhile
                 continue
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.wake.wait(), pause_s)
+            with suppress(TimeoutError):  # wait_for may lose a cancellation
+                async with asyncio.timeout(pause_s):
+                    await self.wake.wait()
                 await asyncio.sleep(_GATHER_S)
 
     async def build(self) -> int:
