@@ -92,6 +92,11 @@ class FailingConnection:
         self.fault = fault
 
     @property
+    def total_changes(self) -> int:
+        """How many rows were changed so far."""
+        return self._connection.total_changes
+
+    @property
     def in_transaction(self) -> bool:
         return self._connection.in_transaction
 
