@@ -191,21 +191,22 @@ async def test_a_commit_whose_end_stays_unknown_is_an_error(
 
 async def test_two_that_wait_for_each_other_both_commit(store: PostgresRecords) -> None:
     """A deadlock: Postgres undoes one of the two, which is run again."""
-    names, met = ["memories", "messages"], asyncio.Barrier(2)
+    met = asyncio.Barrier(2)
     await commit(store, put("a"), turns("t"))
     tries = 0
 
-    def work(first: str, second: str, connection: Connection) -> None:
+    def work(first: int, second: int, connection: Connection) -> None:
         nonlocal tries
         tries += 1
-        connection.execute(f"LOCK TABLE {first} IN EXCLUSIVE MODE")
+        lock = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(?)) AS locked"
+        assert connection.execute(lock, (first,)).fetchone() == (1,)
         if tries <= 2:
             wait(met.wait())
-        connection.execute(f"LOCK TABLE {second} IN EXCLUSIVE MODE")
+        assert connection.execute(lock, (second,)).fetchone() == (1,)
 
     await asyncio.gather(
-        store.write(None, lambda c: work(*names, c)),
-        store.write(None, lambda c: work(*reversed(names), c)),
+        store.write(None, lambda c: work(1, 2, c)),
+        store.write(None, lambda c: work(2, 1, c)),
     )
     assert tries == 3
 

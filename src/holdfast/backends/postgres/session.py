@@ -1,7 +1,8 @@
 """A transaction on a pooled connection, which the shared statements use as if it answered at once.
 
-It begins with the first statement, in the same round trip: what begins it (settings of row-level
-security, locks) travels in front of it, and a single statement takes its end along as well.
+Statements wait until somebody looks at an answer, or the transaction ends; then all that wait go in
+one round trip. So what begins a transaction (settings of row-level security, locks) travels in
+front of its first statement, and its last writes with its end.
 """
 
 from __future__ import annotations
@@ -26,19 +27,28 @@ _NAMED: Final = re.compile(r"(?<!:):([a-z_]+)")
 
 
 class Answer:
-    """`sql.dialect.Cursor` on rows that are all there."""
+    """`sql.dialect.Cursor` whose statement is sent when it is looked at, if it was not before."""
 
-    def __init__(self, rows: list[Any], rowcount: int) -> None:
-        self._rows = iter(rows)
-        self.rowcount = rowcount
+    def __init__(self, session: Session, cursor: AsyncCursor[Any]) -> None:
+        self._session = session
+        self._cursor = cursor
+        self._rows: Iterator[Any] | None = None
+
+    @property
+    def rowcount(self) -> int:
+        self._session.flush()
+        return self._cursor.rowcount
 
     def fetchone(self) -> Any:
-        return next(self._rows, None)
+        return next(iter(self), None)
 
     def fetchall(self) -> list[Any]:
-        return list(self._rows)
+        return list(iter(self))
 
     def __iter__(self) -> Iterator[Any]:
+        if self._rows is None:
+            self._session.flush()
+            self._rows = iter(wait(self._cursor.fetchall()) if self._cursor.description else ())
         return self._rows
 
 
@@ -47,30 +57,42 @@ class Session:
 
     dialect = PostgresDialect()
 
-    def __init__(self, raw: Raw, opening: Opening, *, brief: bool = False) -> None:
+    def __init__(self, raw: Raw, opening: Opening) -> None:
         self._raw = raw
-        self._opening = opening
-        self._brief = brief
-        self._begun = False
-        self.statements = 0
-        """Round trips so far."""
+        self._waiting: list[tuple[AsyncCursor[Any], str, Parameters]] = [
+            (raw.cursor(), sql, values) for sql, values in opening
+        ]
+        self._used = False
+        self.round_trips = 0
+        """How many there were so far."""
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> Answer:
+        cursor = self._raw.cursor(binary=True)
         named = isinstance(parameters, Mapping)
-        return wait(self._execute(translated(sql, named=named), parameters))
+        self._waiting.append((cursor, translated(sql, named=named), parameters))
+        self._used = True
+        return Answer(self, cursor)
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
-        if rows:
-            wait(self._execute_many(translated(sql, named=False), rows))
+        for row in rows:
+            self.execute(sql, row)
+
+    def flush(self) -> None:
+        """Send what waits, and wait for the answers."""
+        if self._waiting:
+            wait(self._send())
 
     async def commit(self) -> None:
-        """End the transaction, if it has begun and was not `brief`."""
-        if self._raw.info.transaction_status != TransactionStatus.IDLE:
-            self.statements += 1
-            await self._raw.execute("COMMIT")
+        """End the transaction, if it has begun, with what still waits."""
+        if not self._used:
+            return
+        if self._waiting or self._raw.info.transaction_status != TransactionStatus.IDLE:
+            self._waiting.append((self._raw.cursor(), "COMMIT", ()))
+            await self._send()
 
     async def roll_back(self) -> None:
         """Undo the transaction, if it is there and the connection too."""
+        self._waiting.clear()
         if not self._raw.closed and self._raw.info.transaction_status != TransactionStatus.IDLE:
             await self._raw.execute("ROLLBACK")
 
@@ -78,30 +100,16 @@ class Session:
         """Close the connection: nobody knows what state it is in."""
         self._raw.pgconn.finish()
 
-    async def _execute(self, sql: str, parameters: Parameters) -> Answer:
-        self.statements += 1
-        cursor = self._raw.cursor(binary=True)
-        if not self._begun:
-            await self._begin(cursor, sql, parameters)
-        else:
+    async def _send(self) -> None:
+        statements, self._waiting = self._waiting, []
+        self.round_trips += 1
+        if len(statements) == 1:
+            [(cursor, sql, parameters)] = statements
             await cursor.execute(sql, parameters)
-        rows = await cursor.fetchall() if cursor.description else []
-        return Answer(rows, cursor.rowcount)
-
-    async def _begin(self, cursor: AsyncCursor[Any], sql: str, parameters: Parameters) -> None:
+            return
         async with self._raw.pipeline():
-            for statement, values in self._opening:
-                await self._raw.execute(statement, values)
-            await cursor.execute(sql, parameters)
-            if self._brief:
-                await self._raw.execute("COMMIT")
-        self._begun = True
-
-    async def _execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        if not self._begun:
-            await self._execute("SELECT 1", ())
-        self.statements += 1
-        await self._raw.cursor().executemany(sql, rows)
+            for cursor, sql, parameters in statements:
+                await cursor.execute(sql, parameters)
 
 
 @lru_cache(maxsize=2_048)

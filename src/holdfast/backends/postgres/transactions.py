@@ -72,12 +72,15 @@ class Transactions:
         """Tells the tokens of this instance from others'."""
 
     async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
-        """One snapshot of a project; for None every statement sees what is committed by then."""
-        if project is None:
-            opening: Opening = (_READING, _EVERYWHERE)
-        else:
-            opening = (_READING if brief else _SNAPSHOT, (_WITHIN, (project,)))
-        return await self._repeated(work, opening, brief=brief)
+        """One snapshot of a project; for None every statement sees what is committed by then.
+
+        What is `brief` needs no BEGIN: statements sent together are a transaction by themselves.
+        """
+        within = _EVERYWHERE if project is None else (_WITHIN, (project,))
+        if brief:
+            return await self._repeated(work, (within,))
+        begin = _READING if project is None else _SNAPSHOT
+        return await self._repeated(work, (begin, within))
 
     async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         """One transaction that writes; `alone`: while nobody commits anything."""
@@ -109,10 +112,10 @@ class Transactions:
         """Delete those of instances that are long gone."""
         await self.write(None, lambda connection: connection.execute(_FORGET).rowcount)
 
-    async def _repeated(self, work: Work[T], opening: Opening, *, brief: bool = False) -> T:
+    async def _repeated(self, work: Work[T], opening: Opening) -> T:
         for again in range(1, _TRIES + 1):
             try:
-                return await self._once(work, opening, brief=brief)
+                return await self._once(work, opening)
             except _Undone as undone:
                 error = undone.error
             except _Unknown as unknown:
@@ -120,10 +123,10 @@ class Transactions:
             await asyncio.sleep(_PAUSE_S * 2**again)
         raise error from error.__cause__
 
-    async def _once(self, work: Work[T], opening: Opening, *, brief: bool = False) -> T:
+    async def _once(self, work: Work[T], opening: Opening) -> T:
         """One try. Raises _Undone if another may do better, _Unknown for a lost COMMIT."""
         async with self._pool.connection() as raw:
-            session = Session(raw, opening, brief=brief)
+            session = Session(raw, opening)
             try:
                 with translate():
                     result = await bridged(work, session)
@@ -141,6 +144,12 @@ class Transactions:
             except StoreUnavailableError as error:
                 if is_lost(error.__cause__):
                     raise _Unknown(error, result) from None
+                await _roll_back(session)
+                if _is_undone(error.__cause__):
+                    raise _Undone(error) from None
+                raise
+            except Exception:
+                await _roll_back(session)
                 raise
             return result
 
