@@ -33,6 +33,8 @@ class Fleet:
         """`environ`: settings of the instances. `postgres`: where their records are, if not in a
         file; it must be durable, for it will be killed."""
         self.postgres = postgres
+        self.wipes: Callable[[], object] | None = None
+        """Empties the index behind everybody's back, if there is one outside of the instances."""
         self.redis = machines.redis(folder / "redis") if with_redis else None
         more = dict(environ)
         if self.redis is not None:
@@ -62,6 +64,8 @@ class Fleet:
             found += [self.redis_killed, self.redis_hangs]
         if self.postgres is not None:
             found += [self.postgres_killed, self.postgres_restarted]
+        if self.wipes is not None:
+            found += [self.index_wiped]
         return found
 
     def start(self) -> None:
@@ -117,6 +121,12 @@ class Fleet:
             await asyncio.to_thread(self.postgres.stop, how)
             await asyncio.sleep(1.0)
             await asyncio.to_thread(self.postgres.start)
+
+    async def index_wiped(self, _: random.Random) -> None:
+        """Everything in the index is gone; `holdfast index verify --repair` brings it back."""
+        if self.wipes is not None:
+            self.book.counts["index wiped"] += 1
+            await asyncio.to_thread(self.wipes)
 
 
 async def campaign(

@@ -10,7 +10,7 @@ import pytest
 
 from support.postgres import Server
 from tests.fleet.campaign import Fleet, campaign
-from tests.fleet.machines import HAPROXY, NGINX
+from tests.fleet.machines import HAPROXY, NGINX, REDIS
 
 pytestmark = [
     pytest.mark.skipif(not NGINX, reason="nginx is not installed: apt-get install nginx"),
@@ -37,19 +37,27 @@ def test_one_file_many_instances(fleet: Fleet) -> None:
 
 @pytest.fixture
 def postgres() -> Iterator[Server]:
-    """A record database that keeps what it acknowledged, whatever happens to it."""
-    made = Server(durable=True)
+    """A database with pgvector that keeps what it acknowledged, whatever happens to it."""
+    made = Server(18, durable=True)
     made.ask("CREATE DATABASE fleet OWNER holdfast")
+    made.ask("CREATE EXTENSION vector", database="fleet")
     yield made
     made.remove()
 
 
-def test_postgres_many_instances(tmp_path: Path, postgres: Server) -> None:
+@pytest.mark.skipif(not REDIS, reason="redis-server is not installed: apt-get install redis-server")
+def test_everything_that_can_be_killed_is_killed(tmp_path: Path, postgres: Server) -> None:
+    """Records in Postgres, an index in pgvector, answers cached in Redis."""
+    url = postgres.tcp_url("fleet")
     environ = {
         "HOLDFAST_RECORDS_PROVIDER": "postgres",
-        "HOLDFAST_RECORDS_URL": postgres.tcp_url("fleet"),
+        "HOLDFAST_RECORDS_URL": url,
+        "HOLDFAST_INDEX_PROVIDER": "pgvector",
+        "HOLDFAST_INDEX_URL": url,
     }
-    fleet = Fleet(tmp_path, environ, with_redis=False, postgres=postgres)
+    fleet = Fleet(tmp_path, environ, with_redis=True, postgres=postgres)
+    wipe = 'TRUNCATE holdfast_index."holdfast" CASCADE'
+    fleet.wipes = lambda: postgres.ask(wipe, database="fleet")
     try:
         fleet.start()
         book = asyncio.run(campaign(fleet, fleet.troubles, callers=6, seed=2))
@@ -57,3 +65,4 @@ def test_postgres_many_instances(tmp_path: Path, postgres: Server) -> None:
         fleet.end()
     assert book.faults == [], dict(book.counts)
     assert book.counts["adds"] > 20, dict(book.counts)
+    assert book.counts["index wiped"] == 1
