@@ -152,7 +152,7 @@ async def test_a_shard_that_is_down_is_missed_by_those_who_live_in_it(
 
 
 async def test_two_instances_on_one_postgres_and_a_switch(tmp_path: Path) -> None:
-    """Records and index in the same database; one instance feeds, both see writes and the switch."""
+    """Records and index in one database; one instance feeds it, both see writes and the switch."""
     if postgres.programs(18) is None:
         pytest.skip("Postgres with pgvector is not installed")
     with postgres.database(18, empty=True) as url:
