@@ -345,3 +345,18 @@ async def test_several_entities_at_once(rig: Rig) -> None:
     some, every = await both(rig, probe("word1 word2 word9", entities=everyone, limit=40))
     assert len(some) == len({hit.memory.id for hit in some}) == 40
     assert len({h.memory.id for h in some} & {h.memory.id for h in every}) >= 34
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+async def test_a_search_asks_the_engine_twice_and_the_records_twice(rig: Rig, pieces: bool) -> None:
+    await rig.index.search(RED, probe("word9"))
+    spy, calls = Spy(rig), rig.faults.calls
+    reads, glances = rig.records.read, rig.records.glance
+    with (
+        patch.object(rig.source, "excerpt", spy),
+        patch.object(rig.records, "read", side_effect=reads) as read,
+        patch.object(rig.records, "glance", side_effect=glances) as glance,
+    ):
+        await rig.index.search(RED, probe("word1 word2 word9", pieces=pieces))
+    assert rig.faults.calls - calls == 2, "words and vector"
+    assert (glance.call_count, read.call_count, len(spy.asked)) == (1, 1, 1)

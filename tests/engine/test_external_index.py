@@ -149,3 +149,31 @@ async def test_a_shard_that_is_down_is_missed_by_those_who_live_in_it(
             found = await memory.search("who keeps bees", filters={"user_id": "bob"})
             assert found["results"][0]["memory"] == FACTS[0]
             assert "degraded" not in found, "another shard's failures are not this one's"
+
+
+async def test_two_instances_on_one_postgres_and_a_switch(tmp_path: Path) -> None:
+    """Records and index in one database; one instance feeds it, both see writes and the switch."""
+    if postgres.programs(18) is None:
+        pytest.skip("Postgres with pgvector is not installed")
+    with postgres.database(18, empty=True) as url:
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        postgres.shared(18).ask("CREATE EXTENSION vector", str(name))
+        config = {
+            "path": str(tmp_path),
+            "records": {"provider": "postgres", "config": {"url": url}},
+            "index": {"provider": "pgvector", "config": {"url": url}},
+        }
+        async with AsyncAdmin(config) as one, AsyncAdmin(config) as two:
+            for fact in FACTS:
+                await one.memory().add(fact, user_id="ann", infer=False)
+            await two.memory().add("Wasps sting", user_id="ann", infer=False)
+            for admin in (one, two):
+                found = await admin.memory().search("wasps", filters={"user_id": "ann"})
+                assert found["results"][0]["memory"] == "Wasps sting"
+            await fed(one.index)
+            assert (await two.index.rebuild()).build == 1
+            for admin in (one, two):
+                found = await admin.memory().search("hives of bees", filters={"user_id": "ann"})
+                assert found["results"][0]["memory"] == FACTS[0]
+                assert (await admin.index.verify()).total == 0
+                assert (await admin.index.status()).build == 1

@@ -19,8 +19,9 @@ class Lease:
         self._clock = clock
         self._seconds = seconds
         self._until: int | None = None
-        self._asked: int | None = None
-        """What was asked for and not answered: whoever is cancelled meanwhile may hold it."""
+        self._asked: set[int] = set()
+        """What was asked for without an answer, because whoever asked was cancelled: any of these
+        may have been given, or may yet be."""
 
     async def hold(self) -> bool:
         """Take it, or keep it for a while longer; False if it is another process's."""
@@ -29,22 +30,30 @@ class Lease:
             return True
         until = round(1000 * (now + self._seconds))
         known = self._until
-        if known is None:
-            known = await self._source.number(self._name)
-            if known is not None and known > 1000 * now:
-                return False
-        self._asked = until
-        self._until = until if await self._source.move(self._name, known, until) else None
-        self._asked = None
-        return self._until is not None
+        for _ in range(1 + len(self._asked)):
+            if known is None:
+                known = await self._source.number(self._name)
+                if known is not None and known > 1000 * now and known not in self._asked:
+                    return False
+            if await self._moved(known, until):
+                return True
+            known = None
+        return False
 
     async def release(self) -> None:
         """Let another process have it at once."""
-        for until in (self._asked, self._until):
-            if until is not None:
-                await self._source.move(self._name, until, None)
-        self._asked = self._until = None
+        held = self._asked if self._until is None else {*self._asked, self._until}
+        for until in sorted(held):
+            await self._source.move(self._name, until, None)
+        self.forget()
 
     def forget(self) -> None:
         """It was lost."""
         self._until = None
+        self._asked.clear()
+
+    async def _moved(self, known: int | None, until: int) -> bool:
+        self._asked.add(until)
+        self._until = until if await self._source.move(self._name, known, until) else None
+        self._asked.discard(until)
+        return self._until is not None
