@@ -54,7 +54,7 @@ def fence_dropped(*names: str) -> Plant:
             if name == "search":
                 patch.setattr(f"holdfast.engine.{name}.covers_inside", lambda fence, covers: covers)
                 patch.setattr(
-                    "holdfast.backends.embedded_index._inside", lambda warm, fence, entity: warm
+                    "holdfast.backends.working_set.inside", lambda warm, fence, entity: warm
                 )
 
     return plant
