@@ -330,7 +330,7 @@ async def test_a_dropped_fence_is_seen(
         # the index has a fence of its own, which this fault does not touch
         assert (await view.search("tea", filters=bob, threshold=0.0))["results"] == []
         monkeypatch.setattr(
-            "holdfast.backends.embedded_index._inside", lambda warm, fence, entity: warm
+            "holdfast.backends.working_set.inside", lambda warm, fence, entity: warm
         )
         assert (await view.search("tea", filters=bob, threshold=0.0))["results"]
     elif "read" in name:
