@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from holdfast.accounts import Accounts
 from holdfast.assemble import Assembly
@@ -22,6 +22,7 @@ from holdfast.core.fence import OPEN, Fence
 from holdfast.core.project_settings import clean_description, clean_name
 from holdfast.core.suggest import USE_CASE_CHARS_MAX, Suggestion
 from holdfast.directory import PERMISSIONS, ApiKey, Member, Permission, ProjectInfo
+from holdfast.embedders import EmbedderChange
 from holdfast.engine import keys as keying
 from holdfast.engine import members as joining
 from holdfast.engine import projects as projecting
@@ -36,6 +37,9 @@ from holdfast.metrics import Metrics
 from holdfast.model import Census, Json, When
 from holdfast.registry import providers
 from holdfast.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from holdfast.assemble import Assembly
 
 _VIEWS_MAX = 4_096
 
@@ -61,6 +65,8 @@ class AsyncAdmin:
         """What is made of memories."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
+        self.embedder = EmbedderChange(self._parts, lambda: self._assembled().records.indexing)
+        """Changing the embedder while all goes on."""
 
     @property
     def config(self) -> Config:
@@ -81,6 +87,7 @@ class AsyncAdmin:
             except StoreError as error:
                 _log.warning("the last uses of keys are not written: %s", error.code)
         await self.index.close()
+        await self.embedder.close()
         await self._memory.aclose()
 
     async def __aenter__(self) -> Self:

@@ -22,6 +22,7 @@ from holdfast.core.packing import Packing
 from holdfast.core.text import ANALYSIS, analyze
 from holdfast.core.weights import PROFILES
 from holdfast.engine import worker
+from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.errors import IndexUnavailableError
@@ -83,7 +84,7 @@ class Assembly:
         await asyncio.gather(*self.workers, return_exceptions=True)
         if self.parts.feeder is not None:
             await self.parts.feeder.finish()
-        models = _Models(self.parts.embedder, self.parts.llm, self.parts.reranker)
+        models = _Models(self.parts.embedders.known, self.parts.llm, self.parts.reranker)
         await _each(self.parts.index.close, models.close, self.cache.close)
         self.close_now()
 
@@ -122,10 +123,12 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     try:
         models = await asyncio.to_thread(_models, config, metrics, cache)
         closers.append(models.close)
-        embedder = models.embedder
-        await records.open(embedder.space, key_mark(content_key))
+        spaces = [each.space for each in models.embedders]
+        embedders = Embedders(models.embedders, records.spaces)
+        await records.open(spaces[0], key_mark(content_key), spaces[-1])
+        await embedders.refresh()
         await _reindexed(records, content_key)
-        index, feeder = await _index(config, records, embedder.space, metrics, clock)
+        index, feeder = await _index(config, records, embedders.now.embedder.space, metrics, clock)
     except BaseException:
         records.close_now()
         await _each(*closers)
@@ -137,7 +140,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         records=records,
         jobs=records,
         index=index,
-        embedder=embedder,
+        embedders=embedders,
         llm=models.llm,
         reranker=models.reranker,
         clock=clock,
@@ -161,7 +164,8 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
 
 def _vectors_bytes(config: Config, settings: CacheSettings) -> int:
     """Of the bytes for what is cached in this process, those for vectors; answers get the rest."""
-    local = config.embedder.provider == LOCAL_EMBEDDER
+    asked = (config.embedder, config.embedder_before or config.embedder)
+    local = all(each.provider == LOCAL_EMBEDDER for each in asked)
     if local or not settings.embeddings or isinstance(settings, RedisSettings):
         return 0
     return settings.bytes_max // 2 if settings.results else settings.bytes_max
@@ -171,11 +175,17 @@ def _cached(parts: Parts, config: Config, settings: CacheSettings, cache: Cache)
     """The parts, with what remembers answers and vectors around the index and the embedder."""
     metrics, ttl_s = parts.metrics, settings.ttl_s
     packing = Packing(parts.records.store_id.encode(), parts.content_key)
-    index, embedder = parts.index, parts.embedder
-    if settings.embeddings and not embedder.in_process:
-        embedder = CachedEmbedder(
+    index = parts.index
+
+    def remembers(embedder: Embedder) -> Embedder:
+        if embedder.in_process:
+            return embedder
+        return CachedEmbedder(
             embedder, cache, packing, ttl_s=ttl_s, owner=parts.owner, metrics=metrics
         )
+
+    if settings.embeddings:
+        parts.embedders.wrap(remembers)
     metrics.gauge("cache_bytes", lambda: cache.nbytes)
     if settings.results:
         index = remembering = CachedIndex(
@@ -183,13 +193,13 @@ def _cached(parts: Parts, config: Config, settings: CacheSettings, cache: Cache)
             parts.records,
             cache,
             packing,
-            ranking=_ranking(config, embedder.space),
+            ranking=_ranking(config, parts.embedders.known[0].space),
             bytes_max=settings.bytes_max - _vectors_bytes(config, settings),
             ttl_s=ttl_s,
             metrics=metrics,
         )
         metrics.gauge("cache_bytes", lambda: cache.nbytes + remembering.nbytes)
-    return replace(parts, index=index, embedder=embedder)
+    return replace(parts, index=index)
 
 
 def _ranking(config: Config, space: Space) -> bytes:
@@ -221,8 +231,12 @@ async def _index(
     def make(collection: str) -> Vectors:
         return make_vectors(part, collection, records.directory, bounded)
 
-    builds = Builds(make, settings.collection, space)
-    feeder = Feeder(records.indexing, builds, clock, metrics)
+    async def space_of(build: int) -> Space:
+        number = await feeder.space_of(build)
+        return next(each.space for each in await records.spaces.stored() if each.no == number)
+
+    builds = Builds(make, settings.collection, space, space_of)
+    feeder = Feeder(records.indexing, builds, clock, metrics, records.spaces)
     try:
         await feeder.collection(await feeder.build())
     except IndexUnavailableError as error:
@@ -246,13 +260,14 @@ async def _index(
 class _Models(NamedTuple):
     """The models of a configuration."""
 
-    embedder: Embedder
+    embedders: tuple[Embedder, ...]
+    """The wanted one, and the one before it if it is being changed."""
     llm: LLM | None
     reranker: Reranker | None
 
     async def close(self) -> None:
         """Release what they hold; the first failure is raised when all were tried."""
-        held = [model for model in self if model is not None]
+        held = [model for model in (*self.embedders, self.llm, self.reranker) if model is not None]
         await _each(*(model.close for model in held))
 
 
@@ -269,28 +284,39 @@ async def _reindexed(records: Records, key: bytes) -> None:
 
 def _models(config: Config, metrics: Metrics, cache: Cache) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
-    embedder = make_embedder(config.embedder)
+    embedders = _embedders(config)
     llms = make_llms(config.llm)
     rerankers = make_rerankers(config.reranker, config.llm)
-    if embedder.in_process and not llms and not rerankers:
-        return _Models(embedder, None, None)
+    here = all(each.in_process for each in embedders)
+    if here and not llms and not rerankers:
+        return _Models(embedders, None, None)
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
     wrapping = Wrapping(bounds, metrics, cache if cache.shared else None)
     return _Models(
-        embedder if embedder.in_process else wrapping.embedder(embedder),
+        tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
     )
+
+
+def _embedders(config: Config) -> tuple[Embedder, ...]:
+    """The wanted embedder, and that of the vectors there are if it is another one."""
+    wanted = make_embedder(config.embedder)
+    if config.embedder_before is None:
+        return (wanted,)
+    before = make_embedder(config.embedder_before)
+    return (wanted,) if before.space == wanted.space else (wanted, before)
 
 
 def _workers(parts: Parts, count: int) -> list[asyncio.Task[None]]:
     """Background workers, if there can be work: a model, or an index, that is not in this
     process."""
     feeding = [] if parts.feeder is None else [asyncio.create_task(parts.feeder.serve())]
-    if parts.llm is None and parts.embedder.in_process:
+    here = all(each.in_process for each in parts.embedders.known)
+    if parts.llm is None and here:
         return feeding
     return [*feeding, *(asyncio.create_task(worker.serve(parts)) for _ in range(count))]
 

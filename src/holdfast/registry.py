@@ -36,6 +36,7 @@ from holdfast.ports import (
     Records,
     Reranker,
     Sender,
+    Spaces,
     Vectors,
 )
 
@@ -58,8 +59,8 @@ class Store(Records, Jobs, Protocol):
         """What an external index asks of the records."""
 
     @property
-    def space_no(self) -> int:
-        """The number of the embedding space that is searched."""
+    def spaces(self) -> Spaces:
+        """The embedding spaces of the same database."""
 
     def close_now(self) -> None:
         """`close` for callers without an event loop."""

@@ -31,7 +31,7 @@ from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.text import analyze_query
 from holdfast.engine import delete as deleting
-from holdfast.engine.embedding import local_vectors, terms_of
+from holdfast.engine.embedding import rows_of, terms_of
 from holdfast.engine.parts import Parts
 from holdfast.engine.update import UpdateRequest, update
 from holdfast.errors import ConflictError
@@ -173,7 +173,7 @@ class IndexMachine(RuleBasedStateMachine):
         with_vector: bool,
     ) -> None:
         scope = Scope(user_id=user, run_id=run)
-        [vector] = await local_vectors(parts, [text])
+        [vector] = rows_of(await parts.embedder.embed([text]))
         memory = Memory(
             id=parts.ids.new(),
             text=text,
@@ -322,7 +322,9 @@ class _Restless:
     async def state(self, project: Project, entity: Entity) -> EntityState:
         return EntityState(generation=self.generation, memories=0)
 
-    async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
+    async def delta(
+        self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
+    ) -> Delta:
         read = self.generation
         if self.on_read:
             self.on_read.pop()()

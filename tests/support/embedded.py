@@ -23,6 +23,7 @@ from holdfast.core.intake import clean_messages
 from holdfast.core.shapes import job_items
 from holdfast.engine import add as adding
 from holdfast.engine import search as searching
+from holdfast.engine.embedders import Embedders
 from holdfast.engine.parts import Parts
 from holdfast.filters import Filter, scope_filter
 from holdfast.limits import VIEW_BYTES_MAX
@@ -92,7 +93,7 @@ async def opened(
             records=records,
             jobs=records,
             index=index,
-            embedder=embedder,
+            embedders=Embedders((embedder,)),
             llm=llm,
             clock=clock,
             ids=ids,

@@ -23,7 +23,7 @@ from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.directory import KINDS
 from holdfast.engine.delete import delete, delete_all
-from holdfast.engine.embedding import local_vectors, terms_of
+from holdfast.engine.embedding import rows_of, terms_of
 from holdfast.engine.parts import Parts
 from holdfast.engine.update import UpdateRequest, update
 from holdfast.model import Entity, Job, Memory, Scope, Source, Turn, Usage
@@ -98,7 +98,7 @@ async def _facts(parts: Parts, clock: ManualClock) -> None:
     old: tuple[str, ...] = ()
     for turn in turns:
         text = turn.text.replace("I live", "Bob lives")
-        [vector] = await local_vectors(parts, [text])
+        [vector] = rows_of(await parts.embedder.embed([text]))
         memory = Memory(
             id=parts.ids.new(),
             text=text,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from holdfast.errors import ClosedError
 from holdfast.model import Space
@@ -16,8 +16,16 @@ class Builds:
     The first, number 0, is called like the index; a later one has its number behind the name.
     """
 
-    def __init__(self, make: Callable[[str], Vectors], name: str, space: Space) -> None:
+    def __init__(
+        self,
+        make: Callable[[str], Vectors],
+        name: str,
+        space: Space,
+        space_of: Callable[[int], Awaitable[Space]] | None = None,
+    ) -> None:
+        """`space_of`: that of each collection, if they are not all of the same."""
         self.name = name
+        self._space_of = space_of
         self._make = make
         self._space = space
         self._open: dict[int, Vectors] = {}
@@ -35,7 +43,10 @@ class Builds:
             if build not in self._open:
                 made = self._make(self.name if build == 0 else f"{self.name}_{build}")
                 try:
-                    await made.open(self._space)
+                    space = self._space
+                    if self._space_of is not None:
+                        space = await self._space_of(build)
+                    await made.open(space)
                 except BaseException:
                     await made.close()
                     raise

@@ -55,6 +55,7 @@ from holdfast.ports import (
     Match,
     Probe,
     Records,
+    SpaceSwitched,
     Standing,
     TermMatches,
     Vectors,
@@ -142,7 +143,8 @@ class CandidateIndex:
         names: set[int] = set()
         for entity in entities:
             latest = await self._source.excerpt(project, entity, (), _LATEST)
-            names.update(EntityView.build(latest.entries, self._dimensions).name_terms)
+            size = latest.dimensions or self._dimensions
+            names.update(EntityView.build(latest.entries, size).name_terms)
         return names
 
     async def close(self) -> None:
@@ -185,6 +187,8 @@ class CandidateIndex:
         standing = await self._source.standing(project, entity, self._collections.name)
         if not standing.memories:
             return []
+        if probe.epoch not in (None, standing.epoch):
+            raise SpaceSwitched
         if standing.memories <= self._bounds.exact_rows:
             raise _Exactly("small")
         if standing.held < 0:
@@ -256,7 +260,7 @@ class CandidateIndex:
             spans = intervals(probe.query.spans, probe.view.now)
             ids += await self._source.dated(project, entity, spans, _DATED)
         ids = list(dict.fromkeys([*ids, *lag]))
-        excerpt = await self._source.excerpt(project, entity, ids, _LATEST)
+        excerpt = await self._excerpt(project, entity, ids, standing)
         if len(excerpt.entries) < standing.memories:
             _check_whole(named, standing.memories, keep)
         warm = self._warm(excerpt, standing, named, set(ids))
@@ -284,9 +288,18 @@ class CandidateIndex:
         if page.total > len(page.memories):
             raise _Exactly("selective")
         every = list(dict.fromkeys([*ids, *(memory.id for memory in page.memories)]))
-        excerpt = await self._source.excerpt(project, entity, every, _LATEST)
+        excerpt = await self._excerpt(project, entity, every, standing)
         self._metrics.count("index_answer", "selected")
         return await _answer(self._warm(excerpt, standing, named, set(every)), probe, entity)
+
+    async def _excerpt(
+        self, project: Project, entity: Entity, ids: Sequence[str], standing: Standing
+    ) -> Excerpt:
+        """What the records have of the candidates, in the space they were found in."""
+        excerpt = await self._source.excerpt(project, entity, ids, _LATEST)
+        if excerpt.epoch != standing.epoch:
+            raise SpaceSwitched
+        return excerpt
 
     def _warm(self, excerpt: Excerpt, standing: Standing, named: _Named, ids: set[str]) -> Warm:
         """What was fetched as a working set; all of the entity, or a part with its statistics."""
@@ -296,6 +309,8 @@ class CandidateIndex:
             entries=excerpt.entries,
             memories=excerpt.memories,
             told=excerpt.told,
+            epoch=excerpt.epoch,
+            dimensions=excerpt.dimensions,
         )
         warm = Warm.of(delta, self._dimensions)
         if len(excerpt.entries) >= standing.memories:

@@ -25,7 +25,7 @@ from holdfast.backends.working_set import (
 from holdfast.core.view import EntityView
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Memory, Project
-from holdfast.ports import Delta, Found, Hit, Probe, Records
+from holdfast.ports import Delta, Found, Hit, Probe, Records, SpaceSwitched
 
 INLINE_ROWS_MAX = 4_000
 """Working sets up to this size are ranked on the event loop; larger ones in a thread."""
@@ -57,6 +57,8 @@ class EmbeddedIndex:
         hits: list[Hit] = []
         for entity in probe.entities:
             warm = await self._current(project, entity)
+            if probe.epoch not in (None, warm.epoch):
+                raise SpaceSwitched
             if len(warm.memories) > INLINE_ROWS_MAX:
                 hits += await asyncio.to_thread(ranked, warm, probe, entity)
             else:
@@ -82,8 +84,9 @@ class EmbeddedIndex:
         key = (project, entity)
         warm = self._warm.get(key)
         while True:
-            generation = (await self._records.state(project, entity)).generation
-            if warm is not None and warm.generation == generation:
+            state = await self._records.state(project, entity)
+            generation = state.generation
+            if warm is not None and (warm.generation, warm.epoch) == (generation, state.epoch):
                 if key in self._warm:
                     self._warm.move_to_end(key)
                 self._metrics.count("working_set_lookup", "hit")
@@ -96,13 +99,14 @@ class EmbeddedIndex:
             # shielded: another caller may wait for the same working set
             warm = await asyncio.shield(task)
             # generation 0 is after a reset: what was loaded before it, or since, is not trusted
-            if warm.generation >= generation > 0:
+            if warm.generation >= generation > 0 and warm.epoch >= state.epoch:
                 return warm
 
     async def _refresh(self, key: Key, old: Warm | None) -> Warm:
         project, entity = key
         self._metrics.count("working_set_lookup", "load" if old is None else "refresh")
-        delta = await self._records.delta(project, entity, None if old is None else old.generation)
+        since, epoch = (None, None) if old is None else (old.generation, old.epoch)
+        delta = await self._records.delta(project, entity, since, epoch)
         size = len(delta.entries) + (0 if old is None or delta.complete else len(old.memories))
         if size > INLINE_ROWS_MAX:
             warm = await asyncio.to_thread(_updated, old, delta, self._dimensions)
@@ -129,12 +133,12 @@ def _updated(old: Warm | None, delta: Delta, dimensions: int) -> Warm:
         added = aligned(view.ids[len(old.memories) :], delta.memories)
         nbytes = old.text_bytes + bytes_of(added)
         told = told_by(old.told, delta)
-        return Warm(view, old.memories + added, delta.generation, told, nbytes)
+        return Warm(view, old.memories + added, delta.generation, told, nbytes, epoch=delta.epoch)
     view = old.view.changed(delta.removed, delta.entries)
     memories, nbytes = _changed(old, view, delta)
     gone = {*delta.removed, *(entry.id for entry in delta.entries)}
     told = told_by(without(old.told, gone), delta)
-    return Warm(view, memories, delta.generation, told, nbytes)
+    return Warm(view, memories, delta.generation, told, nbytes, epoch=delta.epoch)
 
 
 def _changed(old: Warm, view: EntityView, delta: Delta) -> tuple[tuple[Memory, ...], int]:

@@ -87,13 +87,16 @@ class MemoryRecords:
         """Put changed tables in place of the committed ones."""
         self._store.tables = tables
 
-    async def open(self, space: Space, key_mark: int = 0) -> None:
+    async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
         if self._state == "closed":
             raise ClosedError("The record store is closed.")
         if self._state == "open":
             return
         tables = self._store.tables.copy()
-        if tables.space != space and any(row.vector is not None for row in tables.rows.values()):
+        held = any(row.vector is not None for row in tables.rows.values())
+        if held and before is not None and tables.space == before:
+            space = before
+        if tables.space != space and held:
             raise SpaceMismatchError(f"This store holds vectors of {tables.space}, not {space}.")
         if tables.key_mark != key_mark and tables.rows:
             raise ConfigError("This store was made with another `content_key` (or with none).")
@@ -181,11 +184,17 @@ class MemoryRecords:
         memories = len(self.tables.holds(project, entity))
         return EntityState(generation=max(generations, default=0), memories=memories)
 
-    async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
+    async def delta(
+        self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
+    ) -> Delta:
         tables = self.tables
         generation = (await self.state(project, entity)).generation
         rows = tables.holds(project, entity)
-        known = since is not None and tables.reset_at.get(project, 0) <= since <= generation
+        known = (
+            since is not None
+            and not epoch
+            and tables.reset_at.get(project, 0) <= since <= generation
+        )
         start = since if since is not None and known else -1
         changed = [row for row in rows if row.generation > start]
         here = {row.memory.id for row in rows}

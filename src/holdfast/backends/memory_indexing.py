@@ -96,11 +96,15 @@ class MemoryIndexing:
             told.update(dict.fromkeys(here))
         return Changes(ids=tuple(told), upto=later[-1] if later else since)
 
-    async def points(self, project: Project, ids: Sequence[str]) -> list[Point]:
+    async def points(
+        self, project: Project, ids: Sequence[str], space_no: int | None = None
+    ) -> list[Point]:
         rows = self._records.tables.rows
         return [_point(rows[project, id_]) for id_ in ids if (project, id_) in rows]
 
-    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
+    async def point_page(
+        self, project: Project, after: str | None, size: int, space_no: int | None = None
+    ) -> list[Point]:
         rows = sorted(self._records.tables.of(project), key=lambda row: row.memory.id)
         later = [row for row in rows if after is None or row.memory.id > after]
         return list(map(_point, later[:size]))

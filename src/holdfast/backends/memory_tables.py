@@ -29,6 +29,7 @@ from holdfast.model import (
 )
 from holdfast.ports import (
     EditMemory,
+    FillSpace,
     FinishJob,
     Op,
     PutJob,
@@ -179,6 +180,8 @@ class Transaction:
                 return self.remove(op)
             case SetVectors():
                 return self.set_vectors(op)
+            case FillSpace():
+                return None  # there is one space here; another one was given up
             case PutJob():
                 return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():

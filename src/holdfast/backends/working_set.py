@@ -42,13 +42,16 @@ class Warm:
     """Rows that may be answers; the others are there as context of these. None: all."""
     population: Population | None = None
     """What is known of the entity as a whole, if these are not all its rows."""
+    epoch: int = 0
+    """Of the embedding spaces; see `ports.spaces`."""
 
     @classmethod
     def of(cls, delta: Delta, dimensions: int) -> Warm:
         """The working set of the entries of a delta."""
-        view = EntityView.build(delta.entries, dimensions)
+        view = EntityView.build(delta.entries, delta.dimensions or dimensions)
         memories = aligned(view.ids, delta.memories)
-        return cls(view, memories, delta.generation, told_by({}, delta), bytes_of(memories))
+        told, nbytes = told_by({}, delta), bytes_of(memories)
+        return cls(view, memories, delta.generation, told, nbytes, epoch=delta.epoch)
 
     @cached_property
     def simple(self) -> bool:
@@ -114,7 +117,8 @@ def inside(warm: Warm, fence: Filter | None, entity: Entity) -> Warm:
     if not removed:
         return warm
     view = warm.view.changed(removed, ())
-    return Warm(view, kept, warm.generation, without(warm.told, removed), 0)
+    told = without(warm.told, removed)
+    return Warm(view, kept, warm.generation, told, 0, epoch=warm.epoch)
 
 
 def ranked(warm: Warm, probe: Probe, entity: Entity) -> list[Hit]:

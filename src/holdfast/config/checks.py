@@ -28,8 +28,8 @@ HINTS: Final[Mapping[str, Any]] = {name: hint for name, hint in _OWN.items() if 
 """The annotated type of each setting, by its dotted name."""
 
 STORES: Final = ("records", "index", "cache")
-PARTS: Final = (*STORES, "embedder", "llm", "reranker")
-OPTIONAL: Final = ("llm", "reranker", "custom_instructions", "content_key")
+PARTS: Final = (*STORES, "embedder", "embedder_before", "llm", "reranker")
+OPTIONAL: Final = ("embedder_before", "llm", "reranker", "custom_instructions", "content_key")
 ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
 _PART_KEYS: Final = ("provider", "config")

@@ -156,7 +156,9 @@ class _Draft:
         for name in PARTS:
             if values[name] is not None:
                 values[name] = self._finished(name, values[name])
-        self._check_embedder(values["embedder"])
+        for name in ("embedder", "embedder_before"):
+            if values[name] is not None:
+                self._check_embedder(name, values[name])
         values[SERVER] = ServerConfig(**values[SERVER])
         if self._temporary:
             values["path"] = _temporary_folder()
@@ -170,19 +172,19 @@ class _Draft:
             raise fault(name, self._origins[name], "the provider is missing", hint)
         return Part(**part)
 
-    def _check_embedder(self, embedder: Part) -> None:
+    def _check_embedder(self, name: str, embedder: Part) -> None:
         """The local embedder takes one size only; a claim about the size must be true."""
         given = embedder.config.get("embedding_dims", embedder.config.get("dimensions"))
         if embedder.provider == LOCAL_EMBEDDER:
             given = LOCAL_DIMENSIONS
             for key, value in embedder.config.items():
-                origin = self._origins[f"embedder.config.{key}"]
+                origin = self._origins[f"{name}.config.{key}"]
                 if key != "dimensions":
-                    raise unknown("embedder.config.", key, origin, ("dimensions",))
+                    raise unknown(f"{name}.config.", key, origin, ("dimensions",))
                 if type(value) is not int or value != LOCAL_DIMENSIONS:
                     what = f"{LOCAL_EMBEDDER} gives {LOCAL_DIMENSIONS} dimensions, no others"
-                    raise fault(f"embedder.config.{key}", origin, what, "Leave it out.")
-        if self._dimensions is None or not isinstance(given, int):
+                    raise fault(f"{name}.config.{key}", origin, what, "Leave it out.")
+        if name != "embedder" or self._dimensions is None or not isinstance(given, int):
             return
         claimed, origin = self._dimensions
         if claimed != given:

@@ -110,6 +110,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Part,
         Meta(description="Model that turns text into vectors. `wordllama` works offline."),
     ] = msgspec.field(default_factory=_local_embedder)
+    embedder_before: Annotated[
+        Part | None,
+        Meta(
+            description="The embedder whose vectors the store has, while it is being changed for "
+            "`embedder`."
+        ),
+    ] = None
     llm: Annotated[
         Part | None,
         Meta(description="Model that extracts facts. Without one, each message is a memory."),

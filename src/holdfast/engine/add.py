@@ -16,7 +16,9 @@ from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_id
 from holdfast.core.intake import Said
 from holdfast.core.outcome import settled
 from holdfast.engine import jobs
-from holdfast.engine.embedding import local_vectors, terms_of
+from holdfast.engine.embedders import Pair
+from holdfast.engine.embedding import Embedded, local_vectors, terms_of
+from holdfast.engine.ledger import Payer
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
 from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Turn
@@ -72,25 +74,37 @@ async def add(parts: Parts, request: AddRequest) -> Added:
         known = await parts.jobs.find_job(parts.project, key)
         if known is not None:
             return await _replay(parts, request, known, mark)
+
+    async def attempt(pair: Pair) -> tuple[list[dict[str, Json]], Job | None]:
+        return await _accept(parts, request, mark, pair)
+
+    try:
+        items, job = await parts.embedders.with_pair(attempt)
+    except ReplayedError as error:
+        earlier = cast("Job", await parts.jobs.job(parts.project, error.job_id))
+        return await _replay(parts, request, earlier, mark)
+    if job is None:
+        return Added(items=items)
+    return Added(items=items, job=await _see_through(parts, job, wait=request.wait))
+
+
+async def _accept(
+    parts: Parts, request: AddRequest, mark: str | None, pair: Pair
+) -> tuple[list[dict[str, Json]], Job | None]:
+    """Store the turns, and what is still to be done, in one commit."""
     extracting = parts.llm is not None and (request.infer or request.procedural)
     now = parts.clock.now()
     turns = _turns(parts, request, now)
-    puts = await _put_turns(parts, request, turns, now, listed=not extracting)
+    puts = await _put_turns(parts, request, turns, now, pair, listed=not extracting)
     job = _job(parts, request, puts, now, mark, extracting=extracting)
     ops: list[Op] = [PutTurns(scope=request.scope, turns=turns), *puts]
     if job is not None:
         ops.append(PutJob(job=job))
-    try:
-        stored = (await parts.records.commit(parts.project, ops))[1 : 1 + len(puts)]
-    except ReplayedError as error:
-        earlier = cast("Job", await parts.jobs.job(parts.project, error.job_id))
-        return await _replay(parts, request, earlier, mark)
-    items = _verbatim(puts, stored)
-    if job is None:
-        return Added(items=items)
-    ids = {put.memory.id: id_ for put, id_ in zip(puts, stored, strict=True)}
-    job = replace(job, result=settled(job.result, ids))
-    return Added(items=items, job=await _see_through(parts, job, wait=request.wait))
+    stored = (await parts.records.commit(parts.project, ops))[1 : 1 + len(puts)]
+    if job is not None:
+        ids = {put.memory.id: id_ for put, id_ in zip(puts, stored, strict=True)}
+        job = replace(job, result=settled(job.result, ids))
+    return _verbatim(puts, stored), job
 
 
 async def _replay(parts: Parts, request: AddRequest, known: Job, mark: str | None) -> Added:
@@ -144,10 +158,17 @@ def _turns(parts: Parts, request: AddRequest, now: float) -> tuple[Turn, ...]:
 
 
 async def _put_turns(
-    parts: Parts, request: AddRequest, turns: Sequence[Turn], now: float, *, listed: bool
+    parts: Parts,
+    request: AddRequest,
+    turns: Sequence[Turn],
+    now: float,
+    pair: Pair,
+    *,
+    listed: bool,
 ) -> list[PutMemory]:
     """A memory of each turn, searchable from the commit on."""
-    vectors = await local_vectors(parts, [turn.text for turn in turns])
+    payer = Payer(project=parts.project, operation="add", scope=request.scope)
+    vectors = await local_vectors(parts, [turn.text for turn in turns], payer, pair)
     if len(turns) > _INLINE_TURNS:  # analysing many would keep the event loop from other callers
         return await asyncio.to_thread(_puts, parts, request, turns, vectors, now, listed=listed)
     return _puts(parts, request, turns, vectors, now, listed=listed)
@@ -157,14 +178,14 @@ def _puts(
     parts: Parts,
     request: AddRequest,
     turns: Sequence[Turn],
-    vectors: Sequence[bytes | None],
+    vectors: Sequence[Embedded],
     now: float,
     *,
     listed: bool,
 ) -> list[PutMemory]:
     seen: Counter[tuple[str, str, float]] = Counter()
     puts = []
-    for turn, vector in zip(turns, vectors, strict=True):
+    for turn, one in zip(turns, vectors, strict=True):
         same = (turn.role, turn.text, turn.event_at)
         said = (turn.event_at, seen[same])
         seen[same] += 1
@@ -175,7 +196,9 @@ def _puts(
                     request.scope, turn.role, turn.text, said, parts.content_key
                 ),
                 terms=terms_of(parts, turn.text, turn.actor_id, turn.role),
-                vector=vector,
+                vector=one.vector,
+                shadow=one.shadow,
+                epoch=one.epoch,
                 sources=(Source(turn_id=turn.id),),
             )
         )
@@ -256,6 +279,7 @@ def _payload(
             "categories": list(request.categories),
             "expires_on": request.expires_on,
             "instructions": request.instructions,
+            "unembedded": any(put.vector is None for put in puts),
             "procedural": request.procedural,
             "custom_categories": list(request.custom_categories),
         }

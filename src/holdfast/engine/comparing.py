@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 
 import numpy as np
@@ -53,8 +54,11 @@ async def compare(
     *,
     repair: Repair | None = None,
     told: Callable[[int], None] | None = None,
+    space_no: int | None = None,
 ) -> Drift:
     """Compare every point of a project with its memory, and mend what differs.
+
+    `space_no`: of the vectors that the index has; of the active space for None.
 
     Memories that are written meanwhile may be counted as differing. `told`: how many more memories
     were looked at.
@@ -64,7 +68,8 @@ async def compare(
     total = Drift(points=points)
     for number in range(passes):
         some = await _Part.of(vectors, project, number, passes) if points else _Part.empty()
-        differing = await _differences(source, vectors, project, some, repair, told)
+        pages = partial(_pages, source, project, space_no)
+        differing = await _differences(source, vectors, project, some, repair, told, pages)
         total = total.plus(differing)
     return total
 
@@ -76,11 +81,12 @@ async def _differences(
     part: _Part,
     repair: Repair | None,
     told: Callable[[int], None] | None,
+    pages: Callable[[], AsyncIterator[list[Point]]],
 ) -> Drift:
     """Of one part of all points, what differs."""
     memories = missing = stale = 0
     wrong: list[str] = []
-    async for points in _pages(source, project):
+    async for points in pages():
         for point in points:
             key = _key(point.id)
             if key % part.passes != part.number:
@@ -173,9 +179,11 @@ class _Part:
         return set(self._keys[~self._taken].tolist())
 
 
-async def _pages(source: IndexSource, project: Project) -> AsyncIterator[list[Point]]:
+async def _pages(
+    source: IndexSource, project: Project, space_no: int | None
+) -> AsyncIterator[list[Point]]:
     after: str | None = None
-    while page := await source.point_page(project, after, _PAGE):
+    while page := await source.point_page(project, after, _PAGE, space_no):
         yield page
         after = page[-1].id
 

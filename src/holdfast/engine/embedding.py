@@ -2,69 +2,151 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
 
 from holdfast.core.text import analyze
+from holdfast.engine.embedders import Pair
 from holdfast.engine.ledger import Payer, billed
 from holdfast.engine.parts import Parts
 from holdfast.errors import ModelError
 from holdfast.limits import EMBED_BATCH_MAX
-from holdfast.model import IndexTerms
-from holdfast.ports import QueryEmbedding, Spent
+from holdfast.model import IndexTerms, Json, Memory, Project
+from holdfast.ports import Embedder, Op, PutMemory, QueryEmbedding, SetVectors, Spent
 
 if TYPE_CHECKING:
     import numpy as np
 
+_log = logging.getLogger("holdfast")
 
-async def vectors_of(parts: Parts, texts: Sequence[str], payer: Payer) -> list[bytes]:
-    """float32 little-endian bytes for each text; raises what the embedder raises.
+
+class Embedded(NamedTuple):
+    """The vectors of one text, float32 little-endian, as the operations of `ports` take them."""
+
+    vector: bytes | None = None
+    shadow: bytes | None = None
+    epoch: int | None = None
+
+
+async def vectors_of(
+    parts: Parts, texts: Sequence[str], payer: Payer, pair: Pair | None = None
+) -> list[Embedded]:
+    """Vectors for each text, of the active space and of the shadow; raises what the embedder of
+    the active one raises.
 
     What that cost is in the ledger either way.
     """
-    vectors: list[bytes] = []
-    for batch in _batches(texts):
-        async with billed(parts, payer) as spent:
-            rows = await parts.embedder.embed(batch, spent)
-        vectors += _rows(rows)
-    return vectors
+    pair = pair or parts.embedders.now
+    found: list[Embedded] = []
+    for batch in batches(texts):
+        vectors = await paid_vectors(parts, pair.embedder, batch, payer)
+        shadows = await _shadows(parts, pair, batch, payer)
+        pairs = zip(vectors, shadows, strict=True)
+        found += [Embedded(vector, shadow, pair.epoch) for vector, shadow in pairs]
+    return found
 
 
-def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+async def paid_vectors(
+    parts: Parts, embedder: Embedder, batch: Sequence[str], payer: Payer
+) -> list[bytes]:
+    """Vectors of one batch by one embedder; in the ledger if they cost something."""
+    if embedder.in_process:
+        return rows_of(await embedder.embed(batch))
+    async with billed(parts, payer) as spent:
+        rows = await embedder.embed(batch, spent)
+    return rows_of(rows)
+
+
+async def _shadows(
+    parts: Parts, pair: Pair, batch: Sequence[str], payer: Payer
+) -> Sequence[bytes | None]:
+    """Vectors of the space that is being filled; what is missing there is filled in later."""
+    if pair.shadow is None:
+        return [None] * len(batch)
+    try:
+        return await paid_vectors(parts, pair.shadow, batch, payer)
+    except ModelError as error:
+        _log.warning("the new embedder did not answer (%s): its vectors are made later", error.code)
+        return [None] * len(batch)
+
+
+def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many texts at a time as an embedder is given."""
     return (
         texts[start : start + EMBED_BATCH_MAX] for start in range(0, len(texts), EMBED_BATCH_MAX)
     )
 
 
-def _rows(batch: np.ndarray) -> list[bytes]:
+def rows_of(batch: np.ndarray) -> list[bytes]:
+    """The rows as bytes."""
     data = batch.astype("<f4", copy=False)
     return [row.tobytes() for row in data]
 
 
-async def local_vectors(parts: Parts, texts: Sequence[str]) -> list[bytes] | list[None]:
-    """Vectors if they cost nothing; Nones otherwise, to be filled in after the commit."""
-    if not parts.embedder.in_process:
-        return [None] * len(texts)
-    vectors: list[bytes] = []
-    for batch in _batches(texts):
-        vectors += _rows(await parts.embedder.embed(batch))
-    return vectors
+async def local_vectors(
+    parts: Parts, texts: Sequence[str], payer: Payer, pair: Pair
+) -> list[Embedded]:
+    """Vectors if those of the active space cost nothing; else none, to be filled in after the
+    commit."""
+    if not pair.embedder.in_process:
+        return [Embedded()] * len(texts)
+    return await vectors_of(parts, texts, payer, pair)
 
 
-async def query_embedding(parts: Parts, query: str, payer: Payer) -> QueryEmbedding | None:
+async def commit_vectors(
+    parts: Parts, project: Project, ops: Sequence[Op], payer: Payer
+) -> list[Json]:
+    """Commit operations whose vectors may have been computed a while ago: anew for what is of an
+    earlier epoch. Raises what `Records.commit` and the embedder do."""
+
+    async def attempt(pair: Pair) -> list[Json]:
+        nonlocal ops
+        ops = [await _anew(parts, project, op, payer, pair) for op in ops]
+        return await parts.records.commit(project, ops)
+
+    return await parts.embedders.with_pair(attempt)
+
+
+async def _anew(parts: Parts, project: Project, op: Op, payer: Payer, pair: Pair) -> Op:
+    if not isinstance(op, PutMemory | SetVectors) or op.epoch in (None, pair.epoch):
+        return op
+    if isinstance(op, PutMemory):
+        [one] = await vectors_of(parts, [op.memory.text], payer, pair)
+        return replace(op, vector=one.vector, shadow=one.shadow, epoch=one.epoch)
+    memories = await parts.records.fetch(project, [id_ for id_, _ in op.vectors])
+    found = await vectors_of(parts, [memory.text for memory in memories], payer, pair)
+    return fill_in(memories, found)
+
+
+def fill_in(memories: Sequence[Memory], found: Sequence[Embedded]) -> SetVectors:
+    """The operation that gives memories the vectors of their texts."""
+    pairs = zip(memories, found, strict=True)
+    return SetVectors(
+        vectors=tuple((memory.id, one.vector) for memory, one in pairs if one.vector is not None),
+        shadows=tuple(one.shadow for one in found if one.vector is not None),
+        epoch=found[0].epoch if found else None,
+    )
+
+
+async def query_embedding(
+    parts: Parts, query: str, payer: Payer, pair: Pair
+) -> QueryEmbedding | None:
     """The query's vector; None if the embedder fails, so that keywords answer alone.
 
     What that cost is in the ledger either way: on disk before the answer, as a reranker's is.
     """
-    if parts.embedder.in_process:
-        return await _asked(parts, query, None)
+    if pair.embedder.in_process:
+        return await _asked(pair.embedder, query, None)
     async with billed(parts, payer) as spent:
-        return await _asked(parts, query, spent)
+        return await _asked(pair.embedder, query, spent)
 
 
-async def _asked(parts: Parts, query: str, spent: Spent | None) -> QueryEmbedding | None:
+async def _asked(embedder: Embedder, query: str, spent: Spent | None) -> QueryEmbedding | None:
     try:
-        return await parts.embedder.embed_query(query, spent)
+        return await embedder.embed_query(query, spent)
     except ModelError:
         return None
 

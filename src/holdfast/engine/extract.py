@@ -20,7 +20,8 @@ from holdfast.core.prompt import Prompt
 from holdfast.core.reconcile import Decision, plan
 from holdfast.core.text import analyze_query
 from holdfast.engine.asking import Asker
-from holdfast.engine.embedding import query_embedding, terms_of, vectors_of
+from holdfast.engine.embedders import Pair
+from holdfast.engine.embedding import Embedded, fill_in, query_embedding, terms_of, vectors_of
 from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.filters import Compare, conjunction, scope_filter
@@ -28,11 +29,11 @@ from holdfast.limits import NEARBY_MEMORIES_MAX
 from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn
 from holdfast.ports import (
     Answer,
+    Found,
     Listing,
     Op,
     Probe,
     PutMemory,
-    SetVectors,
     View,
 )
 
@@ -70,12 +71,11 @@ async def work(parts: Parts, job: Job) -> tuple[list[Op], Json]:
 
 async def _missing_vectors(parts: Parts, job: Job) -> list[Op]:
     """Vectors of the turns themselves, if their embedder needed the network."""
-    if parts.embedder.in_process:
+    if not job.payload.get("unembedded", not parts.embedder.in_process):
         return []
     memories = await parts.records.fetch(job.project, job.payload["memories"])
     vectors = await vectors_of(parts, [memory.text for memory in memories], job_payer(job))
-    pairs = tuple((memory.id, vec) for memory, vec in zip(memories, vectors, strict=True))
-    return [SetVectors(vectors=pairs)]
+    return [fill_in(memories, vectors)]
 
 
 async def _extract(
@@ -129,16 +129,21 @@ async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -
     facts = conjunction(scope_filter(scope), Compare("kind", "in", ("fact", "summary")))
     now = parts.clock.now()
     found: dict[str, tuple[float, Memory]] = {}
-    for turn in turns:
-        probe = Probe(
-            entities=scope.entities()[:1],
-            filter=facts,
-            view=View(now=now),
-            query=analyze_query(turn.text, key=parts.content_key),
-            embedding=await query_embedding(parts, turn.text, job_payer(job)),
-            limit=_NEARBY_PER_TURN,
-        )
-        for hit in (await parts.index.search(job.project, probe)).hits:
+    for said in turns:
+
+        async def near(pair: Pair, text: str = said.text) -> Found:
+            probe = Probe(
+                entities=scope.entities()[:1],
+                filter=facts,
+                view=View(now=now),
+                query=analyze_query(text, key=parts.content_key),
+                embedding=await query_embedding(parts, text, job_payer(job), pair),
+                limit=_NEARBY_PER_TURN,
+                epoch=pair.epoch,
+            )
+            return await parts.index.search(job.project, probe)
+
+        for hit in (await parts.embedders.with_pair(near)).hits:
             best = found.get(hit.memory.id)
             if best is None or hit.score > best[0]:
                 found[hit.memory.id] = (hit.score, hit.memory)
@@ -181,7 +186,7 @@ async def _written(
     return written, skipped
 
 
-def _fact(parts: Parts, job: Job, scope: Scope, decision: Decision, vector: bytes) -> _Written:
+def _fact(parts: Parts, job: Job, scope: Scope, decision: Decision, one: Embedded) -> _Written:
     fact = decision.fact
     memory = _memory(
         parts, job, scope, "fact", fact.text, fact.event_at, valid_from=decision.valid_from,
@@ -191,7 +196,9 @@ def _fact(parts: Parts, job: Job, scope: Scope, decision: Decision, vector: byte
         memory=memory,
         identity=fact_identity("fact", scope, fact.text, parts.content_key),
         terms=terms_of(parts, fact.text, fact.actor_id, fact.role),
-        vector=vector,
+        vector=one.vector,
+        shadow=one.shadow,
+        epoch=one.epoch,
         sources=(Source(turn_id=fact.turn_id, quote=fact.quote),),
         supersedes=decision.supersedes,
     )
@@ -251,12 +258,14 @@ async def _summarise(
     text = parse_summary((await asker.ask(prompt)).text)
     scope = scope_of(job)
     memory = _memory(parts, job, scope, "summary", text, turns[-1].event_at)
-    [vector] = await vectors_of(parts, [text], job_payer(job))
+    [one] = await vectors_of(parts, [text], job_payer(job))
     put = PutMemory(
         memory=memory,
         identity=fact_identity("summary", scope, text, parts.content_key),
         terms=terms_of(parts, text, None, None),
-        vector=vector,
+        vector=one.vector,
+        shadow=one.shadow,
+        epoch=one.epoch,
         sources=tuple(Source(turn_id=turn.id) for turn in turns),
     )
     ops.append(put)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from holdfast.clock import Clock
 from holdfast.engine.comparing import Repair, compare
@@ -27,7 +28,15 @@ from holdfast.limits import (
 )
 from holdfast.metrics import Metrics
 from holdfast.model import Project
-from holdfast.ports import Collections, IndexSource, Vectors, build_number, held_number
+from holdfast.ports import (
+    Collections,
+    IndexSource,
+    Spaces,
+    Vectors,
+    build_number,
+    held_number,
+    space_number,
+)
 
 _OUT_OF_ORDER = 1_000
 """Generations by which the writes of one project may become visible after later ones of others."""
@@ -51,8 +60,12 @@ class Feeder:
         collections: Collections,
         clock: Clock,
         metrics: Metrics | None = None,
+        spaces: Spaces | None = None,
     ) -> None:
+        """`spaces`: those of the records, if a collection may have vectors of another one."""
         self.source = source
+        self._spaces = spaces
+        self._space_nos: dict[int, int] = {}
         self.collections = collections
         self.wake = asyncio.Event()
         """Set when there is something to feed."""
@@ -107,9 +120,23 @@ class Feeder:
             self._owned.add(build)
         return vectors
 
+    async def space_of(self, build: int) -> int | None:
+        """The number of the space whose vectors a collection has; None if there is only one."""
+        if self._spaces is None:
+            return None
+        if build not in self._space_nos:
+            # in this order: a collection is given its number before another space is searched
+            active = (await self._spaces.epoch()).active.no
+            number = await self.source.number(space_number(self.collections.name, build))
+            if number is None:
+                return active
+            self._space_nos[build] = number
+        return self._space_nos[build]
+
     def dropped(self, build: int) -> None:
         """A collection is gone; whose it is if it is made again is not known."""
         self._owned.discard(build)
+        self._space_nos.pop(build, None)
 
     async def round(self) -> bool:
         """Feed what is not in the index yet; False if that is another process's work."""
@@ -153,15 +180,18 @@ class Feeder:
         `write`: for who does not feed the index that is searched. `told`: how many more memories
         were looked at, when all of them are.
         """
-        write = write or self._write
         vectors = await self.collection(build)
+        space_no = await self.space_of(build)
+        write = write or partial(self._write, space_no=space_no)
         name = held_number(self.collections.name, build, project)
         held = await self.source.number(name)
         while True:
             since = -1 if held is None else held
             changes = await self.source.changes(project, since, INDEX_BATCH)
             if changes.lost:
-                await compare(self.source, vectors, project, repair=write, told=told)
+                await compare(
+                    self.source, vectors, project, repair=write, told=told, space_no=space_no
+                )
             elif changes.ids:
                 await write(vectors, project, changes.ids)
             if changes.upto > since:
@@ -172,15 +202,20 @@ class Feeder:
             if not changes.more and not changes.lost:
                 return since if held is None else held
 
-    async def _write(self, vectors: Vectors, project: Project, ids: Sequence[str]) -> None:
+    async def _write(
+        self, vectors: Vectors, project: Project, ids: Sequence[str], *, space_no: int | None
+    ) -> None:
         """Write as the one who feeds the index."""
         if not await self._lease.hold():
             raise Overtaken
-        await self.put(vectors, project, ids)
+        await self.put(vectors, project, ids, space_no)
 
-    async def put(self, vectors: Vectors, project: Project, ids: Sequence[str]) -> None:
-        """Give the engine the current points of these memories, and take away those of others."""
-        points = await self.source.points(project, ids)
+    async def put(
+        self, vectors: Vectors, project: Project, ids: Sequence[str], space_no: int | None = None
+    ) -> None:
+        """Give the engine the current points of these memories, with their vectors in a space, and
+        take away those of others."""
+        points = await self.source.points(project, ids, space_no)
         here = {point.id for point in points}
         gone = [id_ for id_ in ids if id_ not in here]
         if points:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from holdfast.engine import exports, extract, webhooks
-from holdfast.engine.embedding import vectors_of
+from holdfast.engine.embedding import commit_vectors, fill_in, vectors_of
 from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts
 from holdfast.errors import (
@@ -24,7 +24,7 @@ from holdfast.errors import (
 )
 from holdfast.limits import JOB_BACKOFF_MAX_S, JOB_BACKOFF_S, JOB_LEASE_S
 from holdfast.model import Job, JobState, Json
-from holdfast.ports import FinishJob, Op, PutRows, SetVectors
+from holdfast.ports import FinishJob, Op, PutRows
 
 Work = Callable[[Parts, Job], Awaitable[tuple[list[Op], Json]]]
 
@@ -154,9 +154,8 @@ async def _finish(
         untried=untried,
     )
     told = await webhooks.told_of_job(parts, job, state, result)
-    await parts.records.commit(
-        job.project, [*ops, *([PutRows(rows=tuple(told))] if told else []), end]
-    )
+    every = [*ops, *([PutRows(rows=tuple(told))] if told else []), end]
+    await commit_vectors(parts, job.project, every, job_payer(job))
 
 
 @asynccontextmanager
@@ -181,8 +180,7 @@ async def _embed(parts: Parts, job: Job) -> tuple[list[Op], Json]:
     """Fill in the vectors of turns that were stored while their embedder was not asked yet."""
     memories = await parts.records.fetch(job.project, job.payload["memories"])
     vectors = await vectors_of(parts, [memory.text for memory in memories], job_payer(job))
-    filled = tuple((memory.id, vec) for memory, vec in zip(memories, vectors, strict=True))
-    return [SetVectors(vectors=filled)], job.result
+    return [fill_in(memories, vectors)], job.result
 
 
 _WORK: dict[str, Work] = {"extract": extract.work, "embed": _embed, "export": exports.work}

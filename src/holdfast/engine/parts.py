@@ -10,6 +10,7 @@ from datetime import tzinfo
 from holdfast.clock import Clock, Ids
 from holdfast.core.fence import OPEN, Fence
 from holdfast.directory import ProjectInfo, Where
+from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope
@@ -45,7 +46,7 @@ class Parts:
     records: Records
     jobs: Jobs
     index: Index
-    embedder: Embedder
+    embedders: Embedders
     llm: LLM | None
     clock: Clock
     ids: Ids
@@ -71,6 +72,11 @@ class Parts:
     """Feeds the external index, if there is one."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is new work for the background workers."""
+
+    @property
+    def embedder(self) -> Embedder:
+        """That of the space which is searched."""
+        return self.embedders.now.embedder
 
 
 def scope_of(job: Job) -> Scope:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from holdfast.engine.comparing import Drift, compare
 from holdfast.engine.indexing import Feeder
@@ -12,7 +13,7 @@ from holdfast.engine.ownership import POINTS
 from holdfast.errors import ConflictError, HoldfastError
 from holdfast.limits import INDEX_LEASE_S
 from holdfast.model import Project, Struct
-from holdfast.ports import Vectors, build_number, held_number
+from holdfast.ports import Vectors, build_number, held_number, space_number
 
 SWITCH_S = 2.0
 """Seconds after a switch for which searches that began before may still ask the old collection."""
@@ -91,20 +92,26 @@ async def verify(feeder: Feeder, *, repair: bool, told: Told | None = None) -> D
     """
     build = await feeder.build()
     vectors = await feeder.collection(build)
+    space_no = await feeder.space_of(build)
     sizes = await feeder.source.sizes()
     advance = _counter(sum(sizes.values()), told)
 
     async def mend(engine: Vectors, project: Project, ids: Sequence[str]) -> None:
-        await _put_surely(feeder, engine, project, ids)
+        await _put_surely(feeder, engine, project, ids, space_no)
 
     total = Drift()
     for project in sorted({*sizes, *await _fed(feeder, build)}):
         drift = await compare(
-            feeder.source, vectors, project, repair=mend if repair else None, told=advance
+            feeder.source,
+            vectors,
+            project,
+            repair=mend if repair else None,
+            told=advance,
+            space_no=space_no,
         )
         if drift.total and not repair:  # some of it may have been on its way: what stays differs
             await asyncio.sleep(AGAIN_S + vectors.settles_s)
-            again = await compare(feeder.source, vectors, project)
+            again = await compare(feeder.source, vectors, project, space_no=space_no)
             drift = min(drift, again, key=lambda each: each.total)
         total = total.plus(drift)
     feeder.drift = total.total
@@ -166,16 +173,25 @@ async def _fill(feeder: Feeder, lease: Lease, told: Told | None) -> tuple[int, i
     source, name = feeder.source, feeder.collections.name
     build = await source.number(_building(name))
     if build is None:
-        build = await feeder.build() + 1
+        build = await _next_build(feeder)
         await source.move(_building(name), None, build)
+    return build, await _follow(feeder, build, lambda: _alone(lease), told)
+
+
+async def _follow(
+    feeder: Feeder, build: int, keep: Callable[[], Awaitable[None]], told: Told | None
+) -> int:
+    """Fill a collection that is not searched from where it is; how many memories it was given."""
+    source = feeder.source
+    space_no = await feeder.space_of(build)
     sizes = await source.sizes()
     advance = _counter(sum(sizes.values()), told)
     filled = 0
 
     async def write(vectors: Vectors, project: Project, ids: Sequence[str]) -> None:
         nonlocal filled
-        await _alone(lease)
-        await feeder.put(vectors, project, ids)
+        await keep()
+        await feeder.put(vectors, project, ids, space_no)
         filled += len(ids)
 
     fed = await _fed(feeder, build)
@@ -189,7 +205,73 @@ async def _fill(feeder: Feeder, lease: Lease, told: Told | None) -> tuple[int, i
             await feeder.feed(build, project, write=write)
         if not behind:
             break
-    return build, filled
+    return filled
+
+
+@asynccontextmanager
+async def prepared(
+    feeder: Feeder,
+    active_no: int,
+    space_no: int,
+    keep: Callable[[], Awaitable[None]],
+    told: Told | None = None,
+) -> AsyncIterator[Mapping[str, int]]:
+    """A collection of the vectors of a space that is to be searched; gives the numbers that are to
+    be changed in the transaction of the switch. One that is there is brought up to date.
+
+    Raises ConflictError while the index is being built anew, IndexUnavailableError, StoreError.
+    """
+    source, name = feeder.source, feeder.collections.name
+    lease = Lease(source, f"index:{name}:rebuilding", feeder.clock, INDEX_LEASE_S)
+    await _alone(lease)
+    try:
+        await _drop_old(feeder)
+        if await source.number(_building(name)) is not None:
+            raise ConflictError(
+                "Building the index anew was interrupted.",
+                hint="Run `holdfast index rebuild`, or give it up with `--discard`, first.",
+            )
+        # what is searched now is told apart from what will be
+        await source.move(space_number(name, await feeder.build()), None, active_no)
+        build = await build_of(feeder, space_no)
+        if build is None:
+            build = await _next_build(feeder)
+            await source.move(space_number(name, build), None, space_no)
+
+        async def both() -> None:
+            await keep()
+            await _alone(lease)
+
+        await _follow(feeder, build, both, told)
+        yield {build_number(name): build}
+    finally:
+        await lease.release()
+
+
+async def build_of(feeder: Feeder, space_no: int) -> int | None:
+    """The collection that was made for the vectors of a space."""
+    known = await _space_numbers(feeder)
+    return next((build for build, no in known.items() if no == space_no), None)
+
+
+async def drop_spaces(feeder: Feeder, space_nos: Sequence[int]) -> None:
+    """Drop the collections of spaces that are not searched any more."""
+    name, searched = feeder.collections.name, await feeder.build()
+    for build, no in (await _space_numbers(feeder)).items():
+        if no in space_nos and build != searched:
+            await _drop(feeder, build)
+            await feeder.source.move(space_number(name, build), no, None)
+
+
+async def _space_numbers(feeder: Feeder) -> dict[int, int]:
+    prefix = space_number(feeder.collections.name, "")
+    known = await feeder.source.numbers(prefix)
+    return {int(name.removeprefix(prefix)): value for name, value in known.items()}
+
+
+async def _next_build(feeder: Feeder) -> int:
+    """A number that no collection has."""
+    return max(await feeder.build(), *await _space_numbers(feeder), 0) + 1
 
 
 async def _alone(lease: Lease) -> None:
@@ -239,14 +321,18 @@ async def _behind(feeder: Feeder, build: int) -> dict[Project, int]:
 
 
 async def _put_surely(
-    feeder: Feeder, vectors: Vectors, project: Project, ids: Sequence[str]
+    feeder: Feeder,
+    vectors: Vectors,
+    project: Project,
+    ids: Sequence[str],
+    space_no: int | None,
 ) -> None:
     """Put points beside the process that feeds the index, which may be at the same memories: until
     what was put is what the records have."""
     for _ in range(_PUTS_MAX):
-        before = await feeder.source.points(project, ids)
-        await feeder.put(vectors, project, ids)
-        after = await feeder.source.points(project, ids)
+        before = await feeder.source.points(project, ids, space_no)
+        await feeder.put(vectors, project, ids, space_no)
+        after = await feeder.source.points(project, ids, space_no)
         if after == before:
             return
 

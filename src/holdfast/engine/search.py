@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from holdfast.core.fence import covers_inside, fenced
 from holdfast.core.text import Query, analyze_query, without_terms
+from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import query_embedding
 from holdfast.engine.ledger import Payer
 from holdfast.engine.parts import Parts
@@ -16,7 +17,7 @@ from holdfast.engine.reranking import reranked
 from holdfast.filters import Filter, entity_choices, scope_of_covers
 from holdfast.limits import RERANK_CANDIDATES
 from holdfast.model import Entity, Struct
-from holdfast.ports import Hit, Probe, QueryEmbedding, View
+from holdfast.ports import Found, Hit, Probe, QueryEmbedding, View
 
 
 class SearchRequest(Struct, frozen=True, kw_only=True):
@@ -47,9 +48,13 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     request = replace(request, filter=fenced(parts.fence, request.filter))
     covers = entity_choices(request.filter)
     payer = Payer(project=parts.project, operation="search", scope=scope_of_covers(covers))
-    probe = await _probe(parts, request, covers_inside(parts.fence, covers), payer)
+
+    async def ask(pair: Pair) -> tuple[Probe, Found]:
+        probe = await _probe(parts, request, covers_inside(parts.fence, covers), payer, pair)
+        return probe, await parts.index.search(parts.project, probe)
+
+    probe, found = await parts.embedders.with_pair(ask)
     missing = [] if probe.embedding is not None else ["embedder"]
-    found = await parts.index.search(parts.project, probe)
     missing += found.degraded
     hits = list(found.hits)
     if request.rerank:
@@ -65,7 +70,11 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
 
 
 async def _probe(
-    parts: Parts, request: SearchRequest, covers: Sequence[tuple[Entity, ...]], payer: Payer
+    parts: Parts,
+    request: SearchRequest,
+    covers: Sequence[tuple[Entity, ...]],
+    payer: Payer,
+    pair: Pair,
 ) -> Probe:
     now = parts.clock.now()
     told_from = request.reference if request.reference is not None else request.as_of
@@ -85,7 +94,8 @@ async def _probe(
             listed_only=False,
         ),
         query=query,
-        embedding=await _embedding(parts, query, entities, payer),
+        embedding=await _embedding(parts, query, entities, payer, pair),
+        epoch=pair.epoch,
         limit=max(request.top_k, more),
         explain=request.explain,
         fence=None if parts.fence.is_open else parts.fence.filter(),
@@ -93,13 +103,13 @@ async def _probe(
 
 
 async def _embedding(
-    parts: Parts, query: Query, entities: Sequence[Entity], payer: Payer
+    parts: Parts, query: Query, entities: Sequence[Entity], payer: Payer, pair: Pair
 ) -> QueryEmbedding | None:
     """The question's vector: without the speakers' names, if the embedder sees it as a whole."""
-    if parts.embedder.static or parts.fence.kinds > 1:  # those named outside must not be known of
-        return await query_embedding(parts, query.text, payer)
+    if pair.embedder.static or parts.fence.kinds > 1:  # those named outside must not be known of
+        return await query_embedding(parts, query.text, payer, pair)
     names = await parts.index.names(parts.project, entities)
-    return await query_embedding(parts, without_terms(query, names), payer)
+    return await query_embedding(parts, without_terms(query, names), payer, pair)
 
 
 async def _smallest(parts: Parts, covers: Sequence[tuple[Entity, ...]]) -> tuple[Entity, ...]:

@@ -9,7 +9,8 @@ from typing import cast
 from holdfast.core.calls import call_metadata
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.intake import clean_text
-from holdfast.engine.embedding import terms_of, vectors_of
+from holdfast.engine.embedders import Pair
+from holdfast.engine.embedding import Embedded, terms_of, vectors_of
 from holdfast.engine.ledger import Payer
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import get, inside_of
@@ -39,10 +40,17 @@ async def update(parts: Parts, request: UpdateRequest) -> Memory:
     if old is None:
         raise unknown(request.memory_id)
     edit = _edit(parts, request)
-    if request.text is not None and request.text != old.text:
-        [vector] = await vectors_of(parts, [request.text], _payer(parts, old.scope))
-        edit = _with_text(parts, edit, old, request.text, vector)
-    [changed] = await parts.records.commit(parts.project, [edit])
+    said = request.text if request.text != old.text else None
+
+    async def attempt(pair: Pair) -> Json:
+        worded = edit
+        if said is not None:
+            [one] = await vectors_of(parts, [said], _payer(parts, old.scope), pair)
+            worded = _with_text(parts, edit, old, said, one)
+        [changed] = await parts.records.commit(parts.project, [worded])
+        return changed
+
+    changed = await parts.embedders.with_pair(attempt)
     if changed is None:
         raise unknown(request.memory_id)
     return cast("Memory", changed)
@@ -80,22 +88,35 @@ async def update_several(parts: Parts, requests: Sequence[UpdateRequest]) -> Non
         for one in requests
         if one.text is not None and one.text != old[one.memory_id].text
     }
-    by_id: dict[str, bytes] = {}
-    for scope in dict.fromkeys(old[id_].scope for id_ in said):  # each pays for its own
-        ids = [id_ for id_ in said if old[id_].scope == scope]
-        vectors = await vectors_of(parts, [said[id_] for id_ in ids], _payer(parts, scope))
-        by_id |= dict(zip(ids, vectors, strict=True))
 
-    def worded() -> list[EditMemory]:
-        return [
-            _with_text(parts, edit, old[id_], said[id_], by_id[id_])
-            if (id_ := edit.memory_id) in said
-            else edit
-            for edit in edits
-        ]
+    async def attempt(pair: Pair) -> None:
+        by_id: dict[str, Embedded] = {}
+        for scope in dict.fromkeys(old[id_].scope for id_ in said):  # each pays for its own
+            ids = [id_ for id_ in said if old[id_].scope == scope]
+            texts = [said[id_] for id_ in ids]
+            vectors = await vectors_of(parts, texts, _payer(parts, scope), pair)
+            by_id |= dict(zip(ids, vectors, strict=True))
+        # analysing many texts would keep the event loop from other callers
+        worded = await asyncio.to_thread(_worded, parts, edits, old, said, by_id)
+        await parts.records.commit(parts.project, worded)
 
-    # analysing many texts would keep the event loop from other callers
-    await parts.records.commit(parts.project, await asyncio.to_thread(worded))
+    await parts.embedders.with_pair(attempt)
+
+
+def _worded(
+    parts: Parts,
+    edits: Sequence[EditMemory],
+    old: Mapping[str, Memory],
+    said: Mapping[str, str],
+    vectors: Mapping[str, Embedded],
+) -> list[EditMemory]:
+    """The edits, with the new text of those that have one."""
+    return [
+        _with_text(parts, edit, old[id_], said[id_], vectors[id_])
+        if (id_ := edit.memory_id) in said
+        else edit
+        for edit in edits
+    ]
 
 
 def _payer(parts: Parts, scope: Scope) -> Payer:
@@ -113,9 +134,7 @@ def _edit(parts: Parts, request: UpdateRequest) -> EditMemory:
     )
 
 
-def _with_text(
-    parts: Parts, edit: EditMemory, old: Memory, text: str, vector: bytes | None
-) -> EditMemory:
+def _with_text(parts: Parts, edit: EditMemory, old: Memory, text: str, one: Embedded) -> EditMemory:
     kind = old.kind
     # an edited turn is no longer what was said at that moment: it is told apart by its own id
     identity = (
@@ -134,7 +153,9 @@ def _with_text(
         hash=content_hash(text, parts.content_key),
         identity=None if old.valid_to is not None else identity,
         terms=terms_of(parts, text, old.actor_id, old.role),
-        vector=vector,
+        vector=one.vector,
+        shadow=one.shadow,
+        epoch=one.epoch,
     )
 
 

@@ -19,11 +19,13 @@ from holdfast.ports.indexing import (
     Standing,
     build_number,
     held_number,
+    space_number,
 )
 from holdfast.ports.jobs import Jobs
 from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker, Spent
 from holdfast.ports.operations import (
     EditMemory,
+    FillSpace,
     FinishJob,
     Op,
     PutJob,
@@ -36,6 +38,7 @@ from holdfast.ports.operations import (
     SetVectors,
 )
 from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records, View
+from holdfast.ports.spaces import Epoch, Filling, Spaces, SpaceSwitched, StoredSpace, Unfilled
 from holdfast.ports.vectors import Match, Point, TermMatches, Vectors
 from holdfast.ports.webhooks import Sender, Sent
 
@@ -52,7 +55,10 @@ __all__ = [
     "EditMemory",
     "Embedder",
     "EntityState",
+    "Epoch",
     "Excerpt",
+    "FillSpace",
+    "Filling",
     "FinishJob",
     "Found",
     "Hit",
@@ -78,11 +84,16 @@ __all__ = [
     "Sender",
     "Sent",
     "SetVectors",
+    "SpaceSwitched",
+    "Spaces",
     "Spent",
     "Standing",
+    "StoredSpace",
     "TermMatches",
+    "Unfilled",
     "Vectors",
     "View",
     "build_number",
     "held_number",
+    "space_number",
 ]

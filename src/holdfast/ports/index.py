@@ -39,6 +39,8 @@ class Probe(Struct, frozen=True, kw_only=True):
     embedding: QueryEmbedding | None
     """None while the embedder is away: keywords and times answer alone."""
     limit: int
+    epoch: int | None = None
+    """Of the spaces the embedding belongs to (`ports.spaces`); None if there is one for good."""
     explain: bool = True
     """Whether hits tell their parts."""
     fence: Filter | None = None
@@ -72,6 +74,8 @@ class Index(Protocol):
         event time, then of insertion. An unlisted turn may be left out for a fact that came from
         it; the fact then has the better place of the two. Sees every write that was committed
         before the call, through any process.
+
+        Raises SpaceSwitched if the vectors to compare with are those of another epoch.
         """
 
     async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:

@@ -28,6 +28,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     held: int
     """The collection has every change of the project up to this generation; -1 if nobody says so,
     or what changed up to now is not known any more."""
+    epoch: int = 0
+    """As in `EntityState`."""
 
 
 class Excerpt(Struct, frozen=True, kw_only=True):
@@ -36,6 +38,10 @@ class Excerpt(Struct, frozen=True, kw_only=True):
     entries: tuple[Entry, ...]
     memories: tuple[Memory, ...]
     told: tuple[tuple[str, str], ...] = ()
+    """As in `Delta`."""
+    epoch: int = 0
+    """As in `Delta`."""
+    dimensions: int | None = None
     """As in `Delta`."""
 
 
@@ -84,10 +90,15 @@ class IndexSource(Protocol):
     async def changes(self, project: Project, since: int, size: int) -> Changes:
         """The first changes after a generation: about `size`, whole generations only."""
 
-    async def points(self, project: Project, ids: Sequence[str]) -> list[Point]:
-        """What an index is to keep of the memories with these ids that exist."""
+    async def points(
+        self, project: Project, ids: Sequence[str], space_no: int | None = None
+    ) -> list[Point]:
+        """What an index is to keep of the memories with these ids that exist, with their vectors
+        in a space; in the active one for None."""
 
-    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
+    async def point_page(
+        self, project: Project, after: str | None, size: int, space_no: int | None = None
+    ) -> list[Point]:
         """The next points of a project in a stable order; from the first on for None."""
 
     async def number(self, name: str) -> int | None:
@@ -122,6 +133,12 @@ class Collections(Protocol):
 def build_number(index: str) -> str:
     """Name of the number of the collection that is searched; 0 where there is none."""
     return f"index:{index}:build"
+
+
+def space_number(index: str, build: str | int) -> str:
+    """Name of the number of the space whose vectors a collection has; the active one where there
+    is none."""
+    return f"index:{index}:space:{build}"
 
 
 def held_number(index: str, build: int, project: str = "") -> str:

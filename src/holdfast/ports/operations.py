@@ -42,6 +42,11 @@ class PutMemory(Struct, frozen=True, kw_only=True):
     terms: IndexTerms
     vector: bytes | None
     """float32 little-endian in the active space, or None while the embedder is away."""
+    shadow: bytes | None = None
+    """The same in the shadow space, if there is one and its embedder is at hand."""
+    epoch: int | None = None
+    """Of the spaces the vectors belong to; SpaceSwitched is raised in another. None: those that
+    the store was opened with."""
     sources: tuple[Source, ...] = ()
     """Turns it came from; unknown ones are passed over."""
     supersedes: tuple[str, ...] = ()
@@ -70,7 +75,12 @@ class EditMemory(Struct, frozen=True, kw_only=True):
     identity: bytes | None = None
     terms: IndexTerms | None = None
     vector: bytes | None = None
-    """Of the new text: with `text`, None means that there is no vector any more."""
+    """Of the new text: with `text`, None means that there is no vector any more. Those of other
+    spaces are taken away with the old text."""
+    shadow: bytes | None = None
+    """As in PutMemory, of the new text."""
+    epoch: int | None = None
+    """As in PutMemory."""
     metadata: Mapping[str, Json] | None = None
     """Keys to set; the others are kept."""
     expires_on: str | None = None
@@ -110,6 +120,24 @@ class SetVectors(Struct, frozen=True, kw_only=True):
     """
 
     vectors: tuple[tuple[str, bytes], ...]
+    shadows: tuple[bytes | None, ...] = ()
+    """As `shadow` of PutMemory, in the same order."""
+    epoch: int | None = None
+    """As in PutMemory."""
+
+
+class FillSpace(Struct, frozen=True, kw_only=True):
+    """Give memories vectors in a space that is not searched. Result: None.
+
+    Memories that are gone, have one there, or whose text is not any more what it was computed from
+    are passed over; so is everything if the space was given up.
+    """
+
+    space_no: int
+    vectors: tuple[tuple[str, str, bytes], ...]
+    """Id, hash of the text, and vector."""
+    noted: bool = False
+    """Whether an external index is being filled with them: the memories count as changed."""
 
 
 class PutJob(Struct, frozen=True, kw_only=True):
@@ -172,5 +200,5 @@ class Reset(Struct, frozen=True, kw_only=True):
 
 Op = (
     PutTurns | PutMemory | EditMemory | RemoveMemories | SetVectors
-    | PutJob | FinishJob | PutUsage | PutRows | Reset
+    | FillSpace | PutJob | FinishJob | PutUsage | PutRows | Reset
 )  # fmt: skip

@@ -64,6 +64,8 @@ class EntityState(Struct, frozen=True, kw_only=True):
     generation: int
     memories: int
     """All it has: ended, expired and unlisted ones too."""
+    epoch: int = 0
+    """Of the embedding spaces (`ports.spaces`): vectors of another are not compared with these."""
 
 
 class Delta(Struct, frozen=True, kw_only=True):
@@ -82,6 +84,10 @@ class Delta(Struct, frozen=True, kw_only=True):
     told: tuple[tuple[str, str], ...] = ()
     """(unlisted turn, listed memory that came from the same raw turn), ids, for the entries of this
     delta; pairs that name a memory of another entity mean nothing."""
+    epoch: int = 0
+    """Of the spaces the vectors belong to, which are those of the active one."""
+    dimensions: int | None = None
+    """Length of its vectors, where there may be another space one day."""
 
 
 Analyse = Callable[[str, str | None, str | None], IndexTerms]
@@ -96,10 +102,11 @@ class Records(Protocol):
         """Chosen by chance when the store was made, the same for every process that opens it, and
         kept from callers. ClosedError before `open`."""
 
-    async def open(self, space: Space, key_mark: int = 0) -> None:
+    async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
         """Create or migrate the store, and check that it holds vectors of `space`. Idempotent.
 
-        A store without vectors takes to any space. `key_mark` tells content keys apart
+        It may hold those of `before` as well: the embedder is being changed then. A store without
+        vectors takes to any space. `key_mark` tells content keys apart
         (`core.identity.key_mark`); a store with memories is bound to its own.
 
         Raises SpaceMismatchError, ConfigError (another key), SchemaTooNewError, CorruptError,
@@ -161,8 +168,13 @@ class Records(Protocol):
         the last commit, through any process, that returned before the call.
         """
 
-    async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
+    async def delta(
+        self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
+    ) -> Delta:
         """The entity's index entries, incremental where `since` is recent enough, else complete.
+
+        `epoch` is that of the vectors that are known as of `since`: in another one the answer is
+        complete. None if no vectors are.
 
         `since` is a generation that the entity, or anything else of the project, had, or None for
         a complete answer; "*" as id means all of the kind.

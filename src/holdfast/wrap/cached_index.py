@@ -1,7 +1,8 @@
 """Answers of searches, kept as long as nothing they depend on has changed.
 
 What an answer depends on is its key: the generations of the entities it was found among, which
-every write to them changes and no later one brings back; the whole question; the day, since
+every write to them changes and no later one brings back; the epoch of the embedding spaces; the
+whole question; the day, since
 memories expire at the end of one; and the version of the ranking. So nothing is ever made invalid:
 an answer is exactly right, or nobody asks for it by its key any more.
 """
@@ -20,7 +21,7 @@ from holdfast.errors import HoldfastError
 from holdfast.limits import CACHE_WRITES_MAX, CACHED_ANSWER_BYTES_MAX, CACHED_ENTITIES_MAX
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Project
-from holdfast.ports import Cache, Found, Index, Probe, QueryEmbedding, Records
+from holdfast.ports import Cache, Found, Index, Probe, QueryEmbedding, Records, SpaceSwitched
 from holdfast.wrap.flights import Afterwards, Flights
 
 if TYPE_CHECKING:
@@ -87,16 +88,18 @@ class CachedIndex:
         )
 
     async def _generations(self, project: Project, probe: Probe) -> list[int] | None:
-        """Of each entity; None for a search whose answer is not to be kept.
+        """Of each entity, behind the epoch of the embedding spaces; None for a search whose answer is not to be kept.
 
         An entity nothing was written to is at generation 0, and is so again after a reset: that
         number alone comes back, and is no key.
         """
         if not 0 < len(probe.entities) <= CACHED_ENTITIES_MAX:
             return None
-        state = self._records.state
-        found = [(await state(project, entity)).generation for entity in probe.entities]
-        return found if all(found) else None
+        states = [await self._records.state(project, entity) for entity in probe.entities]
+        if any(probe.epoch not in (None, state.epoch) for state in states):
+            raise SpaceSwitched
+        found = [state.generation for state in states]
+        return [states[0].epoch, *found] if all(found) else None
 
     async def _find(
         self, name: str, project: Project, probe: Probe, generations: list[int]
@@ -124,7 +127,7 @@ class CachedIndex:
         try:
             if await self._generations(project, probe) != generations:
                 return
-        except HoldfastError:  # the store went away meanwhile, or was closed
+        except (HoldfastError, SpaceSwitched):  # or the store went away meanwhile, or was closed
             return
         self._keep_near(name, found, len(payload))
         if self._cache.shared:

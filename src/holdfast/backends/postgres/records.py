@@ -40,7 +40,7 @@ class PostgresRecords(SqlRecords):
         """Unopened records as a configuration wants them. Raises ConfigError."""
         return cls(read_settings(part), clock, ids)
 
-    async def open(self, space: Space, key_mark: int = 0) -> None:
+    async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
         if self._state == "closed":
             raise ClosedError("The record store is closed.")
         if self._state == "open":
@@ -51,7 +51,7 @@ class PostgresRecords(SqlRecords):
                 fenced = await prepare(raw, self._settings)
             at = self._clock.now()
             self._binding = await self._transactions.write(
-                None, lambda c: settle(c, space, key_mark, at), alone=True
+                None, lambda c: settle(c, space, key_mark, at, before), alone=True
             )
             await self._transactions.forget_tokens()
         except BaseException:

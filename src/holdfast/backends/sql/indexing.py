@@ -17,6 +17,7 @@ from holdfast.backends.sql.queries import (
     told_pairs,
 )
 from holdfast.backends.sql.rows import MEMORY_COLUMNS, entity_condition, only
+from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH, current
 from holdfast.core.points import point_of
 from holdfast.model import ANY, Entity, Project
 from holdfast.ports import Changes, Excerpt, Point, Standing, build_number, held_number
@@ -30,7 +31,7 @@ _AROUND = 3
 _NUMBER = "SELECT value FROM counters WHERE name = ?"
 
 _STANDING = """
-SELECT 0, name, value, 0 FROM counters WHERE name IN (?, ?, ?, ?)
+SELECT 0, name, value, 0 FROM counters WHERE name IN (?, ?, ?, ?, ?)
 UNION ALL SELECT 1, '', {now}
 """
 _ONE_ENTITY = "generation, memories FROM entities WHERE project = ? AND kind = ? AND id = ?"
@@ -40,6 +41,11 @@ _ALL_OF_A_KIND = (
 )
 
 _POINT_COLUMNS = "m.id, m.user_id, m.agent_id, m.app_id, m.run_id, m.terms, e.vector"
+
+_JOIN_SPACE = (
+    "LEFT JOIN embeddings e ON e.memory_no = m.no "
+    f"AND e.space_no = coalesce(CAST(? AS BIGINT), {ACTIVE_SPACE})"
+)
 
 _CHANGED_PROJECTS = """
 SELECT n.project, max(o.generation) FROM outbox o JOIN entities n ON n.no = o.entity_no
@@ -76,10 +82,7 @@ class SqlIndexing:
     async def excerpt(
         self, project: Project, entity: Entity, ids: Sequence[str], latest: int
     ) -> Excerpt:
-        space_no = self._records.space_no
-        work = partial(
-            excerpt, project=project, space_no=space_no, entity=entity, ids=ids, latest=latest
-        )
+        work = partial(excerpt, project=project, entity=entity, ids=ids, latest=latest)
         return await self._records.read(project, work)
 
     async def dated(
@@ -99,12 +102,14 @@ class SqlIndexing:
     async def changes(self, project: Project, since: int, size: int) -> Changes:
         return await self._records.read(project, lambda c: changes(c, project, since, size))
 
-    async def points(self, project: Project, ids: Sequence[str]) -> list[Point]:
-        space_no = self._records.space_no
+    async def points(
+        self, project: Project, ids: Sequence[str], space_no: int | None = None
+    ) -> list[Point]:
         return await self._records.read(project, lambda c: points(c, project, space_no, ids))
 
-    async def point_page(self, project: Project, after: str | None, size: int) -> list[Point]:
-        space_no = self._records.space_no
+    async def point_page(
+        self, project: Project, after: str | None, size: int, space_no: int | None = None
+    ) -> list[Point]:
         work = lambda c: point_page(c, project, space_no, after, size)  # noqa: E731
         return await self._records.read(project, work, brief=True)
 
@@ -129,6 +134,7 @@ def standing(
         held_number(index, build, project),
         FLOOR_OF + project,
         FLOOR_OF_ALL,
+        EPOCH,
     )
     values: tuple[str, ...] = (project, entity.kind)
     now = _ALL_OF_A_KIND
@@ -146,6 +152,7 @@ def standing(
         memories=memories,
         build=numbers_[0] or 0,
         held=-1 if held is None or held < floor else held,
+        epoch=numbers_[4] or 0,
     )
 
 
@@ -159,12 +166,12 @@ def excerpt(
     connection: Connection,
     *,
     project: Project,
-    space_no: int,
     entity: Entity,
     ids: Sequence[str],
     latest: int,
 ) -> Excerpt:
     """Some memories of an entity with their neighbours and the latest ones."""
+    now = current(connection)
     condition, values = entity_condition(entity)
     wanted: set[int] = set()
     for chunk in chunks(ids):
@@ -184,12 +191,18 @@ def excerpt(
         wanted.update(no for (no,) in rows)
     told = told_pairs(connection, sorted(wanted))
     facts = list(dict.fromkeys(fact for _, fact in told))
-    found = _rows(connection, project, space_no, ("m.no", sorted(wanted)), entity)
+    found = _rows(connection, project, now.space_no, ("m.no", sorted(wanted)), entity)
     known = {row[0] for row in found}
     missing = [fact for fact in facts if fact not in known]
-    found += _rows(connection, project, space_no, ("m.id", missing), entity)
+    found += _rows(connection, project, now.space_no, ("m.id", missing), entity)
     memories, entries = entries_from(sorted(found, key=lambda row: row[21]))
-    return Excerpt(entries=entries, memories=memories, told=told)
+    return Excerpt(
+        entries=entries,
+        memories=memories,
+        told=told,
+        epoch=now.epoch,
+        dimensions=now.dimensions,
+    )
 
 
 def _neighbours(entity: Entity) -> list[str]:
@@ -280,13 +293,13 @@ def changes(connection: Connection, project: Project, since: int, size: int) -> 
 
 
 def points(
-    connection: Connection, project: Project, space_no: int, ids: Sequence[str]
+    connection: Connection, project: Project, space_no: int | None, ids: Sequence[str]
 ) -> list[Point]:
     """The points of memories that exist."""
     found: list[Point] = []
     for chunk in chunks(ids):
         rows = connection.execute(
-            f"SELECT {_POINT_COLUMNS} FROM memories m {JOIN_VECTOR} "
+            f"SELECT {_POINT_COLUMNS} FROM memories m {_JOIN_SPACE} "
             f"WHERE m.project = ? AND m.id IN ({marks(chunk)})",
             (space_no, project, *chunk),
         )
@@ -297,14 +310,14 @@ def points(
 def point_page(
     connection: Connection,
     project: Project,
-    space_no: int,
+    space_no: int | None,
     after: str | None,
     size: int,
 ) -> list[Point]:
     """The next points of a project in order of their ids, by UNIQUE (project, id)."""
     beyond, values = ("", ()) if after is None else ("AND m.id > ? ", (after,))
     rows = connection.execute(
-        f"SELECT {_POINT_COLUMNS} FROM memories m {JOIN_VECTOR} "
+        f"SELECT {_POINT_COLUMNS} FROM memories m {_JOIN_SPACE} "
         f"WHERE m.project = ? {beyond}ORDER BY m.id LIMIT ?",
         (space_no, project, *values, size),
     )

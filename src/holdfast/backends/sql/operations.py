@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from holdfast.backends.sql import directory, queue, removal
 from holdfast.backends.sql.changes import Changes, forget_all, record
 from holdfast.backends.sql.dialect import Connection
-from holdfast.backends.sql.puts import Put, Puts
+from holdfast.backends.sql.multirow import insert_all
+from holdfast.backends.sql.puts import Put, Puts, rows_of
 from holdfast.backends.sql.rows import (
     INSERT_EMBEDDING,
     INSERT_HISTORY,
@@ -21,13 +22,14 @@ from holdfast.backends.sql.rows import (
     only,
     to_json,
 )
-from holdfast.backends.sql.spaces import Binding, confirm
+from holdfast.backends.sql.spaces import Binding, Current, confirm
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled
-from holdfast.errors import ConflictError, ValidationError
+from holdfast.errors import ConflictError, SpaceMismatchError, ValidationError
 from holdfast.model import Json, Memory, Project
 from holdfast.ports import (
     EditMemory,
+    FillSpace,
     FinishJob,
     Op,
     PutJob,
@@ -38,6 +40,7 @@ from holdfast.ports import (
     RemoveMemories,
     Reset,
     SetVectors,
+    SpaceSwitched,
 )
 
 _PROJECT_TABLES = (
@@ -46,7 +49,7 @@ _PROJECT_TABLES = (
 )  # fmt: skip
 
 
-_BOUND_OPS = (PutMemory, EditMemory, SetVectors)
+_BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace)
 """Operations that write vectors or terms."""
 
 _BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage)
@@ -62,13 +65,35 @@ def carry_out(
 
     Raises what any of them raised; nothing of it may stay then.
     """
+    current = None
     if any(isinstance(op, _BOUND_OPS) for _, ops in commits for op in ops):
-        confirm(connection, binding)
-    group = Group(connection, binding, ids)
+        current = confirm(connection, binding)
+        for _, ops in commits:
+            _check_epoch(ops, binding, current)
+    group = Group(connection, current, ids)
     outcomes = [Transaction(group, project).run(ops) for project, ops in commits]
     group.puts.flush()
     record(connection, group.changes)
     return [[_told(result) for result in results] for results in outcomes]
+
+
+def _check_epoch(ops: Sequence[Op], binding: Binding, current: Current) -> None:
+    """Refuse vectors of other spaces than those in force. Raises SpaceSwitched, or for vectors of
+    the space the store was opened with, SpaceMismatchError."""
+    for op in ops:
+        if not isinstance(op, PutMemory | EditMemory | SetVectors):
+            continue
+        if op.epoch is not None:
+            if op.epoch != current.epoch:
+                raise SpaceSwitched
+        elif _has_vectors(op) and current.space_no != binding.space_no:
+            raise SpaceMismatchError(
+                "The embedder of this store was changed.", hint="Open the store again."
+            )
+
+
+def _has_vectors(op: PutMemory | EditMemory | SetVectors) -> bool:
+    return bool(op.vectors) if isinstance(op, SetVectors) else op.vector is not None
 
 
 def _told(result: Json | Put) -> Json:
@@ -78,11 +103,11 @@ def _told(result: Json | Put) -> Json:
 class Group:
     """What the commits of one transaction share."""
 
-    def __init__(self, connection: Connection, binding: Binding, ids: Ids) -> None:
+    def __init__(self, connection: Connection, current: Current | None, ids: Ids) -> None:
         self.connection = connection
-        self.binding = binding
+        self.current = current
         self.ids = ids
-        self.puts = Puts(connection, binding.space_no, ids)
+        self.puts = Puts(connection, current, ids)
         self.changes: list[Changes] = []
 
 
@@ -93,7 +118,7 @@ class Transaction:
         self.group = group
         self.connection = group.connection
         self.project = project
-        self.binding = group.binding
+        self.current = group.current
         self.ids = group.ids
         self.changes = Changes(project)
         group.changes.append(self.changes)
@@ -136,16 +161,12 @@ class Transaction:
         ).fetchone()
         return None if row is None else (row[-1], memory_from(row))
 
-    def set_vector(self, memory_no: int, vector: bytes | None) -> None:
-        """Replace the vector in the active space; None removes it."""
-        if vector is None:
-            self.connection.execute("DELETE FROM embeddings WHERE memory_no = ?", (memory_no,))
-            return
-        self.connection.execute(
-            f"{INSERT_EMBEDDING} ON CONFLICT (memory_no, space_no) "
-            "DO UPDATE SET vector = excluded.vector",
-            (memory_no, self.binding.space_no, vector),
-        )
+    def set_vectors(self, memory_no: int, vector: bytes | None, shadow: bytes | None) -> None:
+        """Replace the vectors of a memory in all spaces by those of its new text."""
+        self.connection.execute("DELETE FROM embeddings WHERE memory_no = ?", (memory_no,))
+        if self.current is not None:
+            rows = rows_of(self.current, memory_no, vector, shadow)
+            insert_all(self.connection, INSERT_EMBEDDING, rows)
 
 
 def _put_turns(tx: Transaction, op: PutTurns) -> None:
@@ -215,7 +236,7 @@ def _edit_memory(tx: Transaction, op: EditMemory) -> Memory | None:
         f"UPDATE memories SET {assignments} WHERE no = ?", (*columns.values(), memory_no)
     )
     if op.text is not None:
-        tx.set_vector(memory_no, op.vector)
+        tx.set_vectors(memory_no, op.vector, op.shadow)
     tx.connection.execute("UPDATE memories SET version = version + 1 WHERE no = ?", (memory_no,))
     if op.text is not None or op.metadata is not None or op.set_expires:
         new_text = old.text if op.text is None else op.text
@@ -258,16 +279,34 @@ def _refuse_taken(tx: Transaction, identity: bytes, memory_no: int) -> None:
 
 
 def _set_vectors(tx: Transaction, op: SetVectors) -> None:
-    for memory_id, vector in op.vectors:
+    assert tx.current is not None
+    shadows = op.shadows or (None,) * len(op.vectors)
+    for (memory_id, vector), shadow in zip(op.vectors, shadows, strict=True):
         found = tx.load(memory_id)
         if found is None:
             continue
         # one that is there may belong to a newer text than the one this was computed from
+        rows = rows_of(tx.current, found[0], vector, shadow)
+        keep = f"{INSERT_EMBEDDING} ON CONFLICT DO NOTHING"
+        if tx.connection.execute(keep, rows[0]).rowcount:
+            for row in rows[1:]:
+                tx.connection.execute(keep, row)
+            tx.changes.note(entity_ids(found[1]), found[0], memory_id)
+
+
+def _fill_space(tx: Transaction, op: FillSpace) -> None:
+    status = only(tx.connection, "SELECT status FROM spaces WHERE no = ?", (op.space_no,))
+    if status not in ("shadow", "active"):
+        return
+    noted = op.noted or status == "active"
+    for memory_id, hash_, vector in op.vectors:
+        found = tx.load(memory_id)
+        if found is None or found[1].hash != hash_:
+            continue
         new = tx.connection.execute(
-            f"{INSERT_EMBEDDING} ON CONFLICT DO NOTHING",
-            (found[0], tx.binding.space_no, vector),
+            f"{INSERT_EMBEDDING} ON CONFLICT DO NOTHING", (found[0], op.space_no, vector)
         ).rowcount
-        if new:
+        if new and noted:
             tx.changes.note(entity_ids(found[1]), found[0], memory_id)
 
 
@@ -329,6 +368,7 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     EditMemory: _edit_memory,
     RemoveMemories: _remove,
     SetVectors: _set_vectors,
+    FillSpace: _fill_space,
     PutJob: _put_job,
     FinishJob: _finish_job,
     PutUsage: _put_usage,

@@ -23,6 +23,7 @@ from holdfast.backends.sql.rows import (
     memory_values,
     message_values,
 )
+from holdfast.backends.sql.spaces import Current
 from holdfast.clock import Ids
 from holdfast.errors import ConflictError
 from holdfast.model import Job, Project
@@ -52,9 +53,9 @@ class Put:
 class Puts:
     """What was put and is not written yet, in order."""
 
-    def __init__(self, connection: Connection, space_no: int, ids: Ids) -> None:
+    def __init__(self, connection: Connection, current: Current | None, ids: Ids) -> None:
         self._connection = connection
-        self._space_no = space_no
+        self._current = current
         self._ids = ids
         self._turns: dict[TurnKey, Row] = {}
         self._memories: list[Put] = []
@@ -153,8 +154,8 @@ class Puts:
         history: list[Row] = []
         for put in new:
             memory, project = put.op.memory, put.changes.project
-            if put.op.vector is not None:
-                vectors.append((put.no, self._space_no, put.op.vector))
+            if self._current is not None:
+                vectors += rows_of(self._current, put.no, put.op.vector, put.op.shadow)
             texts = (None, memory.text)
             history.append(history_values(project, "ADD", memory, texts, None, self._ids.new()))
             put.changes.note(entity_ids(memory), put.no, memory.id, grows=1)
@@ -182,3 +183,13 @@ class Puts:
         )
         if links:
             put.changes.note(entity_ids(put.op.memory), put.no, put.stored_id)
+
+
+def rows_of(current: Current, no: int, vector: bytes | None, shadow: bytes | None) -> list[Row]:
+    """The rows of a memory's vectors, in the active space and in the shadow."""
+    rows: list[Row] = []
+    if vector is not None:
+        rows.append((no, current.space_no, vector))
+    if shadow is not None and current.shadow_no is not None:
+        rows.append((no, current.shadow_no, shadow))
+    return rows

@@ -17,6 +17,7 @@ from holdfast.backends.sql.rows import (
     memory_from,
     only,
 )
+from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH_NUMBER, Current, current
 from holdfast.core.cursor import decode_cursor, encode_cursor
 from holdfast.core.view import Entry
 from holdfast.core.visibility import expiry_instant
@@ -151,34 +152,30 @@ def entities(
 
 def state(connection: Connection, project: Project, entity: Entity) -> EntityState:
     """Generation and size of an entity; of all of its kind for the id '*'."""
-    if entity.id == "*":
-        row = connection.execute(
-            "SELECT coalesce(max(generation), 0), CAST(coalesce(sum(memories), 0) AS BIGINT) "
-            "FROM entities WHERE project = ? AND kind = ?",
-            (project, entity.kind),
-        ).fetchone()
-    else:
-        row = connection.execute(
-            "SELECT generation, memories FROM entities WHERE project = ? AND kind = ? AND id = ?",
-            (project, entity.kind, entity.id),
-        ).fetchone()
-    if row is None:
-        return EntityState(generation=0, memories=0)
-    return EntityState(generation=row[0], memories=row[1])
+    one, of = ("", ()) if entity.id == ANY else (" AND id = ?", (entity.id,))
+    generation, memories, epoch = connection.execute(
+        "SELECT coalesce(max(generation), 0), CAST(coalesce(sum(memories), 0) AS BIGINT), "
+        f"{EPOCH_NUMBER} FROM entities WHERE project = ? AND kind = ?{one}",
+        (project, entity.kind, *of),
+    ).fetchone()
+    return EntityState(generation=generation, memories=memories, epoch=epoch)
 
 
 def delta(
     connection: Connection,
     project: Project,
-    space_no: int,
     entity: Entity,
     since: int | None,
+    epoch: int | None,
 ) -> Delta:
     """Index entries of an entity: the changes since `since` if they are still known, else all."""
     generation = state(connection, project, entity).generation
+    now = current(connection)
+    if epoch not in (None, now.epoch):
+        since = None
     floor = only(connection, "SELECT value FROM counters WHERE name = 'outbox_floor'", ()) or 0
     if since is None or since < floor or since > generation:
-        return _complete(connection, project, space_no, entity, generation)
+        return _complete(connection, project, now, entity, generation)
     one, of = ("", ()) if entity.id == ANY else ("AND n.id = ? ", (entity.id,))
     changed = connection.execute(
         "SELECT DISTINCT o.memory_no, o.memory_id FROM outbox o JOIN entities n "
@@ -191,7 +188,7 @@ def delta(
             f"SELECT {MEMORY_COLUMNS}, {ENTRY_COLUMNS} FROM memories m {JOIN_VECTOR} "
             f"WHERE m.no IN ({marks(chunk)}) AND m.project = ? ORDER BY m.no"
         )
-        rows += connection.execute(sql, (space_no, *chunk, project)).fetchall()
+        rows += connection.execute(sql, (now.space_no, *chunk, project)).fetchall()
     memories, entries = entries_from(rows)
     kept = {memory.id for memory in memories}
     removed = tuple(id_ for _, id_ in changed if id_ not in kept)
@@ -202,13 +199,15 @@ def delta(
         memories=memories,
         removed=removed,
         told=told_pairs(connection, [entry.seq for entry in entries]),
+        epoch=now.epoch,
+        dimensions=now.dimensions,
     )
 
 
 def _complete(
     connection: Connection,
     project: Project,
-    space_no: int,
+    now: Current,
     entity: Entity,
     generation: int,
 ) -> Delta:
@@ -216,7 +215,7 @@ def _complete(
     rows = connection.execute(
         f"SELECT {MEMORY_COLUMNS}, {ENTRY_COLUMNS} FROM memories m {JOIN_VECTOR} "
         f"WHERE m.project = ? AND {condition} ORDER BY m.no",
-        (space_no, project, *values),
+        (now.space_no, project, *values),
     )
     memories, entries = entries_from(rows)
     unlisted = [
@@ -228,6 +227,8 @@ def _complete(
         entries=entries,
         memories=memories,
         told=told_pairs(connection, unlisted),
+        epoch=now.epoch,
+        dimensions=now.dimensions,
     )
 
 
@@ -321,7 +322,7 @@ def stats(connection: Connection, project: Project) -> Mapping[str, Json]:
         "superseded": "SELECT count(*) FROM memories WHERE project = ? AND valid_to IS NOT NULL",
         "turns": "SELECT count(*) FROM messages WHERE project = ?",
         "vectors": "SELECT count(*) FROM embeddings e JOIN memories m ON m.no = e.memory_no "
-        "WHERE m.project = ?",
+        f"WHERE m.project = ? AND e.space_no = {ACTIVE_SPACE}",
         "history_events": "SELECT count(*) FROM history WHERE project = ?",
     }
     result: dict[str, Json] = {k: only(connection, q, (project,)) for k, q in counts.items()}
@@ -352,7 +353,9 @@ def census(connection: Connection, at: float) -> Census:
         memories=only(
             connection, "SELECT count(*) FROM memories WHERE listed = 1 AND valid_to IS NULL", ()
         ),
-        vectors=only(connection, "SELECT count(*) FROM embeddings", ()),
+        vectors=only(
+            connection, f"SELECT count(*) FROM embeddings WHERE space_no = {ACTIVE_SPACE}", ()
+        ),
         users=only(
             connection, "SELECT count(*) FROM entities WHERE kind = 'user' AND memories > 0", ()
         ),

@@ -13,6 +13,7 @@ from holdfast.backends.sql.directory import SqlDirectory
 from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.spaces import Binding
+from holdfast.backends.sql.switching import SqlSpaces
 from holdfast.clock import Clock, Ids
 from holdfast.core.identity import content_hash
 from holdfast.model import (
@@ -104,11 +105,10 @@ class SqlRecords(ABC):
     async def state(self, project: Project, entity: Entity) -> EntityState:
         return await self.glance(project, lambda c: queries.state(c, project, entity))
 
-    async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
-        space_no = self._binding.space_no
-        return await self.read(
-            project, lambda c: queries.delta(c, project, space_no, entity, since)
-        )
+    async def delta(
+        self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
+    ) -> Delta:
+        return await self.read(project, lambda c: queries.delta(c, project, entity, since, epoch))
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.read(project, lambda c: queries.stats(c, project))
@@ -160,9 +160,13 @@ class SqlRecords(ABC):
         return self._indexing
 
     @property
-    def space_no(self) -> int:
-        """The number of the space that is searched."""
-        return self._binding.space_no
+    def spaces(self) -> SqlSpaces:
+        """The embedding spaces of the same database."""
+        return SqlSpaces(self)
+
+    def now(self) -> float:
+        """The time, in epoch seconds."""
+        return self._clock.now()
 
     @property
     def store_id(self) -> str:

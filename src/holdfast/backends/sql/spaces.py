@@ -3,49 +3,95 @@
 from __future__ import annotations
 
 import secrets
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.errors import ConfigError, SpaceMismatchError
 from holdfast.model import Space
 
+SpaceRow = tuple[str, str, int, int]
+"""provider, model, dimensions and normalised of a space."""
+
+SPACE_COLUMNS: Final = "provider, model, dimensions, normalised"
+EPOCH: Final = "space_epoch"
+"""The counter of the times that another space became active, or the shadow."""
+
+ACTIVE_SPACE: Final = "(SELECT no FROM spaces WHERE status = 'active')"
+EPOCH_NUMBER: Final = "coalesce((SELECT value FROM counters WHERE name = 'space_epoch'), 0)"
+
 
 class Binding(NamedTuple):
-    """The space (by number) and the content key (by its mark) a process writes with."""
+    """The space (by number) and the content key (by its mark) a process opened the store with."""
 
     space_no: int
     key_mark: int
     cursor_key: bytes = b""
     """Masks the cursors of listings; the store's own."""
+    known: tuple[SpaceRow, ...] = ()
+    """The spaces this process has embedders of."""
 
 
-_BINDING = """
-SELECT s.no, k.value FROM spaces s, counters k WHERE s.status = 'active' AND k.name = 'key_mark'
+class Current(NamedTuple):
+    """Where vectors go, as a transaction sees it."""
+
+    space_no: int
+    shadow_no: int | None
+    epoch: int
+    dimensions: int
+
+
+_CURRENT = f"""
+SELECT s.no, (SELECT max(no) FROM spaces WHERE status = 'shadow'), {EPOCH_NUMBER}, s.dimensions,
+       s.provider, s.model, s.dimensions, s.normalised, k.value
+FROM spaces s, counters k WHERE s.status = 'active' AND k.name = 'key_mark'
 """
 
 
-def settle(connection: Connection, space: Space, key_mark: int, at: float) -> Binding:
+def row_of(space: Space) -> SpaceRow:
+    """A space as the columns of its row."""
+    return space.provider, space.model, space.dimensions, int(space.normalised)
+
+
+def settle(
+    connection: Connection, space: Space, key_mark: int, at: float, before: Space | None = None
+) -> Binding:
     """Check that the store fits, or bind it if it is new, while nobody else writes.
 
     Raises SpaceMismatchError or ConfigError; the caller's transaction must end with nothing then.
     """
-    number = _check_space(connection, space, at)
+    known = (row_of(space),) if before is None else (row_of(space), row_of(before))
+    number = _check_space(connection, known, at)
     _check_key(connection, key_mark)
-    return Binding(number, key_mark, _cursor_key(connection))
+    return Binding(number, key_mark, _cursor_key(connection), known)
 
 
-def confirm(connection: Connection, binding: Binding) -> None:
-    """Refuse to write what does not fit, should an empty store have been bound anew meanwhile.
+def confirm(connection: Connection, binding: Binding) -> Current:
+    """Where vectors go now; refuses to write what does not fit, should an empty store have been
+    bound anew meanwhile, or its space have been switched to one that is not known here.
 
     Raises SpaceMismatchError or ConfigError.
     """
-    found = connection.execute(_BINDING).fetchone()
-    if found == binding[:2]:
-        return
+    found = connection.execute(_CURRENT).fetchone()
     hint = "Stop that process or configure both alike, then open the store again."
-    if found is not None and found[0] == binding.space_no:
+    if found is None or tuple(found[4:8]) not in binding.known:
+        raise SpaceMismatchError("Another process bound this store to another embedder.", hint=hint)
+    if found[8] != binding.key_mark:
         raise ConfigError("Another process bound this store to another `content_key`.", hint=hint)
-    raise SpaceMismatchError("Another process bound this store to another embedder.", hint=hint)
+    return Current(*found[:4])
+
+
+def current(connection: Connection) -> Current:
+    """Where vectors are, as this transaction sees it."""
+    return Current(*connection.execute(_CURRENT).fetchone()[:4])
+
+
+def next_epoch(connection: Connection) -> None:
+    """Tell every process that the spaces have changed."""
+    connection.execute(
+        "INSERT INTO counters (name, value) VALUES (?, 1) "
+        "ON CONFLICT (name) DO UPDATE SET value = counters.value + 1",
+        (EPOCH,),
+    )
 
 
 def _check_key(connection: Connection, mark: int) -> None:
@@ -72,31 +118,33 @@ def _cursor_key(connection: Connection) -> bytes:
     return int(row[0]).to_bytes(8, "big")
 
 
-def _check_space(connection: Connection, space: Space, at: float) -> int:
+def _check_space(connection: Connection, known: tuple[SpaceRow, ...], at: float) -> int:
     row = connection.execute(
-        "SELECT no, provider, model, dimensions, normalised FROM spaces WHERE status = 'active'"
+        f"SELECT no, {SPACE_COLUMNS} FROM spaces WHERE status = 'active'"
     ).fetchone()
-    wanted = (space.provider, space.model, space.dimensions, int(space.normalised))
-    if row is not None and row[1:] == wanted:
+    wanted = known[0]
+    if row is not None and tuple(row[1:]) in known:
         return int(row[0])
     if row is not None:
         if connection.execute("SELECT 1 FROM embeddings LIMIT 1").fetchone() is not None:
             raise SpaceMismatchError(
                 f"This store holds vectors of {row[1]}:{row[2]} with {row[3]} dimensions, "
                 f"but the embedder is {wanted[0]}:{wanted[1]} with {wanted[2]}.",
-                hint="Configure the embedder the store was made with, or use another path.",
+                hint="Configure the embedder the store was made with, as `embedder`, or as "
+                "`embedder_before` to change it; or use another path.",
             )
         # kept, so that its number never means another space to a process that is still running
         connection.execute("UPDATE spaces SET status = 'retired' WHERE no = ?", (row[0],))
-    return _activate(connection, wanted, at)
+        next_epoch(connection)
+    return put_space(connection, wanted, "active", at)
 
 
-def _activate(connection: Connection, space: tuple[str, str, int, int], at: float) -> int:
-    """The number of the space, from now on the active one."""
+def put_space(connection: Connection, space: SpaceRow, status: str, at: float) -> int:
+    """The number of the space, which has this status from now on."""
     [number] = connection.execute(
-        "INSERT INTO spaces (provider, model, dimensions, normalised, status, created_at) "
-        "VALUES (?,?,?,?,'active',?) ON CONFLICT (provider, model, dimensions, normalised) "
-        "DO UPDATE SET status = 'active' RETURNING no",
-        (*space, at),
+        f"INSERT INTO spaces ({SPACE_COLUMNS}, status, created_at) "
+        "VALUES (?,?,?,?,?,?) ON CONFLICT (provider, model, dimensions, normalised) "
+        "DO UPDATE SET status = excluded.status RETURNING no",
+        (*space, status, at),
     ).fetchone()
     return int(number)

@@ -51,20 +51,20 @@ class SqliteRecords(SqlRecords):
         self._checkpoints: Checkpoints | None = None
         self._closed = False
 
-    async def open(self, space: Space, key_mark: int = 0) -> None:
+    async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
         if self._closed:
             raise ClosedError("The record store is closed.")
         if self._writer is None:
-            await asyncio.to_thread(self._open, space, key_mark)
+            await asyncio.to_thread(self._open, space, key_mark, before)
 
-    def _open(self, space: Space, key_mark: int) -> None:
+    def _open(self, space: Space, key_mark: int, before: Space | None) -> None:
         timeout_s = self._busy_timeout_s
         _make(self._path.parent)
         with translate(self._path):
             connection = connect(self._path, busy_timeout_s=timeout_s)
             try:
                 prepare(connection, self._path)
-                self._binding = self._settled(connection, space, key_mark)
+                self._binding = self._settled(connection, space, key_mark, before)
                 self._probe = connect(self._path, read_only=True, busy_timeout_s=timeout_s)
             except BaseException:
                 connection.close()
@@ -73,10 +73,12 @@ class SqliteRecords(SqlRecords):
         self._checkpoints = Checkpoints(self._path, timeout_s)
         self._writer = Writer(connection, self._path, self._checkpoints.note)
 
-    def _settled(self, connection: SqliteConnection, space: Space, key_mark: int) -> Binding:
+    def _settled(
+        self, connection: SqliteConnection, space: Space, key_mark: int, before: Space | None
+    ) -> Binding:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            binding = settle(connection, space, key_mark, self._clock.now())
+            binding = settle(connection, space, key_mark, self._clock.now(), before)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
