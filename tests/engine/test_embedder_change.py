@@ -68,9 +68,9 @@ def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
     if request.param == "sqlite":
         yield {"path": str(tmp_path / "store")}
         return
-    if postgres.programs(18) is None:
+    if postgres.programs(postgres.USUAL) is None:
         pytest.skip("Postgres is not installed")
-    with postgres.database(18, empty=True) as url:
+    with postgres.database() as url:
         yield {
             "path": str(tmp_path / "store"),
             "records": {"provider": "postgres", "config": {"url": url}},
