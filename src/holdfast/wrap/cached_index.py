@@ -88,7 +88,8 @@ class CachedIndex:
         )
 
     async def _generations(self, project: Project, probe: Probe) -> list[int] | None:
-        """Of each entity, behind the epoch of the embedding spaces; None for a search whose answer is not to be kept.
+        """Of each entity, behind the epoch of the embedding spaces; None for a search whose answer
+        is not to be kept.
 
         An entity nothing was written to is at generation 0, and is so again after a reset: that
         number alone comes back, and is no key.
