@@ -82,8 +82,9 @@ class EmbedderChange:
             or the new embedder is searched already; ValidationError, ModelError, StoreError.
         """
         limits = limits or ChangeLimits()
-        _check(limits, price)
-        return await engine.change(await self._parts(), self._source(), limits, price or free, told)
+        parts = await self._parts()
+        _check(limits, price, parts)
+        return await engine.change(parts, self._source(), limits, price or free, told)
 
     async def cutover(self, told: Told | None = None) -> Switched:
         """Search the vectors of the new embedder from now on, in every process at once.
@@ -109,8 +110,8 @@ class EmbedderChange:
 
         Raises ConflictError while it is under way here; ValidationError.
         """
-        _check(limits, price)
         parts = await self._parts()
+        _check(limits, price, parts)
         if self._task is not None and not self._task.done():
             raise ConflictError(
                 "This process is changing the embedder already.", hint="Ask for its status."
@@ -147,10 +148,17 @@ class EmbedderChange:
         self.work = replace(self.work, **values)
 
 
-def _check(limits: ChangeLimits, price: Price | None) -> None:
+def _check(limits: ChangeLimits, price: Price | None, parts: Parts) -> None:
     for name in limits.__struct_fields__:
         value = getattr(limits, name)
         if value is not None and not 0 < value < float("inf"):
             raise ValidationError(f"{name} must be above 0.", hint="Leave it out for no limit.")
-    if limits.budget_usd is not None and price is None:
-        raise ValidationError("budget_usd needs `price`.", hint="Say what a call costs.")
+    wanted = parts.embedders.known[0]
+    if limits.budget_usd is None or wanted.in_process:
+        return
+    name = f"{wanted.space.provider}:{wanted.space.model}"
+    if price is None or not price(Usage(model=name, input_tokens=1_000_000)):
+        raise ValidationError(
+            f"A budget needs a price, and none is known of {name}.",
+            hint="Leave the budget out; a rate bounds the work as well.",
+        )

@@ -15,8 +15,8 @@ import pytest
 
 from holdfast.admin import AsyncAdmin
 from holdfast.config import Part
-from holdfast.embedders import ChangeLimits
 from holdfast.engine import reembedding
+from holdfast.engine.reembedding import ChangeLimits
 from holdfast.errors import (
     ConflictError,
     SpaceMismatchError,

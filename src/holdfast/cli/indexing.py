@@ -26,7 +26,7 @@ def status(common: Common) -> None:
     async def work(admin: AsyncAdmin) -> IndexStatus:
         return await admin.index.status()
 
-    _show(common, _fields(done(common, work)))
+    _show(common, output.fields_of(done(common, work)))
 
 
 def verify(
@@ -40,7 +40,7 @@ def verify(
             return await admin.index.verify(repair=repair, told=_steps(advance))
 
     drift = done(common, work)
-    _show(common, {**_fields(drift), "repaired": repair and drift.total > 0})
+    _show(common, {**output.fields_of(drift), "repaired": repair and drift.total > 0})
     if drift.total and not repair:
         raise typer.Exit(EXIT_FAILED)
 
@@ -67,7 +67,7 @@ def rebuild(
         with await _progress(common, admin, "building") as advance:
             return await admin.index.rebuild(_steps(advance))
 
-    _show(common, _fields(done(common, work)))
+    _show(common, output.fields_of(done(common, work)))
 
 
 def rebalance(common: Common) -> None:
@@ -81,7 +81,7 @@ def rebalance(common: Common) -> None:
         with await _progress(common, admin, "moving", times=2) as advance:
             return await admin.index.rebalance(_steps(advance))
 
-    _show(common, _fields(done(common, work)))
+    _show(common, output.fields_of(done(common, work)))
 
 
 async def _progress(
@@ -101,10 +101,6 @@ def _steps(advance: output.Advance) -> Callable[[int, int], None]:
         last = done
 
     return told
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__struct_fields__}
 
 
 def _show(common: Common, document: dict[str, Any]) -> None:

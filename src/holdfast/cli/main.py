@@ -19,6 +19,7 @@ from holdfast.cli import (
     access,
     agents,
     caching,
+    embedding,
     evaluation,
     indexing,
     inspection,
@@ -86,7 +87,7 @@ for _panel, _commands in PANELS.items():
 
 GROUPS = {
     "Who may use it": access.GROUPS,
-    "Running it": {**indexing.GROUPS, **webhooks.GROUPS, **caching.GROUPS},
+    "Running it": {**indexing.GROUPS, **embedding.GROUPS, **webhooks.GROUPS, **caching.GROUPS},
 }
 for _panel, _groups in GROUPS.items():
     for _name, (_about, _commands) in _groups.items():

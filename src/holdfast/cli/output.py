@@ -7,10 +7,10 @@ import math
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
@@ -23,8 +23,12 @@ ID_TAIL = 8
 
 _UNITS = ("kB", "MB", "GB", "TB")
 
-Advance = Callable[[int], None]
-"""Reports that so many more units of a long work are done."""
+
+class Advance(Protocol):
+    """Reports that so many more units of a long work are done, of how many if that is known by
+    now, and what else there is to say of it."""
+
+    def __call__(self, done: int, /, *, total: int | None = None, note: str = "") -> None: ...
 
 
 def printable(text: str) -> str:
@@ -194,6 +198,15 @@ def _compact(value: Any) -> str:
     return printable(json.dumps(value, ensure_ascii=False, default=str))
 
 
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a value of `model`, by name."""
+    return {name: getattr(value, name) for name in value.__struct_fields__}
+
+
+def _silent(done: int, /, *, total: int | None = None, note: str = "") -> None:
+    """Nobody looks."""
+
+
 @contextmanager
 def progress(
     label: str, total: int | None, *, unit: str, no_color: bool = False
@@ -201,7 +214,7 @@ def progress(
     """A bar with rate and time left on standard error; nothing where that is no terminal."""
     screen = console(no_color=no_color, stderr=True)
     if not screen.is_terminal:
-        yield lambda _done: None
+        yield _silent
         return
     from rich.progress import (
         BarColumn,
@@ -222,9 +235,12 @@ def progress(
     ) as bar:
         task = bar.add_task(label, total=total, rate="")
 
-        def advance(done: int) -> None:
+        def advance(done: int, /, *, total: int | None = None, note: str = "") -> None:
+            if total is not None:
+                bar.update(task, total=total)
             bar.advance(task, done)
             speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+            rate = f"{speed:,.0f} {unit}/s" if speed else ""
+            bar.update(task, rate=f"{rate} {note}".strip())
 
         yield advance

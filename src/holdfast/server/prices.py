@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 
+from holdfast.model import Usage
+
 _MILLION = 1_000_000
 _log = logging.getLogger("holdfast.server")
 
@@ -15,6 +17,16 @@ def price_usd(model: str, kind: str, tokens: float) -> float:
     `kind` is input, cached (the part of input that the provider had, so told twice) or output.
     """
     return _per_million(model).get(kind, 0.0) * tokens / _MILLION
+
+
+def usage_usd(usage: Usage) -> float:
+    """US dollars for a call; 0 where the list does not know its model."""
+    tokens = {
+        "input": usage.input_tokens,
+        "cached": usage.cached_tokens,
+        "output": usage.output_tokens,
+    }
+    return sum(price_usd(usage.model, kind, amount) for kind, amount in tokens.items() if amount)
 
 
 @lru_cache(maxsize=256)
