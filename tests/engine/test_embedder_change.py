@@ -42,6 +42,8 @@ ANN = {"user_id": "ann"}
 class Paid(HashEmbedder):
     """An embedder that computes elsewhere and says what it took."""
 
+    in_process = False
+
     async def embed(self, texts: Any, spent: Any = None) -> Any:
         if spent is not None:
             spent(Usage(model="tests:paid", input_tokens=len(texts)))
@@ -332,3 +334,27 @@ async def test_an_external_index_is_switched_with_the_space(
     async with opened(store, embedder=NEW) as fresh:
         assert len(await scores(fresh, "bees and tea")) == 6
         assert answered(fresh) == 1
+
+
+async def test_what_was_begun_can_be_given_up(records: dict[str, Any]) -> None:
+    await filled(records)
+    async with opened(records, **BOTH) as admin:
+        await admin.embedder.change()
+        with pytest.raises(ConflictError, match="being made"):
+            await admin.embedder.finish()
+        assert (await admin.embedder.rollback()).embedder == "tests:old"
+        with pytest.raises(ConflictError, match="No vectors"):
+            await admin.embedder.cutover()
+        with pytest.raises(ConflictError, match="already"):
+            await admin.embedder.rollback()
+        assert await admin.embedder.finish() == 5
+        await admin.embedder.change()
+        await admin.embedder.cutover()
+        with pytest.raises(ConflictError, match="already"):
+            await admin.embedder.cutover()
+        with pytest.raises(ConflictError, match="already"):
+            await admin.embedder.change()
+        assert [each.status for each in (await admin.embedder.status()).spaces] == [
+            "retired",
+            "active",
+        ]

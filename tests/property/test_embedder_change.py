@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from holdfast import AsyncMemory
 from holdfast.admin import AsyncAdmin
 from holdfast.config import Part
+from support import postgres
 from support.embedded import HashEmbedder
 
 OLD, NEW = {"provider": "old"}, {"provider": "new"}
@@ -80,9 +81,7 @@ class Twins:
                 await memory.delete(id_)
 
     async def search(self, instance: int, user: str, text: str) -> None:
-        found, old, new = [
-            await _answer(memory, user, text) for memory in self.memories(instance)
-        ]
+        found, old, new = [await _answer(memory, user, text) for memory in self.memories(instance)]
         assert found in (old, new), (found, old, new)
         if old != new:
             self.seen[found == new] += 1
@@ -123,8 +122,9 @@ async def _switch(twins: Twins, step: int, chance: random.Random) -> None:
         await embedder.finish()
 
 
-async def campaign(folder: Path, seed: int, rounds: int = 6) -> list[int]:
-    """Rounds of everything at once; how often each embedder alone gave the answer."""
+async def campaign(folder: Path, seed: int, rounds: int = 6, url: str | None = None) -> list[int]:
+    """Rounds of everything at once; how often each embedder alone gave the answer. The fleet is on
+    SQLite, or on the Postgres at `url`."""
     chance = random.Random(seed)
     async with AsyncExitStack() as stack:
 
@@ -132,10 +132,11 @@ async def campaign(folder: Path, seed: int, rounds: int = 6) -> list[int]:
             admin = AsyncAdmin({"path": str(folder / name), **more})
             return await stack.enter_async_context(admin)
 
-        first = await opened("fleet", embedder=OLD)
+        place = {} if url is None else {"records": {"provider": "postgres", "config": {"url": url}}}
+        first = await opened("fleet", embedder=OLD, **place)
         for user in USERS:  # or it would be bound to the new one
             await first.memory().add("a first thing", user_id=user, infer=False, timestamp=1.0)
-        fleet = [await opened("fleet", **BOTH) for _ in range(3)]
+        fleet = [await opened("fleet", **BOTH, **place) for _ in range(3)]
         alone = []
         for name, embedder in (("old", OLD), ("new", NEW)):
             memory = (await opened(name, embedder=embedder)).memory()
@@ -160,6 +161,18 @@ def test_both_embedders_are_seen() -> None:
     with patch("holdfast.assemble.make_embedder", made), TemporaryDirectory() as folder:
         seen = asyncio.run(campaign(Path(folder), 7))
     assert min(seen) > 5, seen
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_on_postgres(seed: int) -> None:
+    if postgres.programs(postgres.USUAL) is None:
+        pytest.skip("Postgres is not installed")
+    with (
+        patch("holdfast.assemble.make_embedder", made),
+        TemporaryDirectory() as folder,
+        postgres.database() as url,
+    ):
+        asyncio.run(campaign(Path(folder), seed, url=url))
 
 
 def _no_check(*_: object) -> None:

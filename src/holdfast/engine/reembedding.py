@@ -125,13 +125,16 @@ async def change(
     price: Price,
     told: Told | None = None,
 ) -> Changed:
-    """Make the vectors of the wanted embedder that are missing; goes on where it was.
+    """Make the vectors of the wanted embedder that are missing; goes on where it was. A roll-back
+    that was interrupted is given up.
 
     Raises ConflictError if another process is at it or the wanted embedder is in force already,
     UnsupportedError without `embedder_before`, ModelError, StoreError.
     """
     async with _Alone(parts, source) as lease:
         target = await _begun(parts, _wanted(parts))
+        if target is None:
+            return Changed(state="filled", embedder=_label(_wanted(parts)))
         return await _Filler(parts, target, lease, limits, price, told).fill()
 
 
@@ -141,10 +144,16 @@ async def cut_over(parts: Parts, source: IndexSource, told: Told | None = None) 
     Raises ConflictError, and changes nothing, while vectors are missing; as `change`.
     """
     async with _Alone(parts, source) as lease:
-        epoch = await _spaces(parts).epoch()
-        if epoch.shadow is None or parts.embedders.of(epoch.shadow.space) is None:
+        epoch, wanted = await _spaces(parts).epoch(), parts.embedders.known[0]
+        if epoch.active.space == wanted.space:
             raise ConflictError(
-                "There are no vectors of a new embedder.", hint="Begin with `embedder change`."
+                f"The vectors of {_label(wanted)} are searched already.",
+                hint="`holdfast embedder status` tells how it stands; nothing was changed.",
+            )
+        if epoch.shadow is None or epoch.shadow.space != wanted.space:
+            raise ConflictError(
+                f"No vectors of {_label(wanted)} were made yet.",
+                hint="Begin with `holdfast embedder change`; nothing was changed.",
             )
         return await _switched(parts, lease, epoch.shadow, told)
 
@@ -153,9 +162,13 @@ async def roll_back(
     parts: Parts, source: IndexSource, price: Price, told: Told | None = None
 ) -> Switched:
     """Search the vectors of the embedder before again; those of what was written since are made
-    first. Errors as `change`."""
+    first. A change that is not cut over yet is given up. Errors as `change`."""
     async with _Alone(parts, source) as lease:
         target = await _begun(parts, _before(parts))
+        if target is None:
+            epoch = await _spaces(parts).epoch()
+            before, wanted = _label(_before(parts)), _label(_wanted(parts))
+            return Switched(embedder=before, before=wanted, epoch=epoch.number)
         await _Filler(parts, target, lease, ChangeLimits(), price, told).fill()
         return await _switched(parts, lease, target, told)
 
@@ -216,11 +229,11 @@ async def _check_filled(parts: Parts, target: StoredSpace) -> None:
         )
 
 
-async def _begun(parts: Parts, embedder: Embedder) -> StoredSpace:
-    """The space of an embedder, which is the shadow from now on."""
+async def _begun(parts: Parts, embedder: Embedder) -> StoredSpace | None:
+    """The space of an embedder, which is the shadow from now on; None if it is searched, and what
+    was to take its place is given up."""
     epoch = await _spaces(parts).begin(embedder.space)
     await parts.embedders.refresh()
-    assert epoch.shadow is not None
     return epoch.shadow
 
 
@@ -248,6 +261,10 @@ def _spaces(parts: Parts) -> Spaces:
 
 def _name(stored: StoredSpace) -> str:
     return f"{stored.space.provider}:{stored.space.model}"
+
+
+def _label(embedder: Embedder) -> str:
+    return f"{embedder.space.provider}:{embedder.space.model}"
 
 
 class _Alone:

@@ -67,8 +67,9 @@ class Spaces(Protocol):
     async def begin(self, space: Space) -> Epoch:
         """Make a space the shadow, in place of another shadow; idempotent.
 
-        From its return on, no commit carries vectors of an earlier epoch.
-        Raises ConflictError if the space is active.
+        For the active space: give the shadow up, so that there is none. From its return on, no
+        commit carries vectors of an earlier epoch. Raises ConflictError for the active space if
+        there is no shadow.
         """
 
     async def unfilled(self, no: int, after: int, size: int) -> list[Unfilled]:

@@ -103,6 +103,10 @@ def _stored(row: Any) -> StoredSpace:
 def begin(connection: Connection, space: Space, at: float) -> Epoch:
     """Make a space the shadow, while nobody commits."""
     now = epoch(connection)
+    if now.active.space == space and now.shadow is not None:
+        connection.execute("UPDATE spaces SET status = 'retired' WHERE status = 'shadow'")
+        next_epoch(connection)
+        return epoch(connection)
     if now.active.space == space:
         raise ConflictError(
             f"{space.provider}:{space.model} is the embedder whose vectors are searched already.",
