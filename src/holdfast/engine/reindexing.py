@@ -256,11 +256,10 @@ async def build_of(feeder: Feeder, space_no: int) -> int | None:
 
 async def drop_spaces(feeder: Feeder, space_nos: Sequence[int]) -> None:
     """Drop the collections of spaces that are not searched any more."""
-    name, searched = feeder.collections.name, await feeder.build()
+    searched = await feeder.build()
     for build, no in (await _space_numbers(feeder)).items():
         if no in space_nos and build != searched:
             await _drop(feeder, build)
-            await feeder.source.move(space_number(name, build), no, None)
 
 
 async def _space_numbers(feeder: Feeder) -> dict[int, int]:
@@ -298,9 +297,12 @@ async def _drop(feeder: Feeder, build: int) -> None:
     await feeder.collection(build)  # or it is not ours to drop
     await feeder.collections.drop(build)
     feeder.dropped(build)
-    prefix = held_number(feeder.collections.name, build)
-    for number, value in (await feeder.source.numbers(prefix)).items():
-        await feeder.source.move(number, value, None)
+    name, source = feeder.collections.name, feeder.source
+    prefix = held_number(name, build)
+    for number, value in (await source.numbers(prefix)).items():
+        await source.move(number, value, None)
+    space = space_number(name, build)
+    await source.move(space, await source.number(space), None)
 
 
 async def _fed(feeder: Feeder, build: int) -> dict[Project, int]:
