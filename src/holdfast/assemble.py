@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -45,7 +45,9 @@ from holdfast.wrap.cached_embedder import CachedEmbedder
 from holdfast.wrap.cached_index import CachedIndex
 
 if TYPE_CHECKING:
+    from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import CandidateIndex
+    from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.wrap.gate import Gate
 
 _log = logging.getLogger("holdfast")
@@ -239,12 +241,14 @@ async def _index(
     feeder = Feeder(records.indexing, builds, clock, metrics, records.spaces)
     try:
         await feeder.collection(await feeder.build())
+        feeder.beside = await _beside(config, records, feeder, builds)
     except IndexUnavailableError as error:
         _log.warning("the index does not answer (%s): searches do without it", error.message)
     except BaseException:
         await builds.close()
         raise
-    records.on_commit = feeder.notice
+    if not feeder.beside:
+        records.on_commit = feeder.notice
     index = CandidateIndex(
         records,
         records.indexing,
@@ -255,6 +259,24 @@ async def _index(
         metrics=metrics,
     )
     return index, feeder
+
+
+async def _beside(config: Config, records: Store, feeder: Feeder, builds: Builds) -> bool:
+    """Let a memory and its point be committed together where both are in one Postgres; whether
+    they are."""
+    if (config.records.provider, config.index.provider) != ("postgres", "pgvector"):
+        return False
+    from holdfast.backends.postgres.beside import Beside, Writable
+    from holdfast.wrap.bounded_vectors import BoundedVectors
+
+    def opened(build: int) -> Writable | None:
+        vectors = builds.opened(build)
+        if not feeder.owns(build) or not isinstance(vectors, BoundedVectors):
+            return None
+        return cast("Writable", vectors.inner)
+
+    index = Beside(builds.name, await feeder.build(), opened, feeder.notice)
+    return await cast("PostgresRecords", records).keep_beside(index)
 
 
 class _Models(NamedTuple):

@@ -53,6 +53,10 @@ class Builds:
                 self._open[build] = made
             return self._open[build]
 
+    def opened(self, build: int) -> Vectors | None:
+        """The collection of this number, if it is open already."""
+        return self._open.get(build)
+
     async def drop(self, build: int) -> None:
         """Remove a collection that is not used any more from its engine."""
         vectors = await self.of(build)

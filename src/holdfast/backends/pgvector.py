@@ -8,6 +8,7 @@ which stands behind the conditions of the statements as a second fence.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from holdfast.model import ANY, Entity, Project, Space
 from holdfast.ports import Match, Point, TermMatches, Vectors
 
 try:
+    from psycopg.abc import AdaptContext
+
     from holdfast.backends import pgvector_points as rows
     from holdfast.backends.pgvector_connect import (
         Connection,
@@ -42,6 +45,8 @@ _PUT_POINTS_MAX: Final = 256
 """Points written in one transaction."""
 _DRAIN_POINTS_MAX: Final = 2_000
 """Points of a project forgotten in one transaction."""
+_KEY_BITS: Final = 47
+"""Of an advisory lock taken once; records in the same database have locks with higher keys."""
 
 
 def build(part: Part, collection: str) -> Vectors:
@@ -117,18 +122,57 @@ class PgVectors:
 
         For records in the same database. Raises errors of psycopg: the transaction is its owner's.
         """
-        statements, dimensions = self._made()
         cursor = connection.cursor()
         rows.register(cursor)
         async with connection.pipeline():
-            await cursor.execute(FENCE, {"project": project})
-            for some in _portions(points, _PUT_POINTS_MAX):
-                told = rows.parameters(project, some, dimensions)
-                for statement in statements.put:
-                    await cursor.execute(statement, told)
-            if removed:
-                for statement in statements.remove:
-                    await cursor.execute(statement, {"project": project, "ids": list(removed)})
+            for statement, told in self.writing(project, points, removed):
+                await cursor.execute(statement, told)
+
+    def writing(
+        self,
+        project: Project,
+        points: Sequence[Point],
+        removed: Sequence[str],
+        *,
+        emptied: bool = False,
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """The statements of `write` with their parameters, for cursors that `register` has seen.
+
+        `emptied`: whatever else the project has is removed. Raises ClosedError,
+        SpaceMismatchError, ValidationError.
+        """
+        statements, dimensions = self._made()
+        own = {"project": project}
+        told: list[tuple[str, dict[str, Any]]] = [(FENCE, own)]
+        if emptied:
+            told += [(statement, own) for statement in statements.empty]
+        for some in _portions(points, _PUT_POINTS_MAX):
+            values = rows.parameters(project, some, dimensions)
+            told += [(statement, values) for statement in statements.put]
+        if removed:
+            gone = {**own, "ids": list(removed)}
+            told += [(statement, gone) for statement in statements.remove]
+        return told
+
+    def register(self, context: AdaptContext) -> None:
+        """Teach a connection or cursor to send what `writing` gives."""
+        rows.register(context)
+
+    async def lives_with(self, connection: Connection) -> bool:
+        """Whether `connection` is to the database that the collection is in, and its user may
+        write the collection. Raises errors of psycopg, IndexUnavailableError.
+
+        A lock taken there and seen here is proof: copies of a server have its identifier too.
+        """
+        statements, _ = self._made()
+        key = {"key": secrets.randbits(_KEY_BITS)}
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%(key)s::bigint)", key)
+            locked = "SELECT NOT pg_try_advisory_xact_lock(%(key)s::bigint)"
+            if await self._run(None, [locked], key) != [(True,)]:
+                return False
+            cursor = await connection.execute(statements.writable)
+            return await cursor.fetchone() == (True,)
 
     async def nearest(
         self, project: Project, entity: Entity, vector: np.ndarray, limit: int

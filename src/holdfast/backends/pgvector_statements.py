@@ -162,6 +162,26 @@ FROM {given},
         ]
 
     @property
+    def empty(self) -> list[str]:
+        """Every point of a project, and its words."""
+        return [
+            f"DELETE FROM {table} WHERE project = %(project)s"
+            for table in (self.names.points, self.names.words)
+        ]
+
+    @property
+    def writable(self) -> str:
+        """Whether the user of a connection may write the collection."""
+        tables = f"'{self.names.points}', '{self.names.words}'"
+        rights = "'SELECT', 'INSERT', 'UPDATE', 'DELETE'"
+        return (
+            f"SELECT has_schema_privilege('\"{self.names.schema}\"', 'USAGE')"
+            f" AND has_schema_privilege('\"{self.vendor}\"', 'USAGE')"
+            f" AND (SELECT bool_and(has_table_privilege(name, kind))"
+            f" FROM unnest(ARRAY[{tables}]) AS name, unnest(ARRAY[{rights}]) AS kind)"
+        )
+
+    @property
     def some(self) -> str:
         """The ids of some points of a project, which nobody else changes until they are gone."""
         return (

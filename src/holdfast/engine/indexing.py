@@ -73,6 +73,8 @@ class Feeder:
         """What differed when the index was last compared with the records."""
         self.behind = 0
         """Generations the engine lacks, of the project that lacks most, when last looked."""
+        self.beside = False
+        """Whether those who write feed the index as well, in the same transaction."""
         self.clock = clock
         self._metrics = metrics or Metrics()
         self._metrics.gauge("index_lag_generations", lambda: self.behind)
@@ -133,6 +135,10 @@ class Feeder:
             self._space_nos[build] = number
         return self._space_nos[build]
 
+    def owns(self, build: int) -> bool:
+        """Whether a collection is known to be this record store's."""
+        return build in self._owned
+
     def dropped(self, build: int) -> None:
         """A collection is gone; whose it is if it is made again is not known."""
         self._owned.discard(build)
@@ -143,11 +149,12 @@ class Feeder:
         if not await self._lease.hold():
             return False
         build = await self.build()
-        if build != self._build:
+        if build != self._build or self.beside:
             prefix = held_number(self.collections.name, build)
             known = await self.source.numbers(prefix)
             self._held = {Project(k.removeprefix(prefix)): v for k, v in known.items()}
-            self._build, self._seen = build, -1
+            self._seen = self._seen if build == self._build else -1
+            self._build = build
         waiting, last = await self._waiting()
         for project in sorted(waiting):
             self._held[project] = await self.feed(build, project)

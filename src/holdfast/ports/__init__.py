@@ -19,6 +19,7 @@ from holdfast.ports.indexing import (
     Standing,
     build_number,
     held_number,
+    held_numbers,
     space_number,
 )
 from holdfast.ports.jobs import Jobs
@@ -95,5 +96,6 @@ __all__ = [
     "View",
     "build_number",
     "held_number",
+    "held_numbers",
     "space_number",
 ]

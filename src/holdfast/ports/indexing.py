@@ -143,4 +143,9 @@ def space_number(index: str, build: str | int) -> str:
 
 def held_number(index: str, build: int, project: str = "") -> str:
     """Name of the number that says up to which generation a collection has a project."""
-    return f"index:{index}:held:{build}:{project}"
+    return f"{held_numbers(index)}{build}:{project}"
+
+
+def held_numbers(index: str) -> str:
+    """With what the names of all these begin; the number of a collection comes next."""
+    return f"index:{index}:held:"

@@ -51,7 +51,8 @@ class BoundedVectors:
         """`gate`: of `bounds` and of the engine; see `index_gate`."""
         self.name = inner.name
         self.settles_s = inner.settles_s
-        self._inner = inner
+        self.inner = self._inner = inner
+        """What is bounded."""
         self._timeout_s = bounds.timeout_s
         self._gate = gate
 

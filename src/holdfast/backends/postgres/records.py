@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
+from holdfast.backends.postgres.beside import Beside, Following, changes_memories
+from holdfast.backends.postgres.errors import translate
 from holdfast.backends.postgres.migrate import prepare
 from holdfast.backends.postgres.pool import Pool
+from holdfast.backends.postgres.session import Session
 from holdfast.backends.postgres.settings import PostgresSettings, read_settings
 from holdfast.backends.postgres.transactions import Transactions
 from holdfast.backends.postgres.writer import Writer
@@ -33,6 +36,7 @@ class PostgresRecords(SqlRecords):
         self._pool = Pool(settings)
         self._transactions = Transactions(self._pool)
         self._writer = Writer(self._commit)
+        self._beside: Beside | None = None
         self._state = "new"
 
     @classmethod
@@ -90,7 +94,27 @@ class PostgresRecords(SqlRecords):
 
     async def _commit(self, project: Project, commits: Sequence[Sequence[Op]]) -> list[list[Json]]:
         asked = [(project, ops) for ops in commits]
-        return await self._transactions.commit(project, lambda c: self._carry_out(c, asked))
+        if self._beside is None or not changes_memories(commits):
+            return await self._transactions.commit(project, lambda c: self._carry_out(c, asked))
+        following = Following(self._beside, project, self.space_no)
+        results = await self._transactions.commit(
+            project, lambda c: self._carry_out(c, asked, following.begun(cast("Session", c)))
+        )
+        following.committed()
+        return results
+
+    async def keep_beside(self, index: Beside) -> bool:
+        """Write the points of memories in the transactions that write the memories, from now on,
+        if `index` is in the same database and ours to write; whether it is.
+
+        Raises StoreError, IndexUnavailableError.
+        """
+        vectors = index.opened(index.build)
+        async with self._pool.connection() as raw:
+            with translate():
+                if vectors is not None and await vectors.lives_with(raw):
+                    self._beside = index
+        return self._beside is not None
 
     async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
         self._check_open()

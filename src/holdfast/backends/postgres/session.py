@@ -8,11 +8,14 @@ front of its first statement, and its last writes with its end.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+import psycopg
 from psycopg import AsyncCursor
+from psycopg.abc import AdaptContext
 from psycopg.pq import TransactionStatus
 
 from holdfast.backends.postgres.bridge import wait
@@ -20,10 +23,29 @@ from holdfast.backends.postgres.dialect import PostgresDialect
 from holdfast.backends.postgres.pool import Raw
 from holdfast.backends.sql.dialect import Parameters
 
+Statement = tuple[str, Parameters]
+"""With its parameters."""
+
 Opening = Sequence[tuple[str, Sequence[Any]]]
 """The statements that begin a transaction."""
 
+_SAVEPOINT: Final = "SAVEPOINT last"
+_RELEASE: Final = "RELEASE SAVEPOINT last"
+_UNDO: Final = "ROLLBACK TO SAVEPOINT last"
+
 _NAMED: Final = re.compile(r"(?<!:):([a-z_]+)")
+
+
+@dataclass(frozen=True)
+class Last:
+    """What ends a transaction if it can; the rest is committed without it if not."""
+
+    statements: Sequence[Statement]
+    """As psycopg wants them."""
+    register: Callable[[AdaptContext], None]
+    """Teaches a cursor to send their parameters."""
+    failed: Callable[[Exception], None]
+    """Told what was wrong with them, before the rest is committed."""
 
 
 class Answer:
@@ -63,6 +85,7 @@ class Session:
             (raw.cursor(), sql, values) for sql, values in opening
         ]
         self._used = False
+        self._last: Last | None = None
         self.round_trips = 0
         """How many there were so far."""
 
@@ -77,6 +100,15 @@ class Session:
         for row in rows:
             self.execute(sql, row)
 
+    @staticmethod
+    def native(sql: str, parameters: Sequence[Any]) -> Statement:
+        """A statement with `?` as `end_with` takes it."""
+        return translated(sql, named=False), parameters
+
+    def end_with(self, last: Last) -> None:
+        """Statements that travel with COMMIT, and are left out if they fail."""
+        self._last = last
+
     def flush(self) -> None:
         """Send what waits, and wait for the answers."""
         if self._waiting:
@@ -87,8 +119,16 @@ class Session:
         if not self._used:
             return
         if self._waiting or self._raw.info.transaction_status != TransactionStatus.IDLE:
+            if self._last is not None:
+                self._add(self._last)
             self._waiting.append((self._raw.cursor(), "COMMIT", ()))
-            await self._send()
+            try:
+                await self._send()
+            except (psycopg.Error, UnicodeEncodeError) as error:
+                if self._last is None or not await self._back():
+                    raise
+                self._last.failed(error)
+                await self._raw.execute("COMMIT")
 
     async def roll_back(self) -> None:
         """Undo the transaction, if it is there and the connection too."""
@@ -99,6 +139,26 @@ class Session:
     def give_up(self) -> None:
         """Close the connection: nobody knows what state it is in."""
         self._raw.pgconn.finish()
+
+    def _add(self, last: Last) -> None:
+        cursor = self._raw.cursor()
+        last.register(cursor)
+        self._waiting += [
+            (cursor, _SAVEPOINT, ()),
+            *((cursor, sql, values) for sql, values in last.statements),
+            (cursor, _RELEASE, ()),
+        ]
+
+    async def _back(self) -> bool:
+        """Undo the last statements alone; False if something else failed."""
+        self._waiting.clear()
+        if self._raw.closed:
+            return False
+        try:
+            await self._raw.execute(_UNDO)
+        except psycopg.Error:  # what failed came before them, or was COMMIT itself
+            return False
+        return True
 
     async def _send(self) -> None:
         statements, self._waiting = self._waiting, []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import Row, insert, insert_all, parts
@@ -62,9 +63,24 @@ class Changes:
             touch.grows += grows
             touch.memories[memory_no] = memory_id
 
+    def ids(self) -> Iterator[str]:
+        """The memories that were noted, some of them more than once."""
+        for touch in self.touched.values():
+            yield from touch.memories.values()
+
     def forget(self) -> None:
         """Nothing that was noted is there any more."""
         self.touched.clear()
+
+
+class Follower(Protocol):
+    """Writes what a group of commits changed somewhere else too, in the same transaction."""
+
+    def changed(self, ids: Sequence[str], *, emptied: bool) -> None:
+        """These memories are put, changed or removed now; `emptied`: all others are gone."""
+
+    def written(self, generation: int) -> None:
+        """Everything is written; the project's last generation is this one."""
 
 
 class Touch:
@@ -79,14 +95,16 @@ class Touch:
         self.updated_at = 0.0
 
 
-def record(connection: Connection, group: Sequence[Changes]) -> None:
+def record(connection: Connection, group: Sequence[Changes]) -> int | None:
     """Give every touched entity the next generation, and write what the outbox must tell.
+
+    The generation; None if nothing was touched.
 
     One generation does for a group of commits, since nobody sees one of them without the others.
     """
     touched = _together(group)
     if not touched:
-        return
+        return None
     generation = connection.dialect.next_generation(connection)
     entities = [
         (*key, generation, touch.grows, touch.created_at, touch.updated_at)
@@ -100,6 +118,7 @@ def record(connection: Connection, group: Sequence[Changes]) -> None:
     insert_all(connection, _INSERT_OUTBOX, rows)
     if generation % _PRUNE_EVERY == 0:
         _prune(connection)
+    return generation
 
 
 def _together(group: Sequence[Changes]) -> dict[tuple[Project, EntityKind, str], Touch]:
@@ -142,14 +161,16 @@ def _prune(connection: Connection) -> None:
         _raise(connection, FLOOR_OF + owner, generation)
 
 
-def forget_all(connection: Connection, project: Project | None = None) -> None:
-    """Make every reader reload: what is known of changes up to now is no longer complete.
+def forget_all(connection: Connection, project: Project | None = None) -> int:
+    """Make every reader reload: what is known of changes up to this generation, which is returned,
+    is no longer complete.
 
     Those who follow whole projects need to for this project only, or for all if it is None.
     """
     generation = connection.dialect.next_generation(connection)
     _raise(connection, FLOOR, generation)
     _raise(connection, FLOOR_OF_ALL if project is None else FLOOR_OF + project, generation)
+    return generation
 
 
 def _raise(connection: Connection, name: str, generation: int) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.backends.sql.changes import FLOOR_OF, FLOOR_OF_ALL
-from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.dialect import Connection, Cursor
 from holdfast.backends.sql.queries import (
     ENTRY_COLUMNS,
     JOIN_VECTOR,
@@ -296,15 +296,26 @@ def points(
     connection: Connection, project: Project, space_no: int | None, ids: Sequence[str]
 ) -> list[Point]:
     """The points of memories that exist."""
-    found: list[Point] = []
-    for chunk in chunks(ids):
-        rows = connection.execute(
+    return points_from(ask_points(connection, project, space_no, ids))
+
+
+def ask_points(
+    connection: Connection, project: Project, space_no: int | None, ids: Sequence[str]
+) -> list[Cursor]:
+    """Ask for the points of memories; `points_from` looks at the answers."""
+    return [
+        connection.execute(
             f"SELECT {_POINT_COLUMNS} FROM memories m {_JOIN_SPACE} "
             f"WHERE m.project = ? AND m.id IN ({marks(chunk)})",
             (space_no, project, *chunk),
         )
-        found += [_point(row) for row in rows]
-    return found
+        for chunk in chunks(ids)
+    ]
+
+
+def points_from(answers: Sequence[Cursor]) -> list[Point]:
+    """The points in answers to `ask_points`."""
+    return [_point(row) for answer in answers for row in answer]
 
 
 def point_page(
@@ -340,14 +351,18 @@ def numbers(connection: Connection, prefix: str) -> Mapping[str, int]:
 
 def move(connection: Connection, name: str, expected: int | None, value: int | None) -> bool:
     """Change a named number if it is what was expected."""
+    if expected is None and value is None:
+        return only(connection, _NUMBER, (name,)) is None
+    if value is None:
+        sql = "DELETE FROM counters WHERE name = ? AND value = ? RETURNING name"
+        return connection.execute(sql, (name, expected)).fetchone() is not None
+    return connection.execute(*moving(name, expected, value)).fetchone() is not None
+
+
+def moving(name: str, expected: int | None, value: int) -> tuple[str, tuple[Any, ...]]:
+    """The statement that changes a named number if it is what was expected, and its parameters."""
     if expected is None:
-        if value is None:
-            return only(connection, _NUMBER, (name,)) is None
         sql = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
-        parameters: tuple[Any, ...] = (name, value)
-    elif value is None:
-        sql, parameters = "DELETE FROM counters WHERE name = ? AND value = ?", (name, expected)
-    else:
-        sql = "UPDATE counters SET value = ? WHERE name = ? AND value = ?"
-        parameters = (value, name, expected)
-    return connection.execute(f"{sql} RETURNING name", parameters).fetchone() is not None
+        return f"{sql} RETURNING name", (name, value)
+    sql = "UPDATE counters SET value = ? WHERE name = ? AND value = ?"
+    return f"{sql} RETURNING name", (value, name, expected)

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from holdfast.backends.sql import directory, queue, removal
-from holdfast.backends.sql.changes import Changes, forget_all, record
+from holdfast.backends.sql.changes import Changes, Follower, forget_all, record
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import insert_all
 from holdfast.backends.sql.puts import Put, Puts, rows_of
@@ -59,11 +59,16 @@ Commit = tuple[Project, Sequence[Op]]
 
 
 def carry_out(
-    connection: Connection, commits: Sequence[Commit], binding: Binding, ids: Ids
+    connection: Connection,
+    commits: Sequence[Commit],
+    binding: Binding,
+    ids: Ids,
+    follower: Follower | None = None,
 ) -> list[list[Json]]:
     """Carry out commits in one transaction, in order; the results of each.
 
-    Raises what any of them raised; nothing of it may stay then.
+    `follower`: for commits of one project only. Raises what any of them raised; nothing of it may
+    stay then.
     """
     current = None
     if any(isinstance(op, _BOUND_OPS) for _, ops in commits for op in ops):
@@ -73,7 +78,7 @@ def carry_out(
     group = Group(connection, current, ids)
     outcomes = [Transaction(group, project).run(ops) for project, ops in commits]
     group.puts.flush()
-    record(connection, group.changes)
+    _record(group, follower)
     return [[_told(result) for result in results] for results in outcomes]
 
 
@@ -96,6 +101,19 @@ def _has_vectors(op: PutMemory | EditMemory | SetVectors) -> bool:
     return bool(op.vectors) if isinstance(op, SetVectors) else op.vector is not None
 
 
+def _record(group: Group, follower: Follower | None) -> None:
+    ids = list(dict.fromkeys(id_ for changes in group.changes for id_ in changes.ids()))
+    emptied = group.emptied
+    if follower is None or not (ids or emptied):
+        record(group.connection, group.changes)
+        return
+    follower.changed(ids, emptied=emptied is not None)
+    generation = record(group.connection, group.changes)
+    last = emptied if generation is None else generation
+    assert last is not None, "what changed has a generation"
+    follower.written(last)
+
+
 def _told(result: Json | Put) -> Json:
     return result.stored_id if isinstance(result, Put) else result
 
@@ -109,6 +127,8 @@ class Group:
         self.ids = ids
         self.puts = Puts(connection, current, ids)
         self.changes: list[Changes] = []
+        self.emptied: int | None = None
+        """The generation in which a project was reset, if one was."""
 
 
 class Transaction:
@@ -341,7 +361,7 @@ def _reset(tx: Transaction, _op: Reset) -> None:
     )
     for table in _PROJECT_TABLES:
         execute(f"DELETE FROM {table} WHERE project = ?", (tx.project,))
-    forget_all(tx.connection, tx.project)
+    tx.group.emptied = forget_all(tx.connection, tx.project)
     # what earlier operations changed is gone as well, those of earlier commits of the group too
     for changes in tx.group.changes:
         if changes.project == tx.project:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from holdfast.backends.sql import queries, queue, terms
+from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
 from holdfast.backends.sql.indexing import SqlIndexing
@@ -67,8 +68,13 @@ class SqlRecords(ABC):
     async def glance(self, project: Project | None, work: Work[T]) -> T:
         """`read` for a single statement that is asked before every request, by its primary key."""
 
-    def _carry_out(self, connection: Connection, commits: Sequence[Commit]) -> list[list[Json]]:
-        return carry_out(connection, commits, self._binding, self._ids)
+    def _carry_out(
+        self,
+        connection: Connection,
+        commits: Sequence[Commit],
+        follower: Follower | None = None,
+    ) -> list[list[Json]]:
+        return carry_out(connection, commits, self._binding, self._ids, follower)
 
     async def reindex(self, version: int, analyse: Analyse) -> int:
         if await self.read(None, lambda c: terms.is_current(c, version), brief=True):
