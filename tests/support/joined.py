@@ -46,7 +46,8 @@ class Joined(PostgresRecords):
         clock = ManualClock()
         super().__init__(PostgresSettings(url=url), clock, seeded_ids(clock, seed=seed))
         part = Part(provider="pgvector", config={"url": index_url or url})
-        self.builds = Builds(lambda name: build(part, name), "joined", SPACE)
+        self._part = part
+        self.builds = self._builds()
         self.feeder = Feeder(self.indexing, self.builds, clock)
         self.metrics = Metrics()
         self.joined = False
@@ -63,10 +64,14 @@ class Joined(PostgresRecords):
         await self.builds.close()
         await super().close()
 
+    def _builds(self) -> Builds:
+        return Builds(lambda name: build(self._part, name), "joined", SPACE)
+
     def index(self) -> CandidateIndex:
+        """What searches; with connections of its own, which go with it."""
         exact = EmbeddedIndex(self, SPACE.dimensions, 1 << 30)
         return CandidateIndex(
-            self, self.indexing, self.builds, exact, SPACE.dimensions, metrics=self.metrics
+            self, self.indexing, self._builds(), exact, SPACE.dimensions, metrics=self.metrics
         )
 
     def answered(self) -> dict[str, float]:

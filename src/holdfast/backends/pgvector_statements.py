@@ -175,8 +175,8 @@ FROM {given},
         tables = f"'{self.names.points}', '{self.names.words}'"
         rights = "'SELECT', 'INSERT', 'UPDATE', 'DELETE'"
         return (
-            f"SELECT has_schema_privilege('\"{self.names.schema}\"', 'USAGE')"
-            f" AND has_schema_privilege('\"{self.vendor}\"', 'USAGE')"
+            f"SELECT has_schema_privilege('{self.names.schema}', 'USAGE')"
+            f" AND has_schema_privilege('{self.vendor}', 'USAGE')"
             f" AND (SELECT bool_and(has_table_privilege(name, kind))"
             f" FROM unnest(ARRAY[{tables}]) AS name, unnest(ARRAY[{rights}]) AS kind)"
         )

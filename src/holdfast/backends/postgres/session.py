@@ -58,7 +58,7 @@ class Answer:
 
     @property
     def rowcount(self) -> int:
-        self._session.flush()
+        self._session.flush(self._cursor)
         return self._cursor.rowcount
 
     def fetchone(self) -> Any:
@@ -69,7 +69,7 @@ class Answer:
 
     def __iter__(self) -> Iterator[Any]:
         if self._rows is None:
-            self._session.flush()
+            self._session.flush(self._cursor)
             self._rows = iter(wait(self._cursor.fetchall()) if self._cursor.description else ())
         return self._rows
 
@@ -109,9 +109,9 @@ class Session:
         """Statements that travel with COMMIT, and are left out if they fail."""
         self._last = last
 
-    def flush(self) -> None:
-        """Send what waits, and wait for the answers."""
-        if self._waiting:
+    def flush(self, cursor: AsyncCursor[Any]) -> None:
+        """Send what waits, and wait for the answers, unless the one of this cursor is there."""
+        if any(waiting is cursor for waiting, _, _ in self._waiting):
             wait(self._send())
 
     async def commit(self) -> None:
