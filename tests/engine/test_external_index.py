@@ -14,9 +14,10 @@ import pytest
 from holdfast import registry
 from holdfast.admin import AsyncAdmin
 from holdfast.engine import reindexing
+from holdfast.engine.indexing import Feeder
 from holdfast.errors import MissingExtraError, SpaceMismatchError
 from holdfast.indexes import Indexes
-from support import postgres
+from support import joined, postgres
 from support.embedded import HashEmbedder
 
 FACTS = [
@@ -98,6 +99,36 @@ async def test_from_the_first_memory_to_a_new_build(index: dict[str, Any], tmp_p
         found = await admin.memory().search("green tea", filters={"user_id": "ann"})
         assert found["results"][0]["memory"] == FACTS[1]
         assert answered(admin) == {"candidates": 1}
+
+
+async def test_records_in_the_same_postgres_need_no_feeding(tmp_path: Path) -> None:
+    with joined.database() as url:
+        part = {"config": {"url": url}}
+        config = {
+            "path": str(tmp_path),
+            "records": {"provider": "postgres", **part},
+            "index": {"provider": "pgvector", **part},
+        }
+        unfed = patch.object(Feeder, "put", side_effect=AssertionError("there is nothing to feed"))
+        async with AsyncAdmin(config) as admin:
+            memory = admin.memory()
+            with unfed:
+                for fact in FACTS:
+                    await memory.add(fact, user_id="ann", infer=False)
+                found = await memory.search("who keeps bees", filters={"user_id": "ann"})
+                assert found["results"][0]["memory"] == FACTS[0]
+                await memory.update(found["results"][0]["id"], text="I keep wasps")
+                status = await admin.index.status()
+                assert (status.points, status.memories, status.projects_behind) == (5, 5, 0)
+                assert (await admin.index.verify()).total == 0
+                assert answered(admin) == {"candidates": 1}
+            assert (await admin.index.rebuild()).build == 1
+            await fed(admin.index)
+            with unfed:
+                await memory.delete(found["results"][0]["id"])
+                assert (await admin.index.verify()).points == 4
+                status = await admin.index.status()
+                assert (status.build, status.points, status.projects_behind) == (1, 4, 0)
 
 
 async def test_an_engine_with_vectors_of_another_length_is_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -42,9 +43,11 @@ def name_of(url: str) -> str:
 class Joined(PostgresRecords):
     """Records that write an index of theirs; nobody feeds it unless `feeder` is told to."""
 
-    def __init__(self, url: str, index_url: str | None = None, *, seed: int = 1) -> None:
+    def __init__(
+        self, url: str, index_url: str | None = None, *, seed: int = 1, **settings: Any
+    ) -> None:
         clock = ManualClock()
-        super().__init__(PostgresSettings(url=url), clock, seeded_ids(clock, seed=seed))
+        super().__init__(PostgresSettings(url=url, **settings), clock, seeded_ids(clock, seed=seed))
         part = Part(provider="pgvector", config={"url": index_url or url})
         self._part = part
         self.builds = self._builds()
