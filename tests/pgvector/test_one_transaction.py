@@ -18,7 +18,16 @@ from holdfast.backends.sql.dialect import Connection
 from holdfast.engine import reindexing
 from holdfast.filters import Compare
 from holdfast.model import Project
-from holdfast.ports import EditMemory, Index, Op, RemoveMemories, Reset, SetVectors, held_number
+from holdfast.ports import (
+    EditMemory,
+    Index,
+    Op,
+    RemoveMemories,
+    Reset,
+    SetVectors,
+    held_number,
+    space_number,
+)
 from holdfast.testing.contracts.index import IndexContract, Over, said, search
 from holdfast.testing.contracts.values import ALICE, BLUE, NOW, RED, SPACE, Make, commit, turns
 from support import postgres
@@ -371,6 +380,16 @@ async def test_it_is_right_while_it_is_built_anew(store: Joined, url: str) -> No
     numbers = await store.indexing.numbers(held_number("joined", 0))
     assert not numbers, "of the collection that is gone"
     await other.close()
+
+
+async def test_a_collection_gets_the_vectors_of_its_own_space(store: Joined, url: str) -> None:
+    await commit(store, said("a", "green tea"))
+    assert await store.indexing.move(space_number("joined", 0), None, 999)
+    await commit(store, said("b", "black tea"))
+    rows = ask(
+        url, f"SELECT id, embedding IS NULL FROM {POINTS} WHERE project = '{RED}' ORDER BY id"
+    )
+    assert rows == [("a", False), ("b", True)]
 
 
 async def test_another_database_is_another_place(url: str) -> None:

@@ -57,8 +57,8 @@ class Joined(PostgresRecords):
         self.left = 0
         """Commits that the index has not got."""
 
-    async def open(self, space: Space, key_mark: int = 0) -> None:
-        await super().open(space, key_mark)
+    async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
+        await super().open(space, key_mark, before)
         await self.feeder.collection(await self.feeder.build())
         index = Beside("joined", await self.feeder.build(), self._opened, self._leave)  # type: ignore[arg-type]
         self.joined = self.feeder.beside = await self.keep_beside(index)

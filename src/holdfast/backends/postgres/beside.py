@@ -23,6 +23,7 @@ from holdfast.errors import HoldfastError
 from holdfast.model import Project
 from holdfast.ports import (
     EditMemory,
+    FillSpace,
     Op,
     Point,
     PutMemory,
@@ -32,9 +33,10 @@ from holdfast.ports import (
     build_number,
     held_number,
     held_numbers,
+    space_number,
 )
 
-_CHANGING: Final = (PutMemory, EditMemory, SetVectors, RemoveMemories, Reset)
+_CHANGING: Final = (PutMemory, EditMemory, SetVectors, FillSpace, RemoveMemories, Reset)
 """Operations that change what an index has."""
 
 # Asked before anything is changed, with the project's lock. A project that nobody ever wrote to is
@@ -50,7 +52,8 @@ held AS (
 forgotten AS (
   SELECT coalesce(max(value), 0) AS upto, coalesce(bool_or(name = :floor), false) AS own
   FROM counters WHERE name IN (:floor, :floor_of_all))
-SELECT held.no, held.upto, CASE
+SELECT held.no, held.upto,
+       (SELECT value FROM counters WHERE name = :space::text || held.no::text), CASE
   WHEN held.upto IS NULL THEN
     NOT forgotten.own AND NOT EXISTS (SELECT 1 FROM entities WHERE project = :project)
   ELSE held.upto >= forgotten.upto AND NOT EXISTS (
@@ -110,10 +113,9 @@ def changes_memories(commits: Sequence[Sequence[Op]]) -> bool:
 class Following:
     """`sql.changes.Follower` of one commit, which may take several tries."""
 
-    def __init__(self, index: Beside, project: Project, space_no: int) -> None:
+    def __init__(self, index: Beside, project: Project) -> None:
         self._index = index
         self._project = project
-        self._space_no = space_no
         self._left = False
 
     def begun(self, session: Session) -> Following:
@@ -123,6 +125,7 @@ class Following:
         told = {
             "build": build_number(self._index.name),
             "before": held_numbers(self._index.name),
+            "space": space_number(self._index.name, ""),
             "project": self._project,
             "floor": FLOOR_OF + self._project,
             "floor_of_all": FLOOR_OF_ALL,
@@ -132,14 +135,16 @@ class Following:
 
     def changed(self, ids: Sequence[str], *, emptied: bool) -> None:
         self._left = True
+        self._build, self._held, space_no, is_current = self._standing.fetchone()
+        self._vectors = self._index.opened(self._build) if is_current else None
+        if self._vectors is None:
+            return
         self._ids, self._emptied = ids, emptied
-        self._points: Sequence[Cursor] = ask_points(
-            self._session, self._project, self._space_no, ids
-        )
+        # looked at after the outbox has asked for more: they travel together
+        self._points: Sequence[Cursor] = ask_points(self._session, self._project, space_no, ids)
 
     def written(self, generation: int) -> None:
-        build, held, is_current = self._standing.fetchone()
-        vectors = self._index.opened(build) if is_current else None
+        vectors, held = self._vectors, self._held
         if vectors is None:
             return
         points = points_from(self._points)
@@ -152,7 +157,7 @@ class Following:
         except HoldfastError as error:
             self._failed(error)
             return
-        name = held_number(self._index.name, build, self._project)
+        name = held_number(self._index.name, self._build, self._project)
         moved = self._session.native(*moving(name, held, generation))
         last: list[Statement] = [(_SHORTLY, ()), *statements, moved]
         self._left = False

@@ -96,7 +96,7 @@ class PostgresRecords(SqlRecords):
         asked = [(project, ops) for ops in commits]
         if self._beside is None or not changes_memories(commits):
             return await self._transactions.commit(project, lambda c: self._carry_out(c, asked))
-        following = Following(self._beside, project, self.space_no)
+        following = Following(self._beside, project)
         results = await self._transactions.commit(
             project, lambda c: self._carry_out(c, asked, following.begun(cast("Session", c)))
         )
