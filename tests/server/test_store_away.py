@@ -91,7 +91,11 @@ def _error() -> StoreUnavailableError:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("away") / "store"
     with served(folder, {"read_connections_max": 1}) as running:
-        running.run(running.deployment.admin.memory().search("tea", filters=ANN))
+        memory = running.deployment.admin.memory()
+        running.run(memory.search("tea", filters=ANN))
+        # writes enough for a first checkpoint: the thread that makes them is here before any test
+        filler = [{"role": "user", "content": f"filler {number}"} for number in range(600)]
+        running.run(memory.add(filler, user_id="filler", infer=False))
         yield running
 
 
