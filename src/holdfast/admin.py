@@ -36,6 +36,7 @@ from holdfast.indexes import Indexes
 from holdfast.metrics import Metrics
 from holdfast.model import Census, Json, When
 from holdfast.registry import providers
+from holdfast.sealing import Sealing
 from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class AsyncAdmin:
         """Addresses that are told of what happens."""
         self.exports = Exports(self._parts)
         """What is made of memories."""
+        self.sealing = Sealing(self._parts)
+        """What texts are sealed with."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
         self.embedder = EmbedderChange(self._parts, lambda: self._assembled().records.indexing)

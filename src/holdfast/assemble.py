@@ -87,7 +87,7 @@ class Assembly:
         if self.parts.feeder is not None:
             await self.parts.feeder.finish()
         models = _Models(self.parts.embedders.known, self.parts.llm, self.parts.reranker)
-        await _each(self.parts.index.close, models.close, self.cache.close)
+        await _each(self.parts.index.close, models.close, self.cache.close, self.records.release)
         self.close_now()
 
     def close_now(self) -> None:
@@ -129,6 +129,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         embedders = Embedders(models.embedders, records.spaces)
         await records.open(spaces[0], key_mark(content_key), spaces[-1])
         await embedders.refresh()
+        content_key = content_key or records.content_key
         await _reindexed(records, content_key)
         index, feeder = await _index(config, records, embedders.now.embedder.space, metrics, clock)
     except BaseException:
@@ -159,8 +160,9 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         home=Project(config.project),
         metrics=metrics,
         feeder=feeder,
+        seals=records.seals,
     )
-    parts = _cached(parts, config, caching, cache)
+    parts = _cached(parts, config, caching, cache, records.cache_key)
     return Assembly(parts, records, index, cache, _workers(parts, config.workers))
 
 
@@ -173,10 +175,22 @@ def _vectors_bytes(config: Config, settings: CacheSettings) -> int:
     return settings.bytes_max // 2 if settings.results else settings.bytes_max
 
 
-def _cached(parts: Parts, config: Config, settings: CacheSettings, cache: Cache) -> Parts:
+def _packing(parts: Parts, settings: CacheSettings, cache_key: bytes) -> Packing:
+    """How cached values are written: sealed, where texts are and the cache is another program's."""
+    secrets = (parts.records.store_id.encode(), parts.content_key)
+    if not cache_key or not isinstance(settings, RedisSettings):
+        return Packing(*secrets)
+    from holdfast.wrap.sealed_packing import SealedPacking
+
+    return SealedPacking(cache_key, *secrets)
+
+
+def _cached(
+    parts: Parts, config: Config, settings: CacheSettings, cache: Cache, cache_key: bytes
+) -> Parts:
     """The parts, with what remembers answers and vectors around the index and the embedder."""
     metrics, ttl_s = parts.metrics, settings.ttl_s
-    packing = Packing(parts.records.store_id.encode(), parts.content_key)
+    packing = _packing(parts, settings, cache_key)
     index = parts.index
 
     def remembers(embedder: Embedder) -> Embedder:

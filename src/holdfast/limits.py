@@ -257,6 +257,9 @@ INDEX_LAST_S = 5.0
 INDEX_BACKOFF_MAX_S = 60.0
 """Longest pause between two tries to feed an external index that is away, in seconds."""
 
+SUBJECT_KEYS_MAX = 100_000
+"""Subjects whose data keys a process keeps in memory where texts are sealed."""
+
 OUTBOX_ROWS_KEPT = 200_000
 """Rows of the change log kept for incremental refresh of working sets."""
 

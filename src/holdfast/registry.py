@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from msgspec import Meta
 
@@ -14,6 +14,7 @@ from holdfast.config import (
     CACHE,
     INDEX,
     LOCAL_EMBEDDER,
+    NO_KEYRING,
     RECORDS,
     CacheSettings,
     ChosenModel,
@@ -39,6 +40,12 @@ from holdfast.ports import (
     Spaces,
     Vectors,
 )
+from holdfast.ports.sealing import Seals
+
+if TYPE_CHECKING:
+    from holdfast.backends.sql.keys import Sealing
+
+S = TypeVar("S", bound=Struct)
 
 
 class Store(Records, Jobs, Protocol):
@@ -54,9 +61,22 @@ class Store(Records, Jobs, Protocol):
     on_commit: Callable[[], None]
     """Called after each commit of this process."""
 
+    content_key: bytes
+    """The content key it made for itself, if none was configured; known once it is open."""
+
+    cache_key: bytes
+    """Seals what is cached elsewhere; empty where texts are not sealed; known once it is open."""
+
     @property
     def indexing(self) -> IndexSource:
         """What an external index asks of the records."""
+
+    @property
+    def seals(self) -> Seals | None:
+        """Work on all sealed texts; None if the store is a plain one."""
+
+    async def release(self) -> None:
+        """Let go of what the keyring holds. Idempotent."""
 
     @property
     def spaces(self) -> Spaces:
@@ -109,11 +129,15 @@ def index_settings(part: Part) -> tuple[IndexSettings, Part]:
         raise ConfigError(
             f"index.provider: there is no {part.provider[:64]!r}.", hint=f"Known are {known}."
         )
-    common = IndexSettings.__struct_fields__
+    return _divided(IndexSettings, part, "index")
+
+
+def _divided(kind: type[S], part: Part, place: str) -> tuple[S, Part]:
+    """The settings that every provider of a part takes, and what is left for this one."""
+    common = kind.__struct_fields__
     mine = {key: value for key, value in part.config.items() if key in common}
     rest = {key: value for key, value in part.config.items() if key not in common}
-    settings = part_settings(IndexSettings, Part(part.provider, mine), "index")
-    return settings, Part(part.provider, rest)
+    return part_settings(kind, Part(part.provider, mine), place), Part(part.provider, rest)
 
 
 def make_vectors(
@@ -162,6 +186,7 @@ def make_records(config: Config, clock: Clock, ids: Ids) -> Store:
             ids,
             readers_max=config.read_connections_max,
             busy_timeout_s=config.busy_timeout_s,
+            sealing=make_sealing(config.seal),
         )
     if provider == "postgres":
         try:
@@ -171,10 +196,36 @@ def make_records(config: Config, clock: Clock, ids: Ids) -> Store:
                 f"Records in Postgres need the package {error.name}.",
                 hint="pip install 'holdfast[postgres]'.",
             ) from error
-        return PostgresRecords.configured(config.records, clock, ids)
+        return PostgresRecords.configured(config.records, clock, ids, make_sealing(config.seal))
     raise ConfigError(
         f"records.provider: there is no {provider[:64]!r}.", hint="Known are sqlite and postgres."
     )
+
+
+class SealSettings(Struct, frozen=True, kw_only=True):
+    """What sealing takes beside the settings of the keyring."""
+
+    fernet_keys: tuple[str, ...] = ()
+    """Keys of an earlier setup whose texts, encrypted by Fernet, are to be read."""
+    sensitive_metadata: tuple[str, ...] = ()
+    """Keys of metadata whose values are sealed too."""
+
+
+def make_sealing(part: Part) -> Sealing | None:
+    """What texts are sealed with; None if they are not. Raises ConfigError, MissingExtraError."""
+    if part.provider == NO_KEYRING:
+        if part.config:
+            raise ConfigError(
+                "seal.config is set, and seal.provider is none.", hint="Choose a provider."
+            )
+        return None
+    from holdfast.backends.keyrings import build
+    from holdfast.backends.sql.keys import Sealing
+    from holdfast.backends.sql.sealing import Sealer
+
+    settings, rest = _divided(SealSettings, part, "seal")
+    keys = tuple(key.encode() for key in settings.fernet_keys)
+    return Sealing(build(rest), Sealer(keys, settings.sensitive_metadata))
 
 
 def make_embedder(part: Part) -> Embedder:

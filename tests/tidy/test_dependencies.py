@@ -26,6 +26,7 @@ FILES_ONLY = {"tzdata", "wordllama"}
 """Installed for their files, never imported: time zones for systems that have none, and the model
 in wordllama's wheel (decision 0001)."""
 COMES_WITH = {
+    "botocore": "boto3",
     "openai": "pydantic-ai-slim",
     "httpx2": "pydantic-ai-slim",
     "anyio": "fastapi",

@@ -46,6 +46,23 @@ counters = Table(
     sqlite_with_rowid=False,
 )
 
+# What texts are sealed with: a key of each subject's own, itself encrypted by a master key.
+subject_keys = Table(
+    "subject_keys",
+    metadata,
+    Column("project", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    # the name of the master key; it is not stored here
+    Column("key_id", Text, nullable=False),
+    # NULL: destroyed, and what was sealed with it is lost for good
+    Column("wrapped", LargeBinary),
+    Column("created_at", Float, nullable=False),
+    PrimaryKeyConstraint("project", "kind", "id", "version"),
+    sqlite_with_rowid=False,
+)
+
 entities = Table(
     "entities",
     metadata,

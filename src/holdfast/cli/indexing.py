@@ -26,7 +26,7 @@ def status(common: Common) -> None:
     async def work(admin: AsyncAdmin) -> IndexStatus:
         return await admin.index.status()
 
-    _show(common, output.fields_of(done(common, work)))
+    show(common, output.fields_of(done(common, work)))
 
 
 def verify(
@@ -37,10 +37,10 @@ def verify(
 
     async def work(admin: AsyncAdmin) -> Drift:
         with await _progress(common, admin, "comparing") as advance:
-            return await admin.index.verify(repair=repair, told=_steps(advance))
+            return await admin.index.verify(repair=repair, told=steps(advance))
 
     drift = done(common, work)
-    _show(common, {**output.fields_of(drift), "repaired": repair and drift.total > 0})
+    show(common, {**output.fields_of(drift), "repaired": repair and drift.total > 0})
     if drift.total and not repair:
         raise typer.Exit(EXIT_FAILED)
 
@@ -60,14 +60,14 @@ def rebuild(
         async def give_up(admin: AsyncAdmin) -> bool:
             return await admin.index.discard()
 
-        _show(common, {"discarded": done(common, give_up)})
+        show(common, {"discarded": done(common, give_up)})
         return
 
     async def work(admin: AsyncAdmin) -> Rebuilt:
         with await _progress(common, admin, "building") as advance:
-            return await admin.index.rebuild(_steps(advance))
+            return await admin.index.rebuild(steps(advance))
 
-    _show(common, output.fields_of(done(common, work)))
+    show(common, output.fields_of(done(common, work)))
 
 
 def rebalance(common: Common) -> None:
@@ -79,9 +79,9 @@ def rebalance(common: Common) -> None:
 
     async def work(admin: AsyncAdmin) -> Rebalanced:
         with await _progress(common, admin, "moving", times=2) as advance:
-            return await admin.index.rebalance(_steps(advance))
+            return await admin.index.rebalance(steps(advance))
 
-    _show(common, output.fields_of(done(common, work)))
+    show(common, output.fields_of(done(common, work)))
 
 
 async def _progress(
@@ -91,7 +91,7 @@ async def _progress(
     return output.progress(what, total, unit="memories", no_color=common.no_color)
 
 
-def _steps(advance: output.Advance) -> Callable[[int, int], None]:
+def steps(advance: output.Advance) -> Callable[[int, int], None]:
     """A bar moves by steps; who works tells how far it is."""
     last = 0
 
@@ -103,7 +103,8 @@ def _steps(advance: output.Advance) -> Callable[[int, int], None]:
     return told
 
 
-def _show(common: Common, document: dict[str, Any]) -> None:
+def show(common: Common, document: dict[str, Any]) -> None:
+    """Print what a result tells."""
     if common.json:
         output.print_json(document)
         return

@@ -24,6 +24,7 @@ from holdfast.cli import (
     indexing,
     inspection,
     memories,
+    sealing,
     serving,
     transfer,
     webhooks,
@@ -87,7 +88,13 @@ for _panel, _commands in PANELS.items():
 
 GROUPS = {
     "Who may use it": access.GROUPS,
-    "Running it": {**indexing.GROUPS, **embedding.GROUPS, **webhooks.GROUPS, **caching.GROUPS},
+    "Running it": {
+        **indexing.GROUPS,
+        **embedding.GROUPS,
+        **sealing.GROUPS,
+        **webhooks.GROUPS,
+        **caching.GROUPS,
+    },
 }
 for _panel, _groups in GROUPS.items():
     for _name, (_about, _commands) in _groups.items():

@@ -196,7 +196,7 @@ class _Draft:
             )
 
 
-_EXAMPLES: Final = {"records": "postgres", "index": "qdrant", "cache": "redis"}
+_EXAMPLES: Final = {"records": "postgres", "index": "qdrant", "cache": "redis", "seal": "file"}
 
 
 def _temporary_folder() -> str:

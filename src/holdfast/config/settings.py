@@ -19,9 +19,11 @@ RECORDS: Final = "sqlite"
 INDEX: Final = "embedded"
 CACHE: Final = "process"
 """Where records, index and cache are unless told otherwise: with this process."""
+NO_KEYRING: Final = "none"
+"""Texts are stored as they are."""
 
 _SECRET = re.compile(
-    r"api_?key|admin_key|tls_key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz"
+    r"api_?key|admin_key|tls_key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz|fernet"
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _PASSWORD_IN_WORDS = re.compile(r"(?i)(?<=password=)('(?:[^'\\]|\\.)*'|[^\s&]+)")
@@ -72,6 +74,10 @@ def _own_cache() -> Part:
     return Part(provider=CACHE)
 
 
+def _no_keyring() -> Part:
+    return Part(provider=NO_KEYRING)
+
+
 def home_folder(environ: Mapping[str, str] | None = None) -> str:
     """The folder of everything that is not placed elsewhere."""
     home = (os.environ if environ is None else environ).get("HOLDFAST_HOME", "").strip()
@@ -106,6 +112,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Part,
         Meta(description="What keeps answers for a while: `process`, or a `redis` for several."),
     ] = msgspec.field(default_factory=_own_cache)
+    seal: Annotated[
+        Part,
+        Meta(
+            description="Where the master keys are that texts are sealed with: `environment`, "
+            "`file`, `vault` or `aws-kms`; `none` stores texts in the clear."
+        ),
+    ] = msgspec.field(default_factory=_no_keyring)
     embedder: Annotated[
         Part,
         Meta(description="Model that turns text into vectors. `wordllama` works offline."),

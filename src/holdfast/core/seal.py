@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from holdfast.errors import CorruptError, MissingExtraError
@@ -102,6 +103,7 @@ def unfernet(keys: tuple[bytes, ...], text: str) -> str:
         ) from None
 
 
+@lru_cache(maxsize=1_024)
 def _cipher(key: bytes) -> AESGCM:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -15,6 +15,7 @@ from holdfast.engine.indexing import Feeder
 from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope
 from holdfast.ports import LLM, Directory, Embedder, Index, Jobs, Records, Reranker
+from holdfast.ports.sealing import Seals
 
 
 class SettingsCache:
@@ -70,6 +71,8 @@ class Parts:
     """What is counted while the verbs work."""
     feeder: Feeder | None = None
     """Feeds the external index, if there is one."""
+    seals: Seals | None = None
+    """Works on all sealed texts, if texts are sealed."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is new work for the background workers."""
 

@@ -10,7 +10,7 @@ from psycopg.errors import UniqueViolation
 from holdfast.backends.postgres.filters import compile_sql, is_exact, widened
 from holdfast.backends.postgres.locks import LOWEST_NUMBER
 from holdfast.backends.sql.dialect import Connection
-from holdfast.backends.sql.rows import MEMORY_COLUMNS, memory_from, only, owners_of
+from holdfast.backends.sql.rows import MEMORY_COLUMNS, memories_from, only, owners_of
 from holdfast.filters import Filter, compile_predicate
 from holdfast.model import Project
 
@@ -64,9 +64,10 @@ class PostgresDialect:
         rows = connection.execute(
             f"SELECT {MEMORY_COLUMNS}, m.no FROM memories m WHERE m.project = ? AND ({wide})",
             (project, *parameters),
-        )
+        ).fetchall()
         holds = compile_predicate(tree)
-        return "m.no = ANY(?)", [[row[-1] for row in rows if holds(memory_from(row))]]
+        pairs = zip(rows, memories_from(connection, project, rows), strict=True)
+        return "m.no = ANY(?)", [[row[-1] for row, memory in pairs if holds(memory)]]
 
     def last_settled(self, connection: Connection) -> int:
         # in this order: who takes a number after the first look has a greater one

@@ -14,8 +14,8 @@ from holdfast.backends.postgres.session import Session
 from holdfast.backends.postgres.settings import PostgresSettings, read_settings
 from holdfast.backends.postgres.transactions import Transactions
 from holdfast.backends.postgres.writer import Writer
+from holdfast.backends.sql.keys import Sealing
 from holdfast.backends.sql.records import SqlRecords, Work
-from holdfast.backends.sql.spaces import settle
 from holdfast.clock import Clock, Ids
 from holdfast.config import Part
 from holdfast.errors import ClosedError
@@ -30,19 +30,21 @@ _log = logging.getLogger("holdfast")
 class PostgresRecords(SqlRecords):
     """The system of record in a database, used on the event loop that opened it."""
 
-    def __init__(self, settings: PostgresSettings, clock: Clock, ids: Ids) -> None:
-        super().__init__(clock, ids)
+    def __init__(
+        self, settings: PostgresSettings, clock: Clock, ids: Ids, sealing: Sealing | None = None
+    ) -> None:
+        super().__init__(clock, ids, sealing)
         self._settings = settings
         self._pool = Pool(settings)
-        self._transactions = Transactions(self._pool)
+        self._transactions = self._over(self._pool)
         self._writer = Writer(self._commit)
         self._beside: Beside | None = None
         self._state = "new"
 
     @classmethod
-    def configured(cls, part: Part, clock: Clock, ids: Ids) -> Self:
+    def configured(cls, part: Part, clock: Clock, ids: Ids, sealing: Sealing | None = None) -> Self:
         """Unopened records as a configuration wants them. Raises ConfigError."""
-        return cls(read_settings(part), clock, ids)
+        return cls(read_settings(part), clock, ids, sealing)
 
     async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
         if self._state == "closed":
@@ -53,15 +55,14 @@ class PostgresRecords(SqlRecords):
             await self._pool.open()
             async with self._pool.connection() as raw:
                 fenced = await prepare(raw, self._settings)
-            at = self._clock.now()
-            self._binding = await self._transactions.write(
-                None, lambda c: settle(c, space, key_mark, at, before), alone=True
-            )
+            self._state = "opening"
+            self._binding = await self._bind(space, key_mark, before)
             await self._transactions.forget_tokens()
         except BaseException:
+            self._state = "new"
             self._pool.close()
             self._pool = Pool(self._settings)
-            self._transactions = Transactions(self._pool)
+            self._transactions = self._over(self._pool)
             raise
         self._state = "open"
         if not fenced:
@@ -69,6 +70,9 @@ class PostgresRecords(SqlRecords):
                 "the user of records.config.url is above row-level security (a superuser, or "
                 "BYPASSRLS): projects are kept apart by the statements alone"
             )
+
+    def _over(self, pool: Pool) -> Transactions:
+        return Transactions(pool, None if self._sealing is None else self._sealing.sealer)
 
     async def close(self) -> None:
         self._state = "closed"
@@ -86,7 +90,7 @@ class PostgresRecords(SqlRecords):
         self._check_open()
         return super().store_id
 
-    async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
+    async def run_commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         self._check_open()
         results = await self._writer.run(project, ops)
         self.on_commit()
@@ -116,15 +120,18 @@ class PostgresRecords(SqlRecords):
                     self._beside = index
         return self._beside is not None
 
-    async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
+    async def run_read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
         self._check_open()
         return await self._transactions.read(project, work, brief=brief)
+
+    async def scrub(self) -> None:
+        """Postgres overwrites in its own time: `VACUUM FULL`, which locks, is the operator's."""
 
     async def glance(self, project: Project | None, work: Work[T]) -> T:
         self._check_open()
         return await self._transactions.read(project, work, brief=True)
 
-    async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
+    async def run_write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         self._check_open()
         return await self._transactions.write(project, work, alone=alone)
 
@@ -137,5 +144,5 @@ class PostgresRecords(SqlRecords):
         }
 
     def _check_open(self) -> None:
-        if self._state != "open":
+        if self._state not in ("opening", "open"):
             raise ClosedError("The record store is not open.")

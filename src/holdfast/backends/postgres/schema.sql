@@ -308,6 +308,17 @@ CREATE TABLE spaces (
 	UNIQUE (provider, model, dimensions, normalised)
 );
 
+CREATE TABLE subject_keys (
+	project TEXT COLLATE "C" NOT NULL, 
+	kind TEXT COLLATE "C" NOT NULL, 
+	id TEXT COLLATE "C" NOT NULL, 
+	version BIGINT NOT NULL, 
+	key_id TEXT COLLATE "C" NOT NULL, 
+	wrapped BYTEA, 
+	created_at DOUBLE PRECISION NOT NULL, 
+	PRIMARY KEY (project, kind, id, version)
+);
+
 CREATE TABLE usage (
 	no BIGSERIAL NOT NULL, 
 	project TEXT COLLATE "C" NOT NULL, 
@@ -440,6 +451,15 @@ ALTER TABLE messages ENABLE ROW LEVEL SECURITY;
 ALTER TABLE messages FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY messages_of_project ON messages USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE subject_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE subject_keys FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY subject_keys_of_project ON subject_keys USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );

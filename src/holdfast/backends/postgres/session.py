@@ -22,6 +22,7 @@ from holdfast.backends.postgres.bridge import wait
 from holdfast.backends.postgres.dialect import PostgresDialect
 from holdfast.backends.postgres.pool import Raw
 from holdfast.backends.sql.dialect import Parameters
+from holdfast.backends.sql.sealing import Sealer
 
 Statement = tuple[str, Parameters]
 """With its parameters."""
@@ -79,8 +80,9 @@ class Session:
 
     dialect = PostgresDialect()
 
-    def __init__(self, raw: Raw, opening: Opening) -> None:
+    def __init__(self, raw: Raw, opening: Opening, sealer: Sealer | None = None) -> None:
         self._raw = raw
+        self.sealer = sealer
         self._waiting: list[tuple[AsyncCursor[Any], str, Parameters]] = [
             (raw.cursor(), sql, values) for sql, values in opening
         ]

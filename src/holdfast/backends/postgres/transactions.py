@@ -23,6 +23,7 @@ from holdfast.backends.postgres.pool import Pool
 from holdfast.backends.postgres.session import Opening, Session
 from holdfast.backends.sql.records import Work
 from holdfast.backends.sql.rows import only
+from holdfast.backends.sql.sealing import Sealer
 from holdfast.errors import StoreUnavailableError
 from holdfast.model import Project
 
@@ -66,8 +67,9 @@ _FORGET: Final = "DELETE FROM commits WHERE at < extract(epoch FROM now()) - 864
 class Transactions:
     """Runs work on connections of a pool."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, sealer: Sealer | None = None) -> None:
         self._pool = pool
+        self._sealer = sealer
         self._writer = secrets.token_hex(8)
         """Tells the tokens of this instance from others'."""
 
@@ -126,7 +128,7 @@ class Transactions:
     async def _once(self, work: Work[T], opening: Opening) -> T:
         """One try. Raises _Undone if another may do better, _Unknown for a lost COMMIT."""
         async with self._pool.connection() as raw:
-            session = Session(raw, opening)
+            session = Session(raw, opening, self._sealer)
             try:
                 with translate():
                     result = await bridged(work, session)

@@ -8,10 +8,13 @@ answers over a network lets its event loop do other things meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.filters import Filter
 from holdfast.model import Project
+
+if TYPE_CHECKING:
+    from holdfast.backends.sql.sealing import Sealer
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -38,6 +41,10 @@ class Connection(Protocol):
     @property
     def dialect(self) -> Dialect:
         """Of the engine behind it."""
+
+    @property
+    def sealer(self) -> Sealer | None:
+        """Seals texts and opens them; None where they are stored as they are."""
 
     def execute(self, sql: str, parameters: Parameters = ..., /) -> Cursor:
         """Run one statement."""

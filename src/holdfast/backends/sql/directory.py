@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import msgspec
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.rows import NO_LIMIT, from_json, only
+from holdfast.backends.sql.sealing import (
+    NOBODY,
+    SEALED_FIELDS,
+    Text,
+    opened,
+    row_id,
+    sealed,
+)
 from holdfast.directory import Change, Row, Where
 from holdfast.errors import ConflictError, ValidationError
 from holdfast.model import Json
@@ -27,7 +37,8 @@ ON CONFLICT (name) DO UPDATE SET value = counters.value + 1
 """
 
 _CHANGES = """
-SELECT h.no, h.project, h.memory_id, h.event, h.new_memory, m.categories, h.listed
+SELECT h.no, h.project, h.memory_id, h.event, h.new_memory, m.categories, h.listed,
+  h.id, h.user_id, h.agent_id, h.app_id, h.run_id
 FROM history h LEFT JOIN memories m ON m.project = h.project AND m.id = h.memory_id
 WHERE h.no > ? AND h.no <= ? ORDER BY h.no LIMIT ?
 """
@@ -60,7 +71,7 @@ class SqlDirectory:
         parameters += [NO_LIMIT if size is None else size, offset]
 
         def work(connection: Connection) -> list[R]:
-            return [_row_from(kind, row) for row in connection.execute(sql, parameters)]
+            return _rows_from(connection, kind, connection.execute(sql, parameters).fetchall())
 
         return await self._records.read(None, work, brief=True)
 
@@ -78,17 +89,19 @@ class SqlDirectory:
         insert: Sequence[Row] = (),
     ) -> int:
         condition, parameters = _required(kind, where)
-        names = [_field(kind, name) for name in values]
-        assignments = ", ".join(f"{name} = ?" for name in names)
-        sql = f"UPDATE {kind.table} SET {assignments} WHERE {condition}"
-        given = [_column_value(kind, name, value) for name, value in values.items()]
-        return await self._changed(kind, sql, (*given, *parameters), insert)
+        given = {_field(kind, name): _column_value(kind, name, one) for name, one in values.items()}
+
+        def change(connection: Connection) -> int:
+            if connection.sealer is not None and set(given) & set(SEALED_FIELDS.get(kind, ())):
+                return _update_sealed(connection, kind, (condition, parameters), given)
+            return _update(connection, kind, (condition, parameters), given)
+
+        return await self._changed(kind, change, insert)
 
     async def delete(self, kind: type[Row], *where: Where) -> int:
         condition, parameters = _required(kind, where)
-        return await self._changed(
-            kind, f"DELETE FROM {kind.table} WHERE {condition}", tuple(parameters)
-        )
+        sql = f"DELETE FROM {kind.table} WHERE {condition}"
+        return await self._changed(kind, lambda c: c.execute(sql, tuple(parameters)).rowcount)
 
     async def stamp(self) -> int:
         return await self._records.glance(None, _stamp)
@@ -96,8 +109,9 @@ class SqlDirectory:
     async def changes(self, after: int, size: int) -> Sequence[Change]:
         def work(connection: Connection) -> list[Change]:
             last = connection.dialect.last_settled(connection)
-            rows = connection.execute(_CHANGES, (after, last, size))
-            return [_change_from(row) for row in rows]
+            return _changes(
+                connection, connection.execute(_CHANGES, (after, last, size)).fetchall()
+            )
 
         return await self._records.read(None, work)
 
@@ -105,11 +119,11 @@ class SqlDirectory:
         return await self._records.read(None, _last_change)
 
     async def _changed(
-        self, kind: type[Row], sql: str, parameters: Sequence[Any], new: Sequence[Row] = ()
+        self, kind: type[Row], change: Callable[[Connection], int], new: Sequence[Row] = ()
     ) -> int:
         def work(connection: Connection) -> int:
             try:
-                count = connection.execute(sql, parameters).rowcount
+                count = change(connection)
             except connection.dialect.taken as error:
                 raise _taken(kind) from error
             if count and kind.stamped:
@@ -127,18 +141,83 @@ def insert(connection: Connection, rows: Iterable[Row]) -> None:
     for row in rows:
         kind = type(row)
         names = kind.__struct_fields__
-        values = [_column_value(kind, name, getattr(row, name)) for name in names]
+        values = _sealed_values(
+            connection,
+            kind,
+            {name: _column_value(kind, name, getattr(row, name)) for name in names},
+        )
         marks = ",".join("?" * len(names))
         stored = connection.execute(
             f"INSERT INTO {kind.table} ({', '.join(names)}) VALUES ({marks}) "
             "ON CONFLICT DO NOTHING",
-            values,
+            tuple(values.values()),
         ).rowcount
         if not stored:
             raise _taken(kind)
         stamped = stamped or kind.stamped
     if stamped:
         connection.execute(_NEXT_STAMP)
+
+
+def _update(
+    connection: Connection, kind: type[Row], where: tuple[str, list[Any]], values: dict[str, Any]
+) -> int:
+    condition, parameters = where
+    assignments = ", ".join(f"{name} = ?" for name in values)
+    sql = f"UPDATE {kind.table} SET {assignments} WHERE {condition}"
+    return connection.execute(sql, (*values.values(), *parameters)).rowcount
+
+
+def _update_sealed(
+    connection: Connection, kind: type[Row], where: tuple[str, list[Any]], values: dict[str, Any]
+) -> int:
+    """`_update` row by row: what is sealed is bound to its row."""
+    condition, parameters = where
+    names = dict.fromkeys(("project", *kind.key))
+    sql = f"SELECT {', '.join(names)} FROM {kind.table} WHERE {condition}"
+    rows = connection.execute(sql, tuple(parameters)).fetchall()
+    mine = " AND ".join(f"{name} = ?" for name in names)
+    for row in rows:
+        place = dict(zip(names, row, strict=True))
+        stored = _sealed_values(connection, kind, place | values)
+        _update(connection, kind, (mine, list(row)), {name: stored[name] for name in values})
+    return len(rows)
+
+
+def _sealed_values(
+    connection: Connection, kind: type[Row], values: dict[str, Any]
+) -> dict[str, Any]:
+    """Columns as they are stored; those that tell the row apart must be among them."""
+    fields = SEALED_FIELDS.get(kind, ()) if connection.sealer is not None else ()
+    stored = {
+        name: sealed(
+            connection,
+            values["project"],
+            kind.table,
+            name,
+            Text(row_id(kind, values), NOBODY, values[name]),
+        )
+        for name in fields
+        if name in values
+    }
+    return values | stored
+
+
+def _rows_from(connection: Connection, kind: type[R], rows: Sequence[Any]) -> list[R]:
+    """Rows as values, opened."""
+    names = kind.__struct_fields__
+    if kind not in SEALED_FIELDS:
+        return [_row_from(kind, row) for row in rows]
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    for name in SEALED_FIELDS[kind]:
+        for project, group in groupby(found, key=itemgetter("project")):
+            some = list(group)
+            stored = [Text(row_id(kind, one), NOBODY, one[name]) for one in some]
+            for one, text in zip(
+                some, opened(connection, project, kind.table, name, stored), strict=True
+            ):
+                one[name] = text
+    return [_row_from(kind, tuple(one.values())) for one in found]
 
 
 def _taken(kind: type[Row]) -> ConflictError:
@@ -230,13 +309,23 @@ def _row_from(kind: type[R], row: Sequence[Any]) -> R:
     return msgspec.convert(values, kind, strict=False)
 
 
-def _change_from(row: Sequence[Any]) -> Change:
+def _changes(connection: Connection, rows: Sequence[Any]) -> list[Change]:
+    found: list[Change] = []
+    for project, group in groupby(rows, key=itemgetter(1)):
+        some = list(group)
+        stored = [Text(row[7], row[8:12], row[4]) for row in some]
+        texts = opened(connection, project, "history", "new_memory", stored)
+        found += [_change_from(row, text) for row, text in zip(some, texts, strict=True)]
+    return found
+
+
+def _change_from(row: Sequence[Any], text: str | None) -> Change:
     return Change(
         no=row[0],
         project=row[1],
         memory_id=row[2],
         event=row[3],
-        text=row[4],
+        text=text,
         categories=tuple(from_json(row[5]) or ()),
         listed=bool(row[6]),
     )

@@ -18,7 +18,9 @@ from holdfast.backends.sql.rows import (
     MEMORY_COLUMNS,
     entity_ids,
     history_values,
-    memory_from,
+    memories_from,
+    memory_text,
+    metadata_json,
     only,
     to_json,
 )
@@ -49,8 +51,8 @@ _PROJECT_TABLES = (
 )  # fmt: skip
 
 
-_BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace)
-"""Operations that write vectors or terms."""
+_BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace, PutTurns)
+"""Operations that write vectors, terms or texts."""
 
 _BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage)
 """Operations that do not care what was put before them, or see to it themselves."""
@@ -170,7 +172,9 @@ class Transaction:
 
     def log(self, event: str, memory: Memory, texts: tuple[str, str], at: float) -> None:
         """Append a change to a memory's history: the old and the new text."""
-        row = history_values(self.project, event, memory, texts, at, self.ids.new())
+        row = history_values(
+            self.connection, self.project, event, memory, texts, at, self.ids.new()
+        )
         self.connection.execute(INSERT_HISTORY, row)
 
     def load(self, memory_id: str) -> tuple[int, Memory] | None:
@@ -179,7 +183,10 @@ class Transaction:
             f"SELECT {MEMORY_COLUMNS}, m.no FROM memories m WHERE m.project = ? AND m.id = ?",
             (self.project, memory_id),
         ).fetchone()
-        return None if row is None else (row[-1], memory_from(row))
+        if row is None:
+            return None
+        [memory] = memories_from(self.connection, self.project, [row])
+        return row[-1], memory
 
     def set_vectors(self, memory_no: int, vector: bytes | None, shadow: bytes | None) -> None:
         """Replace the vectors of a memory in all spaces by those of its new text."""
@@ -239,7 +246,8 @@ def _turns_behind(tx: Transaction, fact_no: int) -> list[tuple[int, Memory]]:
         "  WHERE a.memory_no = m.no AND c.listed = 1 AND c.valid_to IS NULL)",
         (fact_no,),
     ).fetchall()
-    return [(row[-1], memory_from(row)) for row in rows]
+    memories = memories_from(tx.connection, tx.project, rows)
+    return [(row[-1], memory) for row, memory in zip(rows, memories, strict=True)]
 
 
 def _edit_memory(tx: Transaction, op: EditMemory) -> Memory | None:
@@ -250,7 +258,7 @@ def _edit_memory(tx: Transaction, op: EditMemory) -> Memory | None:
     tx.happens(op.at)
     if op.identity is not None:
         _refuse_taken(tx, op.identity, memory_no)
-    columns = _edited_columns(op, old)
+    columns = _edited_columns(tx, op, old)
     assignments = ", ".join(f"{name} = ?" for name in columns)
     tx.connection.execute(
         f"UPDATE memories SET {assignments} WHERE no = ?", (*columns.values(), memory_no)
@@ -266,16 +274,19 @@ def _edit_memory(tx: Transaction, op: EditMemory) -> Memory | None:
     return None if changed is None else changed[1]
 
 
-def _edited_columns(op: EditMemory, old: Memory) -> dict[str, Any]:
+def _edited_columns(tx: Transaction, op: EditMemory, old: Memory) -> dict[str, Any]:
     columns: dict[str, Any] = {"updated_at": op.at}
-    for name in ("text", "hash", "identity", "event_at"):
+    for name in ("hash", "identity", "event_at"):
         if (value := getattr(op, name)) is not None:
             columns[name] = value
+    if op.text is not None:
+        columns["text"] = memory_text(tx.connection, tx.project, old, op.text)
     if op.terms is not None:
         for name in ("terms", "flags", "words", "speaker"):
             columns[name] = getattr(op.terms, name)
     if op.metadata is not None:
-        columns["metadata"] = to_json({**(old.metadata or {}), **op.metadata})
+        merged = {**(old.metadata or {}), **op.metadata}
+        columns["metadata"] = metadata_json(tx.connection, tx.project, old, merged)
     if op.categories is not None:
         columns["categories"] = to_json(op.categories or None)
     if op.listed is not None:

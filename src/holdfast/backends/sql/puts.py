@@ -22,11 +22,12 @@ from holdfast.backends.sql.rows import (
     history_values,
     memory_values,
     message_values,
+    quote_value,
 )
 from holdfast.backends.sql.spaces import Current
 from holdfast.clock import Ids
 from holdfast.errors import ConflictError
-from holdfast.model import Job, Project
+from holdfast.model import Job, Project, Source
 from holdfast.ports import PutMemory, PutTurns
 
 TurnKey = tuple[Project, str]
@@ -68,7 +69,9 @@ class Puts:
         if self._missed and any((project, turn.id) in self._missed for turn in op.turns):
             self.flush()  # a memory is not linked to turns that come after it
         for turn in op.turns:
-            self._turns.setdefault((project, turn.id), message_values(project, op.scope, turn))
+            self._turns.setdefault(
+                (project, turn.id), message_values(self._connection, project, op.scope, turn)
+            )
 
     def memory(self, op: PutMemory, changes: Changes) -> Put:
         """Put a memory unless its identity is known; note what it changes."""
@@ -126,7 +129,10 @@ class Puts:
             put.no = no
         for part in parts(len(puts)):
             some = puts[part]
-            rows = [(put.no, *memory_values(put.changes.project, put.op)) for put in some]
+            rows = [
+                (put.no, *memory_values(self._connection, put.changes.project, put.op))
+                for put in some
+            ]
             all_new = insert(self._connection, INSERT_MEMORY, rows).rowcount == len(some)
             for put in some:
                 if all_new:
@@ -157,7 +163,10 @@ class Puts:
             if self._current is not None:
                 vectors += rows_of(self._current, put.no, put.op.vector, put.op.shadow)
             texts = (None, memory.text)
-            history.append(history_values(project, "ADD", memory, texts, None, self._ids.new()))
+            event = self._ids.new()
+            history.append(
+                history_values(self._connection, project, "ADD", memory, texts, None, event)
+            )
             put.changes.note(entity_ids(memory), put.no, memory.id, grows=1)
         insert_all(self._connection, INSERT_EMBEDDING, vectors)
         insert_all(self._connection, INSERT_HISTORY, history)
@@ -168,16 +177,20 @@ class Puts:
             keys = [(put.changes.project, source.turn_id) for source in put.op.sources]
             if all(key in numbers for key in keys):
                 pairs = zip(keys, put.op.sources, strict=True)
-                links += [(put.no, numbers[key], source.quote) for key, source in pairs]
+                links += [(put.no, numbers[key], self._quote(put, source)) for key, source in pairs]
             else:
                 self._link(put)
         insert_all(self._connection, INSERT_SOURCE, links)
+
+    def _quote(self, put: Put, source: Source) -> str:
+        project = put.changes.project
+        return quote_value(self._connection, put.op, project, source, put.stored_id)
 
     def _link(self, put: Put) -> None:
         """Look its turns up; a memory that gets a new link has changed."""
         links = sum(
             self._connection.execute(
-                _LINK, (put.no, source.quote, put.changes.project, source.turn_id)
+                _LINK, (put.no, self._quote(put, source), put.changes.project, source.turn_id)
             ).rowcount
             for source in put.op.sources
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +13,12 @@ from holdfast.backends.sql.rows import (
     MEMORY_COLUMNS,
     entity_condition,
     history_from,
-    job_from,
-    memory_from,
+    jobs_from,
+    memories_from,
     only,
 )
+from holdfast.backends.sql.sealed_filters import condition_of
+from holdfast.backends.sql.sealing import Text, opened
 from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH_NUMBER, Current, current
 from holdfast.core.cursor import decode_cursor, encode_cursor
 from holdfast.core.view import Entry
@@ -52,7 +54,7 @@ def fetch(connection: Connection, project: Project, ids: Sequence[str]) -> list[
             f"AND m.id IN ({marks(chunk)})",
             (project, *chunk),
         )
-        found.update((row[0], memory_from(row)) for row in rows)
+        found.update((one.id, one) for one in memories_from(connection, project, rows))
     return [found[id_] for id_ in ids if id_ in found]
 
 
@@ -61,19 +63,21 @@ def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[
     found: dict[str, Turn] = {}
     for chunk in chunks(ids):
         rows = connection.execute(
-            "SELECT id, role, text, actor_id, event_at FROM messages "
+            "SELECT id, role, text, actor_id, event_at, user_id, agent_id, app_id, run_id "
+            "FROM messages "
             f"WHERE project = ? AND id IN ({marks(chunk)})",
             (project, *chunk),
-        )
-        for id_, role, text, actor_id, event_at in rows:
+        ).fetchall()
+        stored = [Text(row[0], row[5:], row[2]) for row in rows]
+        texts = opened(connection, project, "messages", "text", stored)
+        for (id_, role, _, actor_id, event_at, *_ids), text in zip(rows, texts, strict=True):
             found[id_] = Turn(id=id_, role=role, text=text, actor_id=actor_id, event_at=event_at)
     return [found[id_] for id_ in ids if id_ in found]
 
 
 def page(connection: Connection, project: Project, listing: Listing, cursor_key: bytes) -> Page:
     """One page of a listing, by number of insertion (keyset), and the exact total."""
-    dialect = connection.dialect
-    condition, parameters = dialect.condition(connection, project, listing.filter)
+    condition, parameters = condition_of(connection, project, listing.filter)
     seen, seen_parameters = _visible(listing.view)
     where = f"m.project = ? AND ({condition}) AND {seen}"
     values = (project, *parameters, *seen_parameters)
@@ -90,7 +94,8 @@ def page(connection: Connection, project: Project, listing: Listing, cursor_key:
     shown = rows[: listing.size]
     more = len(rows) > listing.size and bool(shown)
     cursor = encode_cursor(shown[-1][-1], project, cursor_key) if more else None
-    return Page(memories=tuple(map(memory_from, shown)), total=total, cursor=cursor)
+    memories = tuple(memories_from(connection, project, shown))
+    return Page(memories=memories, total=total, cursor=cursor)
 
 
 def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
@@ -119,7 +124,7 @@ def history(connection: Connection, project: Project, memory_id: str) -> list[Hi
         f"SELECT {HISTORY_COLUMNS} FROM history WHERE project = ? AND memory_id = ? ORDER BY no",
         (project, memory_id),
     )
-    return [history_from(row) for row in rows]
+    return history_from(connection, project, rows)
 
 
 def entities(
@@ -189,7 +194,7 @@ def delta(
             f"WHERE m.no IN ({marks(chunk)}) AND m.project = ? ORDER BY m.no"
         )
         rows += connection.execute(sql, (now.space_no, *chunk, project)).fetchall()
-    memories, entries = entries_from(rows)
+    memories, entries = entries_from(connection, project, rows)
     kept = {memory.id for memory in memories}
     removed = tuple(id_ for _, id_ in changed if id_ not in kept)
     return Delta(
@@ -217,7 +222,7 @@ def _complete(
         f"WHERE m.project = ? AND {condition} ORDER BY m.no",
         (now.space_no, project, *values),
     )
-    memories, entries = entries_from(rows)
+    memories, entries = entries_from(connection, project, rows)
     unlisted = [
         entry.seq for entry, memory in zip(entries, memories, strict=True) if not memory.listed
     ]
@@ -249,13 +254,14 @@ def told_pairs(connection: Connection, numbers: Sequence[int]) -> tuple[tuple[st
     return tuple(pairs)
 
 
-def entries_from(rows: Any) -> tuple[tuple[Memory, ...], tuple[Entry, ...]]:
+def entries_from(
+    connection: Connection, project: Project, rows: Iterable[Any]
+) -> tuple[tuple[Memory, ...], tuple[Entry, ...]]:
     """Memories and entries from rows of MEMORY_COLUMNS and ENTRY_COLUMNS."""
-    memories, entries = [], []
-    for row in rows:
-        memory = memory_from(row)
+    rows, entries = list(rows), []
+    memories = memories_from(connection, project, rows)
+    for row, memory in zip(rows, memories, strict=True):
         no, terms, flags, words, speaker, vector = row[21:]
-        memories.append(memory)
         entries.append(
             Entry(
                 id=memory.id,
@@ -283,7 +289,7 @@ def job(connection: Connection, project: Project, column: str, value: str) -> Jo
     row = connection.execute(
         f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.project = ? AND {where}", (project, value)
     ).fetchone()
-    return None if row is None else job_from(row)
+    return None if row is None else jobs_from(connection, [row])[0]
 
 
 def jobs(
@@ -299,7 +305,7 @@ def jobs(
         f"SELECT {JOB_COLUMNS} FROM jobs j WHERE {condition} ORDER BY j.no DESC LIMIT ? OFFSET ?",
         (*values, size, offset),
     )
-    return [job_from(row) for row in rows]
+    return jobs_from(connection, rows)
 
 
 def count_jobs(connection: Connection, project: Project, state_: JobState | None) -> int:

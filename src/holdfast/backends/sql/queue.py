@@ -8,7 +8,9 @@ from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import Row, insert, parts
 from holdfast.backends.sql.rows import (
     JOB_COLUMNS,
-    job_from,
+    job_text,
+    jobs_from,
+    only,
     payload_json,
     to_json,
 )
@@ -52,7 +54,12 @@ def put(connection: Connection, jobs: Sequence[Job]) -> None:
     """
     for part in parts(len(jobs)):
         some = jobs[part]
-        stored = [id_ for (id_,) in insert(connection, _INSERT, [*map(_values, some)]).fetchall()]
+        stored = [
+            id_
+            for (id_,) in insert(
+                connection, _INSERT, [_values(connection, job) for job in some]
+            ).fetchall()
+        ]
         for job in some if len(stored) < len(some) else ():
             if job.id not in stored:
                 raise _refusal(connection, job)
@@ -72,18 +79,19 @@ def _refusal(connection: Connection, job: Job) -> ConflictError | ReplayedError:
     return ReplayedError(earlier[0])
 
 
-def _values(job: Job) -> Row:
+def _values(connection: Connection, job: Job) -> Row:
+    mine = (connection, job.id, job.project, job.scope_key)
     return (
         job.id,
         job.project,
         job.kind,
         job.state,
         job.scope_key,
-        payload_json(job.payload),
+        job_text(*mine, "payload", payload_json(job.payload)),
         job.attempts,
         job.idempotency_key,
         job.fingerprint,
-        to_json(job.result),
+        job_text(*mine, "result", to_json(job.result)),
         job.error,
         job.error_code,
         job.run_after,
@@ -106,7 +114,7 @@ def finish(connection: Connection, project: Project, op: FinishJob) -> None:
         f"WHERE project = ? AND id = ? AND {held}",
         (
             op.state,
-            to_json(op.result),
+            _result(connection, project, op),
             op.error,
             op.error_code,
             op.run_after,
@@ -122,6 +130,17 @@ def finish(connection: Connection, project: Project, op: FinishJob) -> None:
             f"The lease of job {op.job_id} was lost to another worker.",
             hint="Its work is that worker's now; nothing was changed.",
         )
+
+
+def _result(connection: Connection, project: Project, op: FinishJob) -> str | None:
+    """The result as it is stored; to be sealed, it is asked whose job it is."""
+    result = to_json(op.result)
+    if result is None or connection.sealer is None:
+        return result
+    scope_key = only(
+        connection, "SELECT scope_key FROM jobs WHERE project = ? AND id = ?", (project, op.job_id)
+    )
+    return job_text(connection, op.job_id, project, scope_key or "", "result", result)
 
 
 def lease(connection: Connection, owner: str, at: float, lease_s: float) -> Job | None:
@@ -170,7 +189,7 @@ def lease_one(
 def _take(connection: Connection, no: int, owner: str, at: float, lease_s: float) -> Job:
     connection.execute(_TAKE, {"owner": owner, "until": at + lease_s, "at": at, "no": no})
     row = connection.execute(f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.no = ?", (no,)).fetchone()
-    return job_from(row)
+    return jobs_from(connection, [row])[0]
 
 
 def heartbeat(connection: Connection, job_id: str, owner: str, at: float, lease_s: float) -> bool:

@@ -12,11 +12,15 @@ from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
 from holdfast.backends.sql.indexing import SqlIndexing
+from holdfast.backends.sql.keys import Sealing, SubjectKeys, needs_of
 from holdfast.backends.sql.operations import Commit, carry_out
-from holdfast.backends.sql.spaces import Binding
+from holdfast.backends.sql.resealing import SqlSeals
+from holdfast.backends.sql.spaces import Binding, settle
 from holdfast.backends.sql.switching import SqlSpaces
+from holdfast.backends.sql.unlocking import adopt, derived, unlock
 from holdfast.clock import Clock, Ids
 from holdfast.core.identity import content_hash
+from holdfast.core.identity import key_mark as mark_of
 from holdfast.model import (
     Census,
     Entity,
@@ -28,9 +32,10 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Space,
     Turn,
 )
-from holdfast.ports import Analyse, Delta, EntityState, Listing
+from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
 
 T = TypeVar("T")
 
@@ -41,16 +46,27 @@ Work = Callable[[Connection], T]
 class SqlRecords(ABC):
     """Every question and every write as a function of a connection."""
 
-    def __init__(self, clock: Clock, ids: Ids) -> None:
+    def __init__(self, clock: Clock, ids: Ids, sealing: Sealing | None = None) -> None:
+        """`sealing`: what texts are sealed with; None: they are stored as they are."""
         self._clock = clock
         self._ids = ids
         self._binding = Binding(0, 0)
+        self._sealing = sealing
+        self._keys: SubjectKeys | None = None
+        self.cache_key = b""
+        """Seals what is cached elsewhere; empty where texts are not sealed; known once open."""
+        self.content_key = b""
+        """The content key the store made for itself, if none was configured; known once open."""
         self._indexing = SqlIndexing(self)
         self.on_commit: Callable[[], None] = _nobody
         """Called after each commit of this process."""
 
     @abstractmethod
-    async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
+    async def run_commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
+        """`commit`, once the keys that it needs are in memory."""
+
+    @abstractmethod
+    async def run_read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
         """Run `work` on one snapshot of what a project has.
 
         For None: of all projects; each statement then sees what is committed when it begins.
@@ -58,15 +74,66 @@ class SqlRecords(ABC):
         """
 
     @abstractmethod
-    async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
+    async def run_write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         """Run `work` in a write transaction of its own, for a project, or for all of them.
 
         `alone`: while nobody else writes what is derived from texts.
         """
 
     @abstractmethod
+    async def scrub(self) -> None:
+        """Overwrite what the files of the store still hold of texts that are sealed now, as far as
+        the engine lets its clients."""
+
+    @abstractmethod
     async def glance(self, project: Project | None, work: Work[T]) -> T:
-        """`read` for a single statement that is asked before every request, by its primary key."""
+        """`read` for a single statement that is asked before every request, by its primary key.
+
+        It reads no texts.
+        """
+
+    async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
+        """`run_read`, again once the keys of what is read are in memory."""
+        if self._keys is None:
+            return await self.run_read(project, work, brief=brief)
+        return await self._keys.with_keys(lambda: self.run_read(project, work, brief=brief))
+
+    async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
+        """`run_write`, again once the keys of what is written are in memory."""
+        if self._keys is None:
+            return await self.run_write(project, work, alone=alone)
+        return await self._keys.with_keys(lambda: self.run_write(project, work, alone=alone))
+
+    async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
+        if self._keys is None:
+            return await self.run_commit(project, ops)
+        needs = needs_of(project, ops)
+        return await self._keys.with_keys(lambda: self.run_commit(project, ops), needs)
+
+    async def release(self) -> None:
+        """Let go of what the keyring holds. Idempotent."""
+        if self._sealing is not None:
+            await self._sealing.ring.close()
+
+    async def _bind(self, space: Space, key_mark: int, before: Space | None) -> Binding:
+        """Unlock the store, then bind it, or check that it fits: nothing else was done yet.
+
+        Raises ConfigError, SpaceMismatchError, KeyRingError, CorruptError.
+        """
+        sealing = self._sealing
+        if sealing is not None:
+            self._keys = SubjectKeys(sealing.ring, sealing.sealer, self)
+        self.content_key = await unlock(self, self._keys, key_mark)
+        if sealing is not None:
+            self.cache_key = derived(sealing.sealer, b"holdfast cache")
+        mark = mark_of(self.content_key) if self.content_key else key_mark
+
+        def work(connection: Connection) -> Binding:
+            adopt(connection, sealer)
+            return settle(connection, space, mark, self.now(), before, is_sealed=sealer is not None)
+
+        sealer = None if sealing is None else sealing.sealer
+        return await self.run_write(None, work, alone=True)
 
     def _carry_out(
         self,
@@ -159,6 +226,11 @@ class SqlRecords(ABC):
     def directory(self) -> SqlDirectory:
         """The directory in the same database."""
         return SqlDirectory(self)
+
+    @property
+    def seals(self) -> SqlSeals | None:
+        """Work on all sealed texts; None if the store is a plain one."""
+        return None if self._keys is None else SqlSeals(self, self._keys)
 
     @property
     def indexing(self) -> SqlIndexing:

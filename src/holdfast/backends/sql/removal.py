@@ -10,8 +10,9 @@ from holdfast.backends.sql.rows import (
     MEMORY_COLUMNS,
     NO_LIMIT,
     history_values,
-    memory_from,
+    memories_from,
 )
+from holdfast.backends.sql.sealed_filters import condition_of
 from holdfast.clock import Ids
 from holdfast.filters import names_entities_only
 from holdfast.model import Project
@@ -81,7 +82,7 @@ def remove(
     execute, dialect = connection.execute, connection.dialect
     execute(dialect.doomed)
     execute("DELETE FROM doomed")
-    condition, parameters = dialect.condition(connection, project, op.filter)
+    condition, parameters = condition_of(connection, project, op.filter)
     limit = NO_LIMIT if op.limit is None else op.limit
     execute(
         "INSERT INTO doomed SELECT m.no, 1 FROM memories m "
@@ -118,11 +119,12 @@ def _note(
         "JOIN memories m ON m.no = d.no ORDER BY d.no"
     ).fetchall()
     events = []
-    for row in rows:
-        memory, no = memory_from(row), row[-2]
+    for row, memory in zip(rows, memories_from(connection, project, rows), strict=True):
+        no = row[-2]
         names = (memory.user_id, memory.agent_id, memory.app_id, memory.run_id)
         changes.note(names, no, memory.id, grows=-1)
         texts = (None if op.erase_history else memory.text, None)
-        events.append(history_values(project, "DELETE", memory, texts, op.at, ids.new()))
+        row_ = history_values(connection, project, "DELETE", memory, texts, op.at, ids.new())
+        events.append(row_)
     insert_all(connection, INSERT_HISTORY, events)
     return [row[0] for row in rows if row[-1]]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from holdfast.backends.sql.dialect import Connection
-from holdfast.model import Entity, HistoryEvent, Job, Json, Memory, Project, Scope, Turn
+from holdfast.backends.sql.sealed_metadata import open_metadata, seal_metadata
+from holdfast.backends.sql.sealing import Text, job_ids, opened, plain, sealed
+from holdfast.model import Entity, HistoryEvent, Job, Json, Memory, Project, Scope, Source, Turn
 from holdfast.ports import PutMemory
 
 MEMORY_COLUMNS = (
@@ -46,6 +50,8 @@ INSERT INTO history (
 ) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 """
 
+HISTORY_TEXTS = ("old_memory", "new_memory")
+
 HISTORY_COLUMNS = (
     "id, memory_id, event, old_memory, new_memory, created_at, updated_at, actor_id, role, "
     "user_id, agent_id, app_id, run_id, listed"
@@ -75,11 +81,27 @@ def from_json(text: str | None) -> Json:
     return None if text is None else _json_decode(text)
 
 
-def memory_from(row: tuple[Any, ...]) -> Memory:
-    """A memory from a row of MEMORY_COLUMNS (further columns are passed over)."""
+def memories_from(connection: Connection, project: Project, rows: Iterable[Any]) -> list[Memory]:
+    """Memories from rows of MEMORY_COLUMNS (further columns are passed over), opened."""
+    rows = list(rows)
+    if connection.sealer is None:
+        plain(connection, [row[1] for row in rows])
+        return [_memory_from(row, row[1], _metadata_from(row)) for row in rows]
+    stored = [Text(row[0], row[4:8], row[1]) for row in rows]
+    texts = opened(connection, project, "memories", "text", stored)
+    metadata = [_metadata_from(row) for row in rows]
+    open_metadata(connection, project, stored, metadata)
+    return [_memory_from(*parts) for parts in zip(rows, texts, metadata, strict=True)]
+
+
+def _metadata_from(row: tuple[Any, ...]) -> dict[str, Json] | None:
+    return None if row[10] is None else _json_decode(row[10])
+
+
+def _memory_from(row: tuple[Any, ...], text: str, metadata: Mapping[str, Json] | None) -> Memory:
     return Memory(
         id=row[0],
-        text=row[1],
+        text=text,
         hash=row[2],
         kind=row[3],
         user_id=row[4],
@@ -88,7 +110,7 @@ def memory_from(row: tuple[Any, ...]) -> Memory:
         run_id=row[7],
         actor_id=row[8],
         role=row[9],
-        metadata=None if row[10] is None else _json_decode(row[10]),
+        metadata=metadata,
         categories=() if row[11] is None else _categories_decode(row[11]),
         listed=bool(row[12]),
         event_at=row[13],
@@ -111,7 +133,30 @@ def entity_ids(memory: Memory) -> EntityIds:
     return (memory.user_id, memory.agent_id, memory.app_id, memory.run_id)
 
 
-def memory_values(project: Project, op: PutMemory) -> tuple[Any, ...]:
+def memory_texts(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Texts of memories of any projects, opened: from rows of project, id, text, identities."""
+    texts: list[str] = []
+    for project, group in groupby(rows, key=itemgetter(0)):
+        stored = [Text(row[1], row[3:7], row[2]) for row in group]
+        texts += opened(connection, project, "memories", "text", stored)
+    return texts
+
+
+def memory_text(connection: Connection, project: Project, memory: Memory, text: str) -> str:
+    """A text of this memory as it is stored."""
+    at = Text(memory.id, entity_ids(memory), text)
+    return sealed(connection, project, "memories", "text", at) or ""
+
+
+def metadata_json(
+    connection: Connection, project: Project, memory: Memory, metadata: Mapping[str, Json] | None
+) -> str | None:
+    """Metadata of this memory as it is stored."""
+    whose = Text(memory.id, entity_ids(memory), None)
+    return to_json(seal_metadata(connection, project, whose, metadata))
+
+
+def memory_values(connection: Connection, project: Project, op: PutMemory) -> tuple[Any, ...]:
     """The parameters of INSERT_MEMORY after the number."""
     memory, terms = op.memory, op.terms
     return (
@@ -119,7 +164,7 @@ def memory_values(project: Project, op: PutMemory) -> tuple[Any, ...]:
         project,
         op.identity,
         memory.kind,
-        memory.text,
+        memory_text(connection, project, memory, memory.text),
         memory.hash,
         memory.user_id,
         memory.agent_id,
@@ -127,7 +172,7 @@ def memory_values(project: Project, op: PutMemory) -> tuple[Any, ...]:
         memory.run_id,
         memory.actor_id,
         memory.role,
-        to_json(memory.metadata),
+        metadata_json(connection, project, memory, memory.metadata),
         to_json(memory.categories or None),
         int(memory.listed),
         memory.event_at,
@@ -145,25 +190,61 @@ def memory_values(project: Project, op: PutMemory) -> tuple[Any, ...]:
     )
 
 
-def message_values(project: Project, scope: Scope, turn: Turn) -> tuple[Any, ...]:
+def message_values(
+    connection: Connection, project: Project, scope: Scope, turn: Turn
+) -> tuple[Any, ...]:
     """The parameters of INSERT_MESSAGE after the number."""
     ids = (scope.user_id, scope.agent_id, scope.app_id, scope.run_id)
-    return (turn.id, project, *ids, turn.role, turn.actor_id, turn.text, turn.event_at)
+    text = sealed(connection, project, "messages", "text", Text(turn.id, ids, turn.text))
+    return (turn.id, project, *ids, turn.role, turn.actor_id, text, turn.event_at)
 
 
-def job_from(row: tuple[Any, ...]) -> Job:
-    """A job from a row of JOB_COLUMNS."""
+def quote_value(
+    connection: Connection, put: PutMemory, project: Project, source: Source, memory_id: str
+) -> str:
+    """The quote of a source as it is stored; what there is none of is not sealed."""
+    at = Text(f"{memory_id} {source.turn_id}", entity_ids(put.memory), source.quote or None)
+    return sealed(connection, project, "sources", "quote", at) or ""
+
+
+def job_text(
+    connection: Connection,
+    job_id: str,
+    project: Project,
+    scope_key: str,
+    field: str,
+    text: str | None,
+) -> str | None:
+    """The payload or the result of a job, JSON, as it is stored."""
+    at = Text(job_id, job_ids(scope_key), text)
+    return sealed(connection, project, "jobs", field, at)
+
+
+def jobs_from(connection: Connection, rows: Iterable[Any]) -> list[Job]:
+    """Jobs of one project from rows of JOB_COLUMNS, opened."""
+    rows = list(rows)
+    if connection.sealer is None or not rows:
+        plain(connection, [text for row in rows for text in (row[5], row[9])])
+        return [_job_from(row, row[5], row[9]) for row in rows]
+    texts = []
+    for field, column in (("payload", 5), ("result", 9)):
+        stored = [Text(row[0], job_ids(row[4]), row[column]) for row in rows]
+        texts.append(opened(connection, rows[0][1], "jobs", field, stored))
+    return [_job_from(*parts) for parts in zip(rows, *texts, strict=True)]
+
+
+def _job_from(row: tuple[Any, ...], payload: str, result: str | None) -> Job:
     return Job(
         id=row[0],
         project=Project(row[1]),
         kind=row[2],
         state=row[3],
         scope_key=row[4],
-        payload=_json_decode(row[5]),
+        payload=_json_decode(payload),
         attempts=row[6],
         idempotency_key=row[7],
         fingerprint=row[8],
-        result=from_json(row[9]),
+        result=from_json(result),
         error=row[10],
         error_code=row[11],
         run_after=row[12],
@@ -174,6 +255,7 @@ def job_from(row: tuple[Any, ...]) -> Job:
 
 
 def history_values(
+    connection: Connection,
     project: Project,
     event: str,
     memory: Memory,
@@ -182,12 +264,16 @@ def history_values(
     id_: str,
 ) -> tuple[Any, ...]:
     """The parameters of INSERT_HISTORY; `texts` are the old and the new one."""
+    stored = (
+        sealed(connection, project, "history", field, Text(id_, entity_ids(memory), text))
+        for field, text in zip(HISTORY_TEXTS, texts, strict=True)
+    )
     return (
         id_,
         project,
         memory.id,
         event,
-        *texts,
+        *stored,
         memory.actor_id,
         memory.role,
         memory.created_at,
@@ -200,14 +286,30 @@ def history_values(
     )
 
 
-def history_from(row: tuple[Any, ...]) -> HistoryEvent:
-    """A history event from a row of HISTORY_COLUMNS (further columns are passed over)."""
+def history_from(
+    connection: Connection, project: Project, rows: Iterable[Any]
+) -> list[HistoryEvent]:
+    """History events from rows of HISTORY_COLUMNS, opened."""
+    rows = list(rows)
+    if connection.sealer is None:
+        plain(connection, [text for row in rows for text in row[3:5]])
+        return [_event_from(row, row[3], row[4]) for row in rows]
+    texts = [
+        opened(
+            connection, project, "history", field, [Text(r[0], r[9:13], r[column]) for r in rows]
+        )
+        for column, field in enumerate(HISTORY_TEXTS, 3)
+    ]
+    return [_event_from(*parts) for parts in zip(rows, *texts, strict=True)]
+
+
+def _event_from(row: tuple[Any, ...], old: str | None, new: str | None) -> HistoryEvent:
     return HistoryEvent(
         id=row[0],
         memory_id=row[1],
         event=row[2],
-        old_memory=row[3],
-        new_memory=row[4],
+        old_memory=old,
+        new_memory=new,
         created_at=row[5],
         updated_at=row[6],
         is_deleted=row[2] == "DELETE",

@@ -29,6 +29,7 @@ class Binding(NamedTuple):
     """Masks the cursors of listings; the store's own."""
     known: tuple[SpaceRow, ...] = ()
     """The spaces this process has embedders of."""
+    is_sealed: bool = False
 
 
 class Current(NamedTuple):
@@ -42,7 +43,8 @@ class Current(NamedTuple):
 
 _CURRENT = f"""
 SELECT s.no, (SELECT max(no) FROM spaces WHERE status = 'shadow'), {EPOCH_NUMBER}, s.dimensions,
-       s.provider, s.model, s.dimensions, s.normalised, k.value
+       s.provider, s.model, s.dimensions, s.normalised, k.value,
+       EXISTS (SELECT 1 FROM counters WHERE name = 'sealed')
 FROM spaces s, counters k WHERE s.status = 'active' AND k.name = 'key_mark'
 """
 
@@ -53,7 +55,13 @@ def row_of(space: Space) -> SpaceRow:
 
 
 def settle(
-    connection: Connection, space: Space, key_mark: int, at: float, before: Space | None = None
+    connection: Connection,
+    space: Space,
+    key_mark: int,
+    at: float,
+    before: Space | None = None,
+    *,
+    is_sealed: bool = False,
 ) -> Binding:
     """Check that the store fits, or bind it if it is new, while nobody else writes.
 
@@ -62,7 +70,7 @@ def settle(
     known = (row_of(space),) if before is None else (row_of(space), row_of(before))
     number = _check_space(connection, known, at)
     _check_key(connection, key_mark)
-    return Binding(number, key_mark, _cursor_key(connection), known)
+    return Binding(number, key_mark, _cursor_key(connection), known, is_sealed)
 
 
 def confirm(connection: Connection, binding: Binding) -> Current:
@@ -75,6 +83,8 @@ def confirm(connection: Connection, binding: Binding) -> Current:
     hint = "Stop that process or configure both alike, then open the store again."
     if found is None or tuple(found[4:8]) not in binding.known:
         raise SpaceMismatchError("Another process bound this store to another embedder.", hint=hint)
+    if bool(found[9]) != binding.is_sealed:
+        raise ConfigError("Another process began to seal this store meanwhile.", hint=hint)
     if found[8] != binding.key_mark:
         raise ConfigError("Another process bound this store to another `content_key`.", hint=hint)
     return Current(*found[:4])

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.backends.sql.dialect import Connection
-from holdfast.backends.sql.rows import only
+from holdfast.backends.sql.rows import memory_texts, only
 from holdfast.backends.sql.spaces import (
     ACTIVE_SPACE,
     EPOCH_NUMBER,
@@ -30,7 +30,8 @@ EXISTS (SELECT 1 FROM embeddings a WHERE a.memory_no = m.no AND a.space_no = {AC
 AND NOT EXISTS (SELECT 1 FROM embeddings s WHERE s.memory_no = m.no AND s.space_no = ?)
 """
 _UNFILLED: Final = f"""
-SELECT m.no, m.project, m.id, m.text, m.hash FROM memories m
+SELECT m.no, m.hash, m.project, m.id, m.text, m.user_id, m.agent_id, m.app_id, m.run_id
+FROM memories m
 WHERE m.no > ? AND {_LACKS} ORDER BY m.no LIMIT ?
 """
 _FILLED: Final = "SELECT count(*) FROM embeddings WHERE space_no = "
@@ -123,9 +124,10 @@ def begin(connection: Connection, space: Space, at: float) -> Epoch:
 def unfilled(connection: Connection, no: int, after: int, size: int) -> list[Unfilled]:
     """The next memories that a space lacks."""
     rows = connection.execute(_UNFILLED, (after, no, size)).fetchall()
+    texts = memory_texts(connection, [row[2:] for row in rows])
     return [
         Unfilled(no=number, project=Project(project), id=id_, text=text, hash=hash_)
-        for number, project, id_, text, hash_ in rows
+        for (number, hash_, project, id_, *_), text in zip(rows, texts, strict=True)
     ]
 
 

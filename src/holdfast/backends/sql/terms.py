@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from holdfast.backends.sql.changes import forget_all
 from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.rows import memory_texts
 from holdfast.ports import Analyse
 
 _CHUNK_ROWS = 1_000
@@ -23,11 +24,16 @@ def is_current(connection: Connection, version: int) -> bool:
 def renew_some(connection: Connection, analyse: Analyse, after: int) -> tuple[int, int]:
     """Make the terms of the next memories anew; how many, and the number of the last of them."""
     rows = connection.execute(
-        "SELECT no, text, actor_id, role FROM memories WHERE no > ? ORDER BY no LIMIT ?",
+        "SELECT no, text, actor_id, role, id, project, user_id, agent_id, app_id, run_id "
+        "FROM memories WHERE no > ? ORDER BY no LIMIT ?",
         (after, _CHUNK_ROWS),
     ).fetchall()
     changed = []
-    for no, text, actor_id, role in rows:
+    for (no, _, actor_id, role, *_rest), text in zip(
+        rows,
+        memory_texts(connection, [(row[5], row[4], row[1], *row[6:10]) for row in rows]),
+        strict=True,
+    ):
         found = analyse(text, actor_id, role)
         changed.append((found.terms, found.flags, found.words, found.speaker, no))
     connection.executemany(

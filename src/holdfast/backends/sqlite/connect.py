@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from holdfast.backends.sql.sealing import Sealer
 from holdfast.backends.sqlite.dialect import SqliteDialect
 from holdfast.backends.sqlite.filters import register_functions
 from holdfast.errors import (
@@ -32,10 +33,15 @@ class SqliteConnection(sqlite3.Connection):
     """A connection that knows its dialect, as the shared statements want it."""
 
     dialect = SqliteDialect()
+    sealer: Sealer | None = None
 
 
 def connect(
-    path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S
+    path: Path,
+    *,
+    read_only: bool = False,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    sealer: Sealer | None = None,
 ) -> SqliteConnection:
     """A connection in autocommit mode (transactions are begun explicitly), usable on any thread.
 
@@ -55,6 +61,7 @@ def connect(
         cached_statements=256,
         factory=SqliteConnection,
     )
+    connection.sealer = sealer
     try:
         for pragma in _pragmas(read_only=read_only):
             connection.execute(pragma)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from holdfast.backends.sql.sealing import Sealer
 from holdfast.backends.sqlite.connect import SqliteConnection, connect, translate
 from holdfast.errors import ClosedError
 
@@ -18,9 +19,12 @@ T = TypeVar("T")
 class Readers:
     """Runs functions on read connections in threads of its own."""
 
-    def __init__(self, path: Path, connections_max: int, busy_timeout_s: float) -> None:
+    def __init__(
+        self, path: Path, connections_max: int, busy_timeout_s: float, sealer: Sealer | None = None
+    ) -> None:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
+        self._sealer = sealer
         self._idle: queue.LifoQueue[SqliteConnection] = queue.LifoQueue()
         self._threads = ThreadPoolExecutor(connections_max, "holdfast-read")
         self._connections_max = connections_max
@@ -60,7 +64,10 @@ class Readers:
                 connection = self._idle.get_nowait()
             except queue.Empty:
                 connection = connect(
-                    self._path, read_only=True, busy_timeout_s=self._busy_timeout_s
+                    self._path,
+                    read_only=True,
+                    busy_timeout_s=self._busy_timeout_s,
+                    sealer=self._sealer,
                 )
             try:
                 connection.execute("BEGIN")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from holdfast.backends.sql import queue
+from holdfast.backends.sql.keys import Sealing
 from holdfast.backends.sql.records import SqlRecords, Work
-from holdfast.backends.sql.spaces import Binding, settle
 from holdfast.backends.sqlite.checkpoints import Checkpoints
 from holdfast.backends.sqlite.connect import SqliteConnection, connect, translate
 from holdfast.backends.sqlite.due import due
@@ -40,8 +40,9 @@ class SqliteRecords(SqlRecords):
         *,
         readers_max: int = READ_CONNECTIONS_MAX,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
+        sealing: Sealing | None = None,
     ) -> None:
-        super().__init__(clock, ids)
+        super().__init__(clock, ids, sealing)
         self._path = path
         self._readers_max = readers_max
         self._busy_timeout_s = busy_timeout_s
@@ -55,36 +56,36 @@ class SqliteRecords(SqlRecords):
         if self._closed:
             raise ClosedError("The record store is closed.")
         if self._writer is None:
-            await asyncio.to_thread(self._open, space, key_mark, before)
+            writer, readers = await asyncio.to_thread(self._connect)
+            self._writer, self._readers = writer, readers
+            try:
+                self._binding = await self._bind(space, key_mark, before)
+            except BaseException:
+                self._undo()
+                raise
 
-    def _open(self, space: Space, key_mark: int, before: Space | None) -> None:
+    def _connect(self) -> tuple[Writer, Readers]:
         timeout_s = self._busy_timeout_s
+        sealer = None if self._sealing is None else self._sealing.sealer
         _make(self._path.parent)
         with translate(self._path):
-            connection = connect(self._path, busy_timeout_s=timeout_s)
+            connection = connect(self._path, busy_timeout_s=timeout_s, sealer=sealer)
             try:
                 prepare(connection, self._path)
-                self._binding = self._settled(connection, space, key_mark, before)
                 self._probe = connect(self._path, read_only=True, busy_timeout_s=timeout_s)
             except BaseException:
                 connection.close()
                 raise
-        self._readers = Readers(self._path, self._readers_max, timeout_s)
+        readers = Readers(self._path, self._readers_max, timeout_s, sealer)
         self._checkpoints = Checkpoints(self._path, timeout_s)
-        self._writer = Writer(connection, self._path, self._checkpoints.note)
+        return Writer(connection, self._path, self._checkpoints.note), readers
 
-    def _settled(
-        self, connection: SqliteConnection, space: Space, key_mark: int, before: Space | None
-    ) -> Binding:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            binding = settle(connection, space, key_mark, self._clock.now(), before)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return binding
+    def _undo(self) -> None:
+        """Close what was opened: the store does not fit."""
+        for part in (self._readers, self._probe, self._writer, self._checkpoints):
+            if part is not None:
+                part.close()
+        self._writer = self._readers = self._probe = self._checkpoints = None
 
     async def close(self) -> None:
         self.close_now()
@@ -102,7 +103,7 @@ class SqliteRecords(SqlRecords):
         if self._checkpoints is not None:
             self._checkpoints.close()
 
-    async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
+    async def run_commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         together = self._write.run_together(self._carry_out, (project, ops))
         results = cast("list[Json]", await together)
         self.on_commit()
@@ -131,11 +132,23 @@ class SqliteRecords(SqlRecords):
             raise ClosedError("The record store is not open.")
         return super().store_id
 
-    async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
+    async def run_write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         return cast("T", await self._write.run(work))
 
-    async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
+    async def run_read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
         return await self._read.run(work)
+
+    async def scrub(self) -> None:
+        """Free pages are overwritten as they become free; the write-ahead log is emptied here."""
+        await asyncio.to_thread(self._empty_log)
+
+    def _empty_log(self) -> None:
+        with translate(self._path):
+            connection = connect(self._path, busy_timeout_s=self._busy_timeout_s)
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.close()
 
     async def glance(self, project: Project | None, work: Work[T]) -> T:
         # microseconds: less than handing it to a thread

@@ -311,6 +311,18 @@ CREATE TABLE spaces (
 	UNIQUE (provider, model, dimensions, normalised)
 );
 
+CREATE TABLE subject_keys (
+	project TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	id TEXT NOT NULL, 
+	version INTEGER NOT NULL, 
+	key_id TEXT NOT NULL, 
+	wrapped BLOB, 
+	created_at FLOAT NOT NULL, 
+	PRIMARY KEY (project, kind, id, version)
+)
+ WITHOUT ROWID;
+
 CREATE TABLE usage (
 	no INTEGER NOT NULL, 
 	project TEXT NOT NULL, 

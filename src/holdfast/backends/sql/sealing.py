@@ -1,0 +1,251 @@
+"""Texts of rows, sealed as they are written and opened as they are read.
+
+A connection carries a `Sealer`, or None where the store is a plain one. It holds the keys of some
+subjects in memory and neither waits nor asks: where a key is missing, `KeyNeeded` says which, and
+whoever runs the statements gets it and runs them again (`sql.keys`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from holdfast.backends.sql.dialect import Connection
+from holdfast.core.seal import (
+    FERNET_PREFIX,
+    NONCE_BYTES,
+    PREFIX,
+    Place,
+    is_sealed,
+    seal,
+    unfernet,
+    unseal,
+    version_of,
+)
+from holdfast.directory import Delivery, Export, Feedback, Row, Webhook
+from holdfast.errors import ConfigError, CorruptError
+from holdfast.model import ENTITY_KINDS
+
+STATE: Final = "sealed"
+"""The counter that says how a store is sealed; it is not there where texts are plain."""
+STATE_OF: Final = f"SELECT value FROM counters WHERE name = '{STATE}'"
+
+CURRENT: Final = 0
+"""Stands for the version of a key that is sealed with."""
+
+SEALED_FIELDS: Final[Mapping[type[Row], tuple[str, ...]]] = {
+    Webhook: ("secret", "old_secret"),
+    Delivery: ("body",),
+    Feedback: ("reason",),
+    Export: ("request", "result"),
+}
+"""What is sealed of the directory, with the key of the project."""
+
+
+class Subject(NamedTuple):
+    """Whose key a text is sealed with: a user, else an agent, an app, a run, else the project."""
+
+    project: str
+    kind: str
+    id: str
+
+    def bound(self, version: int) -> bytes:
+        """What a wrapped key is bound to."""
+        return Place(self.project, "subject_keys", f"{self.kind} {version}", self.id).bound()
+
+
+class Need(NamedTuple):
+    """A key that is not in memory."""
+
+    subject: Subject
+    version: int
+
+
+class KeyNeeded(Exception):
+    """Statements met texts whose keys are not in memory; whoever runs them gets the keys."""
+
+    def __init__(self, needs: Iterable[Need]) -> None:
+        super().__init__()
+        self.needs = frozenset(needs)
+
+
+class Text(NamedTuple):
+    """A text of a row: the row's id, whose it is, and the text as it is stored."""
+
+    row: str
+    ids: Sequence[str | None]
+    stored: str | None
+
+
+def subject_of(project: str, ids: Sequence[str | None]) -> Subject:
+    """The subject of a row by its user_id, agent_id, app_id and run_id."""
+    for kind, name in zip(ENTITY_KINDS, ids, strict=True):
+        if name is not None:
+            return Subject(project, kind, name)
+    return Subject(project, "project", "")
+
+
+def job_ids(scope_key: str) -> Sequence[str | None]:
+    """The identities that a job is about; none if its scope is of another kind."""
+    try:
+        return _ids_of(scope_key)
+    except msgspec.DecodeError:
+        return NOBODY
+
+
+_ids_of: Final = msgspec.json.Decoder(tuple[str | None, str | None, str | None, str | None]).decode
+
+NOBODY: Final = (None, None, None, None)
+"""The identities of what belongs to the project as a whole."""
+
+
+class Keys(NamedTuple):
+    """The data keys of a subject, by version, and the one that is sealed with."""
+
+    current: int
+    by_version: Mapping[int, bytes]
+
+
+class Sealer:
+    """Seals and opens with the keys it holds; may be used from any thread."""
+
+    def __init__(self, fernet_keys: tuple[bytes, ...] = (), sensitive: Iterable[str] = ()) -> None:
+        """`fernet_keys`: of an earlier setup, whose encrypted texts may be among the plain ones.
+        `sensitive`: keys of metadata whose values are sealed."""
+        self.sensitive = frozenset(sensitive)
+        """The keys of metadata whose values are sealed, those of earlier settings among them once
+        the store is open."""
+        self.strict = False
+        """Whether every text is sealed: one that is not was put there by somebody else."""
+        self._keys: dict[Subject, Keys] = {}
+        self._fernet_keys = fernet_keys
+
+    @property
+    def held(self) -> int:
+        """How many subjects' keys are in memory."""
+        return len(self._keys)
+
+    def hold(self, subject: Subject, keys: Keys) -> None:
+        """Keep the keys of a subject, the last kept ones."""
+        self._keys.pop(subject, None)
+        self._keys[subject] = keys
+
+    def drop(self, subject: Subject) -> None:
+        """Forget the keys of a subject."""
+        self._keys.pop(subject, None)
+
+    def oldest(self) -> Iterable[Subject]:
+        """The subjects whose keys are held, the longest held first."""
+        return list(self._keys)
+
+    def keys_of(self, subject: Subject) -> Keys:
+        """The keys of a subject. Raises KeyNeeded."""
+        keys = self._keys.get(subject)
+        if keys is None or not keys.current:
+            raise KeyNeeded([Need(subject, CURRENT)])
+        return keys
+
+    def has(self, need: Need) -> bool:
+        """Whether a key is in memory."""
+        keys = self._keys.get(need.subject)
+        return keys is not None and (need.version or keys.current) in keys.by_version
+
+    def seal(self, subject: Subject, place: Place, text: str) -> str:
+        """The text as it is stored. Raises KeyNeeded."""
+        keys = self.keys_of(subject)
+        key = keys.by_version[keys.current]
+        return seal(key, keys.current, os.urandom(NONCE_BYTES), place, text)
+
+    def need(self, subject: Subject, stored: str | None) -> Need | None:
+        """The key that a stored text asks for, if it is not in memory. Raises CorruptError."""
+        if stored is None or not is_sealed(stored):
+            return None
+        need = Need(subject, version_of(stored))
+        return None if self.has(need) else need
+
+    def open(self, subject: Subject, place: Place, stored: str) -> str:
+        """The text of what is stored. Raises KeyNeeded, CorruptError."""
+        if not is_sealed(stored):
+            return self._plain(place, stored)
+        version = version_of(stored)
+        keys = self._keys.get(subject)
+        key = None if keys is None else keys.by_version.get(version)
+        if key is None:
+            raise KeyNeeded([Need(subject, version)])
+        return unseal(key, place, stored)
+
+    def _plain(self, place: Place, stored: str) -> str:
+        if self.strict:
+            raise CorruptError(
+                f"A {place.field} in {place.table} is not sealed, though all of this store are.",
+                hint="Somebody else wrote it; restore a backup.",
+            )
+        if self._fernet_keys and stored.startswith(FERNET_PREFIX):
+            return unfernet(self._fernet_keys, stored)
+        return stored
+
+
+def sealed(
+    connection: Connection,
+    project: str,
+    table: str,
+    field: str,
+    text: Text,
+) -> str | None:
+    """A text as it is to be stored; `text.stored` is the text itself here. Raises KeyNeeded."""
+    sealer = connection.sealer
+    if sealer is None or text.stored is None:
+        return text.stored
+    place = Place(project, table, text.row, field)
+    return sealer.seal(subject_of(project, text.ids), place, text.stored)
+
+
+def opened(
+    connection: Connection,
+    project: str,
+    table: str,
+    field: str,
+    texts: Sequence[Text],
+) -> list[Any]:
+    """Stored texts as they were before; None stays None.
+
+    Raises KeyNeeded for all the keys that are missing at once, CorruptError.
+    """
+    sealer = connection.sealer
+    if sealer is None:
+        return plain(connection, [text.stored for text in texts])
+    subjects = [subject_of(project, text.ids) for text in texts]
+    pairs = list(zip(subjects, texts, strict=True))
+    needs = [sealer.need(subject, text.stored) for subject, text in pairs]
+    missing = [need for need in needs if need is not None]
+    if missing:
+        raise KeyNeeded(missing)
+    return [
+        None
+        if text.stored is None
+        else sealer.open(subject, Place(project, table, text.row, field), text.stored)
+        for subject, text in pairs
+    ]
+
+
+def plain(connection: Connection, stored: list[Any]) -> list[Any]:
+    """Stored texts as a process without a keyring tells them.
+
+    Raises ConfigError for a sealed one: somebody began to seal after this process was started.
+    """
+    if any(text is not None and text.startswith(PREFIX) for text in stored) and (
+        connection.execute(STATE_OF, ()).fetchone() is not None
+    ):
+        raise ConfigError(
+            "Another process began to seal the texts of this store.",
+            hint="Set `seal` for this process as well, then start it again.",
+        )
+    return stored
+
+
+def row_id(kind: type[Row], values: Mapping[str, Any]) -> str:
+    """What tells a row of the directory apart, as one text."""
+    return msgspec.json.encode([values[name] for name in kind.key]).decode()

@@ -1,0 +1,58 @@
+"""How the texts of a store are sealed, and work on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from holdfast.model import Struct
+
+Told = Callable[[int, int], None]
+"""Is told how much is done, and of how much."""
+
+
+class SealStatus(Struct, frozen=True, kw_only=True):
+    """How the texts of a store are sealed."""
+
+    whole: bool
+    """Whether every text is sealed; one that is not is refused from then on."""
+    plain: int
+    """Texts that are stored in the clear still."""
+    master: str
+    """Name of the master key that wraps from now on."""
+    keys: int
+    """Data keys."""
+    old_master: int
+    """Of them, those that an older master key wrapped."""
+    destroyed: int
+    """Subjects' keys that were destroyed."""
+
+
+class Resealed(Struct, frozen=True, kw_only=True):
+    """What became of the texts of a store."""
+
+    keys: int = 0
+    """Data keys that were made or wrapped anew."""
+    texts: int = 0
+    """Texts that were sealed anew."""
+
+
+class Seals(Protocol):
+    """Work on all sealed texts of a store, of all projects, while it is used.
+
+    Whatever is interrupted goes on where it was when it is called again. All raise KeyRingError,
+    CorruptError, StoreError.
+    """
+
+    async def status(self) -> SealStatus:
+        """How the texts are sealed. Costs a scan of the store."""
+
+    async def run(self, told: Told) -> Resealed:
+        """Seal every text that is plain, or sealed with an older key than its subject has."""
+
+    async def rotate_master(self, told: Told) -> Resealed:
+        """Wrap every data key with the primary master key: older ones are not needed then."""
+
+    async def rotate_keys(self, told: Told) -> Resealed:
+        """Give every subject a new data key, then `run`. Older keys are kept: a process may seal
+        with them until it is started again."""
