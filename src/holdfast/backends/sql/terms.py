@@ -28,12 +28,10 @@ def renew_some(connection: Connection, analyse: Analyse, after: int) -> tuple[in
         "FROM memories WHERE no > ? ORDER BY no LIMIT ?",
         (after, _CHUNK_ROWS),
     ).fetchall()
+    whose = [(project, id_, text, *ids) for _, text, _, _, id_, project, *ids in rows]
     changed = []
-    for (no, _, actor_id, role, *_rest), text in zip(
-        rows,
-        memory_texts(connection, [(row[5], row[4], row[1], *row[6:10]) for row in rows]),
-        strict=True,
-    ):
+    for row, text in zip(rows, memory_texts(connection, whose), strict=True):
+        no, _, actor_id, role = row[:4]
         found = analyse(text, actor_id, role)
         changed.append((found.terms, found.flags, found.words, found.speaker, no))
     connection.executemany(
