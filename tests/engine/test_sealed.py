@@ -19,8 +19,10 @@ from holdfast import AsyncMemory
 from holdfast.admin import AsyncAdmin
 from holdfast.core.seal import PREFIX
 from holdfast.errors import ConfigError, CorruptError, KeyRingError
+from holdfast.model import IndexTerms, Space
+from holdfast.testing.contracts.values import SPACE, commit, put
 from support.llm_server import LLMServer
-from support.sealed import MASTER, OTHER, RENEWED, written
+from support.sealed import MASTER, OTHER, RENEWED, records, written
 
 CANARY = "zanzibar"
 """Stands in everything that is said; `{CANARY}123` in what is said in different places."""
@@ -278,3 +280,23 @@ async def test_results_are_the_same(tmp_path: Path, keys: Path) -> None:
             answers.append([[(h["memory"], h["score"]) for h in one["results"]] for one in found])
     assert answers[0] == answers[1]
     assert all(answers[0])
+
+
+async def test_texts_are_opened_to_be_embedded_and_analysed_anew(tmp_path: Path) -> None:
+    seen = []
+
+    def analyse(text: str, _actor: str | None, _role: str | None) -> IndexTerms:
+        seen.append(text)
+        return IndexTerms()
+
+    store = records(tmp_path / "holdfast.db")
+    try:
+        await store.open(SPACE)
+        await commit(store, put("m1", f"Kept in {CANARY}", vec=bytes(4 * SPACE.dimensions)))
+        epoch = await store.spaces.begin(Space(provider="tests", model="new", dimensions=2))
+        assert epoch.shadow is not None
+        [found] = await store.spaces.unfilled(epoch.shadow.no, 0, 10)
+        assert await store.reindex(99, analyse) == 1
+        assert [found.text, *seen] == [f"Kept in {CANARY}"] * 2
+    finally:
+        await store.close()
