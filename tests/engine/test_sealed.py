@@ -79,7 +79,7 @@ def facts(*items: dict[str, Any]) -> str:
 async def live(memory: AsyncMemory, server: LLMServer) -> None:
     """Everything that a memory does with texts."""
     said = f"I keep a parrot in {CANARY}."
-    server.say(facts({"turn": 1, "quote": said[2:15], "text": f"Alice's parrot is in {CANARY}"}))
+    server.say(facts({"turn": 1, "quote": said[2:-1], "text": f"Alice's parrot is in {CANARY}"}))
     await memory.add(said, **ALICE)
     server.say(facts())
     await memory.add(f"Nothing of {CANARY}2", **ALICE)
