@@ -25,7 +25,7 @@ class Guarded(Server):
     def __init__(self) -> None:
         super().__init__(18)
         self.ask(f"ALTER ROLE postgres PASSWORD '{PASSWORD}'")
-        self.demand_password("all")
+        self.demand_password("all", over="host all {user} 127.0.0.1/32")
 
     def address(self, database: str, user: str = "postgres", password: str = PASSWORD) -> str:
         """Where a database is, for a user."""

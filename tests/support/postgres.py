@@ -135,10 +135,10 @@ class Server:
         self.ask(f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
-    def demand_password(self, user: str) -> None:
-        """Let a user in with a password only."""
+    def demand_password(self, user: str, *, over: str = "local all {user}") -> None:
+        """Let a user in with a password only, over the socket unless told otherwise."""
         rules = Path(self._data) / "pg_hba.conf"
-        rule = f"local all {user} scram-sha-256\n"
+        rule = f"{over.format(user=user)} scram-sha-256\n"
         rules.write_text(rule + rules.read_text())
         self.ask("SELECT pg_reload_conf()")
 
