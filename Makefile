@@ -27,16 +27,19 @@ SERVICES := \
 
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-compat test-services check bench bench-server eval fmt generate lock clean
+.PHONY: help demo test test-thorough test-compat test-services check bench bench-server eval fmt generate lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## set everything up, then watch Holdfast remember a conversation
 	@$(BIN)/holdfast demo
 
 test: $(VENV)/.installed-dev ## set everything up, then run all tests (PYTEST_ARGS="-k name")
 	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+test-thorough: $(VENV)/.installed-dev ## the same with more examples, kills and whole contracts everywhere
+	@HOLDFAST_TEST_THOROUGH=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-compat: $(VENV)/.installed-dev ## drive the real clients of Mem0 against a server (installs them once)
 	@$(BIN)/python -m pytest -m compat tests/compat $(PYTEST_ARGS)

@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from support import leaks
 from support.offline import sitecustomize as offline
+from support.thorough import THOROUGH
 
 OFFLINE = str(Path(offline.__file__).parent)
 SEED = 20261123
@@ -35,6 +36,25 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.endswith("_API_KEY")]:
         if not name.startswith("HOLDFAST_TEST_"):
             del os.environ[name]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a class that names in `USUALLY` the tests to run, leave the others to thorough runs."""
+    left = [] if THOROUGH else [item for item in items if not _usual(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if _usual(item)]
+
+
+def _usual(item: pytest.Item) -> bool:
+    kind = getattr(item, "cls", None)
+    names: tuple[str, ...] | None = getattr(kind, "USUALLY", None)
+    if names is None:
+        return True
+    unknown = [name for name in names if not hasattr(kind, name)]
+    if unknown:
+        raise pytest.UsageError(f"{kind.__qualname__}.USUALLY names no tests: {unknown}")
+    return getattr(item, "originalname", item.name) in names
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def filled(told: Told, settings: list[str]) -> list[str]:
     for text in ("I keep bees", "I drink green tea", "The car needs tyres"):
         told("add", text, "--user", "ann", *settings)
+    told("index", "verify", "--repair", *settings)  # commands may end before all is fed
     return settings
 
 

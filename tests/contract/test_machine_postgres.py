@@ -12,8 +12,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from holdfast.testing.machines import RecordsMachine
 from holdfast.testing.replica import Store
 from support import postgres
+from support.thorough import often
 
-EXAMPLES, STEPS = int(os.environ.get("HOLDFAST_POSTGRES_EXAMPLES", "2")), 10
+EXAMPLES, STEPS = int(os.environ.get("HOLDFAST_POSTGRES_EXAMPLES", often(2, 10))), 10
 """Each step asks a few hundred questions; more examples by the environment."""
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 

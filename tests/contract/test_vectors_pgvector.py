@@ -57,7 +57,24 @@ class TestChoosing(OnServer):
 
 
 class TestByTheGraph(OnServer):
+    """Usually what is kept of vectors, and found by them: words are the same rows in every mode."""
+
     SETTINGS: ClassVar = {"mode": "hnsw", "precision": "half"}
+    USUALLY: ClassVar = (
+        "test_a_point_is_found_by_its_vector_and_by_its_words",
+        "test_the_nearest_come_first_with_their_cosine",
+        "test_a_point_is_replaced_by_one_with_its_id",
+        "test_what_is_removed_is_gone_and_the_unknown_is_passed_over",
+        "test_a_point_belongs_to_each_of_its_entities",
+        "test_a_star_means_all_that_have_one_of_the_kind",
+        "test_projects_find_nothing_of_each_other",
+        "test_points_without_a_vector_are_found_by_their_words",
+        "test_all_come_if_there_are_no_more_than_the_limit",
+        "test_a_dropped_collection_is_made_anew_by_open",
+        "test_vectors_of_another_length_are_refused",
+        "test_numbers_that_are_none_are_refused",
+        "test_many_points_go_in_one_call",
+    )
 
 
 @pytest.mark.skipif(URL not in os.environ, reason=f"{URL} is not set")

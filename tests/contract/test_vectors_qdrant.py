@@ -57,7 +57,24 @@ class TestEngine(VectorsContract):
 
 
 class TestEngineGrpc(VectorsContract):
-    """The same over gRPC."""
+    """The same over gRPC: usually what goes another way through it."""
+
+    USUALLY: ClassVar = (
+        "test_a_point_is_found_by_its_vector_and_by_its_words",
+        "test_a_point_belongs_to_each_of_its_entities",
+        "test_hostile_ids_are_ids_like_any_other",
+        "test_hostile_projects_are_projects_like_any_other",
+        "test_points_without_a_vector_are_found_by_their_words",
+        "test_terms_use_all_their_bits",
+        "test_rows_are_exact_if_told",
+        "test_marks_come_once_each_whatever_the_page",
+        "test_counts_are_exact",
+        "test_clear_forgets_a_project_and_no_other",
+        "test_a_dropped_collection_is_made_anew_by_open",
+        "test_vectors_of_another_length_are_refused",
+        "test_many_points_go_in_one_call",
+        "test_closed_is_closed",
+    )
 
     @pytest.fixture
     def make(self, tmp_path: Path) -> Iterator[MakeVectors]:

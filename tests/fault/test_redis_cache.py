@@ -44,6 +44,10 @@ def seconds() -> Seconds:
     return Seconds()
 
 
+PATIENCE_S = 20.0
+"""A Redis that takes longer to refuse a connection is taken for one that is away."""
+
+
 async def connected(url: str, seconds: Any = time.monotonic, **more: Any) -> RedisCache:
     made = RedisCache(RedisSettings(url=url, **more), Metrics(), seconds)
     await made.open()
@@ -179,7 +183,7 @@ async def test_a_store_goes_on_through_the_death_of_its_redis(redis: Redis, tmp_
 
 async def refusal(url: str, **more: Any) -> str:
     with pytest.raises(ConfigError) as error:
-        await connected(url, **more)
+        await connected(url, timeout_s=PATIENCE_S, **more)
     return str(error.value)
 
 

@@ -40,6 +40,7 @@ from support.filter_strategies import (
     memories,
     written_filters,
 )
+from support.thorough import often
 
 _COLUMNS = (
     "id TEXT, user_id TEXT, agent_id TEXT, app_id TEXT, run_id TEXT, actor_id TEXT, role TEXT, "
@@ -81,7 +82,7 @@ def _expected(stored: list[Memory], tree: Filter) -> list[int]:
 some_memories = st.lists(memories(), min_size=1, max_size=6)
 
 
-@settings(max_examples=800)
+@settings(max_examples=often(300, 800))
 @given(stored=some_memories, tree=filters)
 def test_sql_selects_what_the_predicate_matches(
     table: sqlite3.Connection, stored: list[Memory], tree: Filter
@@ -89,7 +90,7 @@ def test_sql_selects_what_the_predicate_matches(
     assert _selected(table, stored, tree) == _expected(stored, tree)
 
 
-@settings(max_examples=300)
+@settings(max_examples=often(150, 300))
 @given(stored=some_memories, raw=written_filters)
 def test_sql_selects_what_a_written_filter_means(
     table: sqlite3.Connection, stored: list[Memory], raw: dict[str, Json]
@@ -200,7 +201,7 @@ def _type(value: Json) -> str | None:
     return names.get(type(value))
 
 
-@settings(max_examples=800)
+@settings(max_examples=often(300, 800))
 @given(memory=memories(), tree=filters)
 def test_the_predicate_means_what_is_documented(memory: Memory, tree: Filter) -> None:
     assert matches(tree, memory) == _spelled_out(tree, memory)
@@ -209,7 +210,7 @@ def test_the_predicate_means_what_is_documented(memory: Memory, tree: Filter) ->
 # --- covers ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=500)
+@settings(max_examples=often(200, 500))
 @given(memory=memories(), raw=written_filters)
 def test_what_matches_belongs_to_every_cover(memory: Memory, raw: dict[str, Json]) -> None:
     try:
@@ -225,7 +226,7 @@ def test_what_matches_belongs_to_every_cover(memory: Memory, raw: dict[str, Json
             assert held & {(each.kind, each.id) for each in cover}
 
 
-@settings(max_examples=500)
+@settings(max_examples=often(200, 500))
 @given(memory=memories(), tree=filters)
 def test_within_an_entity_the_rest_decides(memory: Memory, tree: Filter) -> None:
     for entity in memory.scope.entities():
@@ -233,7 +234,7 @@ def test_within_an_entity_the_rest_decides(memory: Memory, tree: Filter) -> None
         assert matches(within(tree, Entity(entity.kind, ANY)), memory) == matches(tree, memory)
 
 
-@settings(max_examples=500)
+@settings(max_examples=often(200, 500))
 @given(raw=any_json)
 @example({"NOT": []})
 @example({"user_id": {"in": "abc"}})

@@ -39,6 +39,7 @@ from holdfast.filters import And, Compare, Everything, Filter
 from holdfast.model import DEFAULT_PROJECT, Entity, Memory, Project, Scope
 from holdfast.ports import Delta, EntityState, Probe, PutMemory, Records, SetVectors, View
 from support.embedded import DIMENSIONS, HashEmbedder, add, of_user, opened
+from support.thorough import often
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0
@@ -283,7 +284,7 @@ class CrowdedMachine(IndexMachine):
 
 
 _SETTINGS = settings(
-    max_examples=40,
+    max_examples=often(15, 40),
     stateful_step_count=30,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
     suppress_health_check=list(HealthCheck),

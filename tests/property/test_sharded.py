@@ -28,6 +28,7 @@ from holdfast.model import ANY, Entity, Project
 from holdfast.ports import Point
 from holdfast.testing.contracts.values import SPACE
 from support.shards import MemoryShardMaps, Switchboard, SwitchedVectors, Truth
+from support.thorough import often
 
 PROJECTS = (Project("red"), Project("blue"))
 USERS = ("ann", "bob", "cem", "dai")
@@ -314,7 +315,9 @@ def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sharded_index_is_one_index() -> None:
-    run_state_machine_as_test(Shards, settings=settings(max_examples=30, stateful_step_count=20))
+    run_state_machine_as_test(
+        Shards, settings=settings(max_examples=often(15, 30), stateful_step_count=20)
+    )
 
 
 async def nothing(*_: Any, **__: Any) -> None:

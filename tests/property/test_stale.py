@@ -23,6 +23,7 @@ from holdfast.model import Project
 from holdfast.ports import Probe
 from holdfast.wrap.cached_index import CachedIndex
 from support.redis import BINARY, MISSING, Redis, running
+from support.thorough import often
 
 pytestmark = pytest.mark.skipif(not BINARY, reason=MISSING)
 
@@ -189,7 +190,7 @@ def campaign(fleet: Fleet, examples: int) -> None:
 
 
 def test_no_answer_is_older_than_a_write(fleet: Fleet) -> None:
-    campaign(fleet, 20)
+    campaign(fleet, often(12, 20))
     assert fleet.counts("hit") > 50, "answers were cached in processes"
     assert fleet.counts("shared_hit") > 20, "and those of others were used"
 

@@ -30,11 +30,12 @@ from holdfast.errors import AuthenticationError
 from holdfast.server.app import build
 from holdfast.server.routing import operation_of
 from support.served import ADMIN_KEY, Served, served
+from support.thorough import often
 
 # The server's threads draw jitter while Hypothesis looks whether its strategies do.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 
-EXAMPLES = 6
+EXAMPLES = often(2, 6)
 """Random requests to each operation, besides those that cover its schema systematically."""
 SEED = 20261123
 UNLIMITED = {f"key_limit_{load}": "" for load in ("search", "read", "add", "write", "admin")}
