@@ -30,6 +30,7 @@ from holdfast.ports import (
     QueryEmbedding,
     RemoveMemories,
     Reset,
+    SpaceSwitched,
     View,
 )
 from holdfast.testing.contracts.index import EAST, IndexContract, Over, said
@@ -216,7 +217,8 @@ EMBEDDINGS: dict[str, QueryEmbedding] = {
 
 def test_every_field_of_a_search_is_tried() -> None:
     for kind, tried in ((Probe, OTHERS), (View, VIEWS), (QueryEmbedding, EMBEDDINGS)):
-        assert set(kind.__struct_fields__) == set(tried), (
+        # the epoch is no part of the answer: an answer of another one is refused, see below
+        assert set(kind.__struct_fields__) - {"epoch"} == set(tried), (
             "what is new must be in the key, or be no part of the answer"
         )
 
@@ -236,6 +238,13 @@ async def test_every_field_of_a_search_makes_an_answer_of_its_own(store: Store) 
         assert inner.asked == number, other
     await settled(index, probe())
     assert inner.asked == number, "the first one is still there"
+
+
+async def test_a_question_of_another_epoch_is_refused_whatever_is_kept(store: Store) -> None:
+    index = cached(store, inner=counting(store))
+    await settled(index, probe())
+    with pytest.raises(SpaceSwitched):
+        await index.search(RED, replace(probe(), epoch=1))
 
 
 async def test_another_version_of_the_ranking_answers_anew(store: Store) -> None:

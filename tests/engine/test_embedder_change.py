@@ -266,18 +266,21 @@ async def test_writers_and_searchers_notice_nothing(records: dict[str, Any]) -> 
                 assert await scores(admin, f"word{n} number2", f"u{n}") == expected
 
 
-@pytest.fixture(params=["qdrant", "pgvector"])
+@pytest.fixture(params=["qdrant", "pgvector", "with the records"])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """An external index, as a configuration names it."""
+    """A store with an external index, as a configuration names them."""
     if request.param == "qdrant":
-        yield {"provider": "qdrant", "config": {"path": str(tmp_path / "qdrant")}}
+        yield {"index": {"provider": "qdrant", "config": {"path": str(tmp_path / "qdrant")}}}
         return
     if postgres.programs(18) is None:
         pytest.skip("Postgres with pgvector is not installed")
     with postgres.database(18, empty=True) as url:
         name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
         postgres.shared(18).ask("CREATE EXTENSION vector", str(name))
-        yield {"provider": "pgvector", "config": {"url": url}}
+        found: dict[str, Any] = {"index": {"provider": "pgvector", "config": {"url": url}}}
+        if request.param == "with the records":
+            found["records"] = {"provider": "postgres", "config": {"url": url}}
+        yield found
 
 
 async def fed(admin: AsyncAdmin) -> None:
@@ -297,13 +300,13 @@ def answered(admin: AsyncAdmin) -> float:
 async def test_an_external_index_is_switched_with_the_space(
     index: dict[str, Any], tmp_path: Path
 ) -> None:
-    store = {"path": str(tmp_path / "store"), "index": index}
+    store = {"path": str(tmp_path / "store"), **index}
     async with opened(store, embedder=OLD) as admin:
         for fact in FACTS:
             await admin.memory().add(fact, infer=False, **ANN)
         await fed(admin)
         before = await scores(admin, "bees and tea")
-    exact = {"path": str(tmp_path / "store")}
+    exact = {name: value for name, value in store.items() if name != "index"}
     async with opened(store, **BOTH) as admin:
         await admin.embedder.change()
         await admin.embedder.cutover()

@@ -123,8 +123,8 @@ class FailingStore:
         self._store = store
         self.fault = fault
 
-    async def open(self, space: Space, key_mark: int = 0) -> None:
-        await self._store.open(space, key_mark)
+    async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
+        await self._store.open(space, key_mark, before)
 
     async def close(self) -> None:
         await self._store.close()
@@ -152,8 +152,10 @@ class FailingStore:
     async def state(self, project: Project, entity: Entity) -> EntityState:
         return await self.fault.awaited(self._store.state(project, entity))
 
-    async def delta(self, project: Project, entity: Entity, since: int | None) -> Delta:
-        return await self.fault.awaited(self._store.delta(project, entity, since))
+    async def delta(
+        self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
+    ) -> Delta:
+        return await self.fault.awaited(self._store.delta(project, entity, since, epoch))
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.fault.awaited(self._store.stats(project))

@@ -178,8 +178,7 @@ def delta(
     now = current(connection)
     if epoch not in (None, now.epoch):
         since = None
-    floor = only(connection, "SELECT value FROM counters WHERE name = 'outbox_floor'", ()) or 0
-    if since is None or since < floor or since > generation:
+    if since is None or since < now.forgotten or since > generation:
         return _complete(connection, project, now, entity, generation)
     one, of = ("", ()) if entity.id == ANY else ("AND n.id = ? ", (entity.id,))
     changed = connection.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Final, NamedTuple
 
+from holdfast.backends.sql.changes import FLOOR
 from holdfast.backends.sql.dialect import Connection
 from holdfast.errors import ConfigError, SpaceMismatchError
 from holdfast.model import Space
@@ -39,10 +40,13 @@ class Current(NamedTuple):
     shadow_no: int | None
     epoch: int
     dimensions: int
+    forgotten: int
+    """The last generation of which it is not known what it changed."""
 
 
 _CURRENT = f"""
 SELECT s.no, (SELECT max(no) FROM spaces WHERE status = 'shadow'), {EPOCH_NUMBER}, s.dimensions,
+       coalesce((SELECT value FROM counters WHERE name = '{FLOOR}'), 0),
        s.provider, s.model, s.dimensions, s.normalised, k.value,
        EXISTS (SELECT 1 FROM counters WHERE name = 'sealed')
 FROM spaces s, counters k WHERE s.status = 'active' AND k.name = 'key_mark'
@@ -81,18 +85,18 @@ def confirm(connection: Connection, binding: Binding) -> Current:
     """
     found = connection.execute(_CURRENT).fetchone()
     hint = "Stop that process or configure both alike, then open the store again."
-    if found is None or tuple(found[4:8]) not in binding.known:
+    if found is None or tuple(found[5:9]) not in binding.known:
         raise SpaceMismatchError("Another process bound this store to another embedder.", hint=hint)
-    if bool(found[9]) != binding.is_sealed:
+    if bool(found[10]) != binding.is_sealed:
         raise ConfigError("Another process began to seal this store meanwhile.", hint=hint)
-    if found[8] != binding.key_mark:
+    if found[9] != binding.key_mark:
         raise ConfigError("Another process bound this store to another `content_key`.", hint=hint)
-    return Current(*found[:4])
+    return Current(*found[:5])
 
 
 def current(connection: Connection) -> Current:
     """Where vectors are, as this transaction sees it."""
-    return Current(*connection.execute(_CURRENT).fetchone()[:4])
+    return Current(*connection.execute(_CURRENT).fetchone()[:5])
 
 
 def next_epoch(connection: Connection) -> None:
