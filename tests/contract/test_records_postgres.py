@@ -63,7 +63,7 @@ async def test_how_often_the_database_is_asked() -> None:
         assert await trips(store.fetch(RED, ["r", "m1"])) == 1
         assert await trips(store.directory.stamp()) == 1
         assert await trips(store.lease("me", NOW, 1.0)) <= 3
-        assert await trips(store.delta(RED, ALICE, None)) <= 7
+        assert await trips(store.delta(RED, ALICE, None)) <= 6
         await store.close()
 
 
