@@ -32,6 +32,7 @@ class Blocking:
     """`sql.dialect.Connection` on a connection that blocks."""
 
     dialect = PostgresDialect()
+    sealer = None
 
     def __init__(self, raw: psycopg.Connection[Any]) -> None:
         self.raw = raw

@@ -104,6 +104,11 @@ class FailingConnection:
     def dialect(self) -> Any:
         return cast("Any", self._connection).dialect
 
+    @property
+    def sealer(self) -> Any:
+        """What the connection seals texts with."""
+        return cast("Any", self._connection).sealer
+
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
         if sql == "ROLLBACK" and not self.fault.lasting:
             return self._connection.execute(sql, parameters)
