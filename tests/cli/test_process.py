@@ -62,7 +62,7 @@ def test_help_and_version_load_nothing_heavy(option: str, start: Start) -> None:
     ("words", "says", "place"),
     [
         (["nonsense"], "'nonsense'", ""),
-        (["serach"], "'search'?", ""),
+        (["serach"], "'search'", ""),
         (["--nonsense"], "--nonsense", ""),
         (["--version=3"], "--version", ""),
         (["search", "--nonsense", "--debug"], "--nonsense", " search"),

@@ -57,16 +57,18 @@ def _commit_between() -> None:
 
 def _forget_vectors() -> None:
     """Leave the vector of an edited memory as it was."""
-    put = Transaction.set_vector
+    put = Transaction.set_vectors
 
-    def set_vector(self: Transaction, memory_no: int, vector: bytes | None) -> None:
+    def set_vectors(
+        self: Transaction, memory_no: int, vector: bytes | None, shadow: bytes | None
+    ) -> None:
         known = self.connection.execute(
             "SELECT 1 FROM embeddings WHERE memory_no = ?", (memory_no,)
         ).fetchone()
         if known is None:
-            put(self, memory_no, vector)
+            put(self, memory_no, vector, shadow)
 
-    Transaction.set_vector = set_vector
+    Transaction.set_vectors = set_vectors
 
 
 def _keep_turns() -> None:

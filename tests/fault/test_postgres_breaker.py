@@ -70,10 +70,11 @@ async def test_those_who_come_later_are_told_at_once_when_to_come_again(mute: Mu
     began = time.monotonic()
     errors = await asyncio.gather(*(lend(pool) for _ in range(4 * AT_ONCE)))
     took_s = time.monotonic() - began
-    assert len(mute.taken) == AT_ONCE, "the others did not try"
+    # whoever gets a place before the third failure is taken down still tries
+    assert AT_ONCE <= len(mute.taken) < 2 * AT_ONCE, "the others did not try"
     assert took_s < 2 * 2.0, "and did not wait for one another"
     told = [error.retry_after_s for error in errors if error.retry_after_s is not None]
-    assert len(told) >= 3 * AT_ONCE
+    assert len(told) > 2 * AT_ONCE
     assert min(told) >= 1.0
     pool.close()
 

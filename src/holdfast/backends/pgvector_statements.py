@@ -156,17 +156,23 @@ FROM {given},
     @property
     def remove(self) -> list[str]:
         """Points by id, and then their words: those of a writer that was waited for as well."""
-        return [
-            f"DELETE FROM {table} WHERE project = %(project)s AND id = ANY(%(ids)s::text[])"
-            for table in (self.names.points, self.names.words)
-        ]
+        return self._without("project = %(project)s AND id = ANY(%(ids)s::text[])")
 
     @property
     def empty(self) -> list[str]:
         """Every point of a project, and its words."""
+        return self._without("project = %(project)s")
+
+    def _without(self, condition: str) -> list[str]:
+        """Words go only where there is no point: one that was put between the two statements, and
+        so was not removed by the first, keeps its own."""
+        points, words = self.names.points, self.names.words
         return [
-            f"DELETE FROM {table} WHERE project = %(project)s"
-            for table in (self.names.points, self.names.words)
+            f"DELETE FROM {points} WHERE {condition}",
+            (
+                f"DELETE FROM {words} AS w WHERE {condition} AND NOT EXISTS"
+                f" (SELECT 1 FROM {points} AS p WHERE p.project = w.project AND p.id = w.id)"
+            ),
         ]
 
     @property
