@@ -225,6 +225,22 @@ async def test_a_new_build_takes_over_without_a_pause(records: SqliteRecords, ri
     await other.index.close()
 
 
+async def test_one_who_does_not_feed_knows_the_new_build_too(
+    records: SqliteRecords, rig: Rig
+) -> None:
+    """Whoever writes points in the records' transaction must have the collection at hand."""
+    await commit(records, *many(3))
+    other = Rig(records, SPACE.dimensions, engine=rig.engine, clock=rig.clock)
+    assert await rig.feeder.round()
+    await reindexing.rebuild(rig.feeder)
+    assert not await other.feeder.round(), "it is not this one who feeds"
+    assert not other.feeder.owns(1), "and without a need nothing is opened"
+    other.feeder.beside = True
+    assert not await other.feeder.round()
+    assert other.feeder.owns(1)
+    await other.index.close()
+
+
 async def test_a_rebuild_that_was_cut_off_goes_on(records: SqliteRecords, rig: Rig) -> None:
     await commit(records, *many(600))
     await rig.feeder.round()

@@ -13,6 +13,7 @@ from holdfast.errors import ConfigError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_MISSING: Final = re.compile(r"missing required field `([^`]*)`")
 _PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`")
 
 
@@ -35,6 +36,10 @@ def part_settings(kind: type[T], part: Part, place: str) -> T:
 
 
 def _told(text: str, place: str) -> ConfigError:
+    missing = _MISSING.search(text)
+    if missing:
+        name = f"{place}.config.{missing.group(1)}"
+        return fault(name, "configuration", "is needed, and is not set", f"Set {name}.")
     found = _PLACE.search(text)
     name = f"{place}.config" + (f".{found.group(1)}" if found and found.group(1) else "")
     return fault(name, "configuration", _PLACE.sub("", text)[:200].rstrip("."))

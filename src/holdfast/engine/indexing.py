@@ -147,6 +147,8 @@ class Feeder:
     async def round(self) -> bool:
         """Feed what is not in the index yet; False if that is another process's work."""
         if not await self._lease.hold():
+            if self.beside:  # those who write here need the collection that is searched by now
+                await self.collection(await self.build())
             return False
         build = await self.build()
         if build != self._build or self.beside:
