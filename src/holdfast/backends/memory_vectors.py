@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from holdfast.core.points import vector_of
 from holdfast.core.view import BM25_B, BM25_K1
 from holdfast.errors import (
     ClosedError,
     IndexUnavailableError,
     SpaceMismatchError,
-    ValidationError,
 )
 from holdfast.model import ANY, Entity, Project, Space
 from holdfast.ports import Match, Point, TermMatches
@@ -62,7 +62,7 @@ class MemoryVectors:
     async def put(self, project: Project, points: Sequence[Point]) -> None:
         held = self._held()
         for point in points:
-            _check(point, held.dimensions)
+            vector_of(point, held.dimensions)
         held.points.update({(project, point.id): point for point in points})
 
     async def remove(self, project: Project, ids: Sequence[str]) -> None:
@@ -138,18 +138,6 @@ class MemoryVectors:
 
 def _belongs(point: Point, entity: Entity) -> bool:
     return any(each.kind == entity.kind and entity.id in (ANY, each.id) for each in point.entities)
-
-
-def _check(point: Point, dimensions: int) -> None:
-    if point.vector is None:
-        return
-    if len(point.vector) != 4 * dimensions:
-        raise SpaceMismatchError(
-            f"A vector has {len(point.vector)} bytes, not {4 * dimensions}.",
-            hint="Rebuild the index for this embedder.",
-        )
-    if not np.isfinite(np.frombuffer(point.vector, "<f4")).all():
-        raise ValidationError("A vector has a number that is not finite.")
 
 
 def _share(point: Point, alternatives: Sequence[int], average: float) -> float:

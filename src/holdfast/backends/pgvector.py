@@ -16,6 +16,7 @@ import numpy as np
 
 from holdfast.backends.pgvector_settings import EF_SEARCH_MAX, PgVectorSettings
 from holdfast.config import Part, part_settings
+from holdfast.core.points import direction
 from holdfast.errors import ClosedError, ConfigError, MissingExtraError
 from holdfast.model import ANY, Entity, Project, Space
 from holdfast.ports import Match, Point, TermMatches, Vectors
@@ -178,7 +179,7 @@ class PgVectors:
         self, project: Project, entity: Entity, vector: np.ndarray, limit: int
     ) -> list[Match]:
         statements, dimensions = self._made()
-        wanted = rows.direction(vector, dimensions)
+        wanted = direction(vector, dimensions)
         if wanted is None or limit < 1:
             return []
         told = {

@@ -18,7 +18,7 @@ from psycopg.abc import AdaptContext
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from holdfast.errors import SpaceMismatchError, ValidationError
+from holdfast.core.points import vector_of
 from holdfast.model import ENTITY_KINDS, Entity, Project
 from holdfast.ports import Point
 
@@ -78,21 +78,6 @@ def entity_key(id_: str) -> str:
     return sha256(id_.encode()).hexdigest()[:32]
 
 
-def direction(vector: NDArray[Any], dimensions: int) -> NDArray[np.float32] | None:
-    """A vector that can be compared; None for one of zeros, which lies near nothing.
-
-    Raises SpaceMismatchError for another length, ValidationError for numbers that are none.
-    """
-    if len(vector) != dimensions:
-        raise SpaceMismatchError(
-            f"A vector has {len(vector)} dimensions; the collection holds those of {dimensions}.",
-            hint="Rebuild the index for this embedder.",
-        )
-    if not np.isfinite(vector).all():
-        raise ValidationError("A vector has a number that is not finite.")
-    return vector if vector.any() else None
-
-
 def parameters(project: Project, points: Sequence[Point], dimensions: int) -> dict[str, Any]:
     """What `Statements.put` takes. Of points with one id the last counts; in the order of their
     ids, so that two writers wait for each other and never both.
@@ -118,18 +103,12 @@ def _vectors(points: Sequence[Point], dimensions: int) -> dict[str, Any]:
     begins: list[int] = []
     vectors: list[NDArray[np.float32]] = []
     for point in points:
-        told = None if point.vector is None else _floats(point.vector, dimensions)
+        told = vector_of(point, dimensions)
         begins.append(0 if told is None else len(vectors) * dimensions + 1)
         if told is not None:
             vectors.append(told)
     flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
     return {"begins": begins, "vectors": Reals(flat), "dimensions": dimensions}
-
-
-def _floats(raw: bytes, dimensions: int) -> NDArray[np.float32] | None:
-    if len(raw) % 4:
-        raise SpaceMismatchError(f"A vector has {len(raw)} bytes, not {4 * dimensions}.")
-    return direction(np.frombuffer(raw, "<f4"), dimensions)
 
 
 def _words(points: Sequence[Point]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from holdfast.core.points import vector_of
 from holdfast.core.view import BM25_B, BM25_K1
-from holdfast.errors import SpaceMismatchError, ValidationError
 from holdfast.model import ANY, Entity, Json, Project
 from holdfast.ports import Point
 
@@ -56,10 +56,10 @@ def index_name(collection: str) -> str:
 
 def document(point: Point, dimensions: int, terms_average: float) -> dict[str, Json]:
     """The document of a point. Raises SpaceMismatchError, ValidationError."""
-    vector = _vector(point, dimensions)
+    vector = vector_of(point, dimensions)
     made: dict[str, Json] = {
         "_id": document_id(point.id),
-        DENSE: ([1.0] + [0.0] * (dimensions - 1)) if vector is None else vector,
+        DENSE: ([1.0] + [0.0] * (dimensions - 1)) if vector is None else vector.tolist(),
         HAS_VECTOR: vector is not None,
         MARK: str(point.mark),  # its numbers are floats
     }
@@ -69,20 +69,6 @@ def document(point: Point, dimensions: int, terms_average: float) -> dict[str, J
     if terms := sparse(point.terms, terms_average):
         made[TERMS] = terms
     return made
-
-
-def _vector(point: Point, dimensions: int) -> list[float] | None:
-    if point.vector is None:
-        return None
-    if len(point.vector) != 4 * dimensions:
-        raise SpaceMismatchError(
-            f"A vector has {len(point.vector)} bytes, not {4 * dimensions}.",
-            hint="Rebuild the index for this embedder.",
-        )
-    found = np.frombuffer(point.vector, "<f4")
-    if not np.isfinite(found).all():
-        raise ValidationError("A vector has a number that is not finite.")
-    return found.tolist() if found.any() else None
 
 
 def sparse(terms: bytes, terms_average: float) -> dict[str, Json] | None:

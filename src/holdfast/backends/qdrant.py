@@ -10,6 +10,7 @@ import numpy as np
 
 from holdfast.backends.qdrant_settings import QdrantSettings, settings_of
 from holdfast.config import Part
+from holdfast.core.points import finite
 from holdfast.errors import IndexUnavailableError, MissingExtraError, ValidationError
 from holdfast.model import Entity, Project, Space
 from holdfast.ports import Match, Point, TermMatches, Vectors
@@ -88,7 +89,7 @@ class QdrantVectors:
         """See `ports.Vectors`. Exact for entities below `hnsw_full_scan_threshold_kb`."""
         if limit <= 0:
             return []
-        direction = qdrant_points.checked(np.asarray(vector, dtype=np.float32)).tolist()
+        direction = finite(np.asarray(vector, dtype=np.float32)).tolist()
         found = await self._run(
             lambda client: client.query_points(
                 self._collection,

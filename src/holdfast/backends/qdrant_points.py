@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
+from holdfast.core.points import vector_of
 from holdfast.core.view import BM25_B, BM25_K1
-from holdfast.errors import IndexUnavailableError, SpaceMismatchError, ValidationError
+from holdfast.errors import IndexUnavailableError
 from holdfast.model import ANY, ENTITY_KINDS, Entity, Project
 from holdfast.ports import Match, Point
 
@@ -53,33 +54,15 @@ def structure(
 ) -> models.PointStruct:
     """A memory as a point. Raises SpaceMismatchError, ValidationError."""
     vectors: dict[str, Any] = {}
-    if point.vector is not None:
-        dense = _dense(point.vector, dimensions)
-        # Qdrant cannot tell the direction of zeros
-        if dense.any():
-            vectors[DENSE] = dense.tolist()
+    dense = vector_of(point, dimensions)
+    if dense is not None:
+        vectors[DENSE] = dense.tolist()
     if point.terms:
         vectors[TERMS] = sparse(np.frombuffer(point.terms, dtype="<u8"), average)
     payload: dict[str, Any] = {"id": point.id, "mark": point.mark, PROJECT: project}
     for entity in point.entities:
         payload[entity.kind] = entity_key(project, entity.id)
     return models.PointStruct(id=point_id(project, point.id), vector=vectors, payload=payload)
-
-
-def _dense(data: bytes, dimensions: int | None) -> NDArray[np.float32]:
-    if len(data) % 4 or (dimensions is not None and len(data) != 4 * dimensions):
-        raise SpaceMismatchError(
-            f"A vector has {len(data)} bytes; the index holds vectors of {dimensions} numbers.",
-            hint="Rebuild the index for this embedder.",
-        )
-    return checked(np.frombuffer(data, dtype="<f4"))
-
-
-def checked(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vector. Raises ValidationError if one of its numbers is none."""
-    if not np.isfinite(vector).all():
-        raise ValidationError("A vector has a number that is not finite.")
-    return vector
 
 
 def folded(terms: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from holdfast.errors import SpaceMismatchError, ValidationError
+from holdfast.core.points import vector_of
 from holdfast.model import ENTITY_KINDS, Entity, Json, Project
 from holdfast.ports import Point
 
@@ -65,17 +65,8 @@ def properties(point: Point) -> dict[str, Json]:
 
 def vector(point: Point, dimensions: int) -> list[float] | None:
     """None for a point without one. Raises SpaceMismatchError, ValidationError."""
-    if point.vector is None:
-        return None
-    if len(point.vector) != 4 * dimensions:
-        raise SpaceMismatchError(
-            f"A vector has {len(point.vector)} bytes, not {4 * dimensions}.",
-            hint="Rebuild the index for this embedder.",
-        )
-    found = np.frombuffer(point.vector, "<f4")
-    if not np.isfinite(found).all():
-        raise ValidationError("A vector has a number that is not finite.")
-    return found.tolist() if found.any() else None
+    found = vector_of(point, dimensions)
+    return None if found is None else found.tolist()
 
 
 def batches(
