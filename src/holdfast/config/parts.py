@@ -36,10 +36,10 @@ def part_settings(kind: type[T], part: Part, place: str) -> T:
 
 
 def _told(text: str, place: str) -> ConfigError:
-    missing = _MISSING.search(text)
-    if missing:
-        name = f"{place}.config.{missing.group(1)}"
-        return fault(name, "configuration", "is needed, and is not set", f"Set {name}.")
     found = _PLACE.search(text)
     name = f"{place}.config" + (f".{found.group(1)}" if found and found.group(1) else "")
+    missing = _MISSING.search(text)
+    if missing:
+        name = f"{name}.{missing.group(1)}"
+        return fault(name, "configuration", "is needed, and is not set", f"Set {name}.")
     return fault(name, "configuration", _PLACE.sub("", text)[:200].rstrip("."))
