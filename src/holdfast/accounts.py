@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from holdfast.core import passwords
+from holdfast.core import passwords, verbs
 from holdfast.core.access import Principal
 from holdfast.directory import Account, ApiKey, Session
 from holdfast.engine import accounts as engine
 from holdfast.engine.accounts import Passwords, SignedIn
+from holdfast.engine.auditing import audited
 from holdfast.engine.parts import Parts
 
 
+@audited(verbs.ACCOUNTS, "accounts.")
 class Accounts:
     """The accounts of a deployment, all of its home project; `AsyncAdmin.accounts` gives it."""
 

@@ -12,11 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from msgspec.structs import replace
+
 from holdfast.accounts import Accounts
 from holdfast.assemble import Assembly
+from holdfast.audit import Audit
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
-from holdfast.core import intake
+from holdfast.core import intake, verbs
 from holdfast.core.access import Principal, granted
 from holdfast.core.fence import OPEN, Fence
 from holdfast.core.project_settings import clean_description, clean_name
@@ -27,6 +30,7 @@ from holdfast.engine import keys as keying
 from holdfast.engine import members as joining
 from holdfast.engine import projects as projecting
 from holdfast.engine import suggest as suggesting
+from holdfast.engine.auditing import audited
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.engine.uses import last_uses
@@ -47,6 +51,7 @@ _VIEWS_MAX = 4_096
 _log = logging.getLogger("holdfast")
 
 
+@audited(verbs.ADMIN)
 class AsyncAdmin:
     """Projects, keys, members and memories of one deployment; opens with `async with`.
 
@@ -55,7 +60,7 @@ class AsyncAdmin:
 
     def __init__(self, config: Config | Mapping[str, Json] | str | Path | None = None) -> None:
         """`config`: as for `AsyncMemory`. Raises ConfigError."""
-        self._memory = AsyncMemory(config)
+        self._memory = _audited_whole(AsyncMemory(config))
         self._views: dict[tuple[str, Fence], AsyncMemory] = {}
         self._recogniser: Recogniser | None = None
         self.accounts = Accounts(self._parts)
@@ -66,6 +71,8 @@ class AsyncAdmin:
         """What is made of memories."""
         self.sealing = Sealing(self._parts)
         """What texts are sealed with."""
+        self.audit = Audit(self._parts, self.config)
+        """Who did what."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
         self.embedder = EmbedderChange(self._parts, lambda: self._assembled().records.indexing)
@@ -303,6 +310,14 @@ class AsyncAdmin:
         home = project is None and fence.is_open
         memory = self._memory if home else self.memory(project, fence)
         return await memory._ready()
+
+
+def _audited_whole(memory: AsyncMemory) -> AsyncMemory:
+    """What reads as well leaves a row in the audit, unless something else is set."""
+    resolved = memory._resolved
+    if resolved.config.audit == "auto":
+        memory._resolved = replace(resolved, config=replace(resolved.config, audit="all"))
+    return memory
 
 
 def _permissions(names: Iterable[str]) -> tuple[Permission, ...]:

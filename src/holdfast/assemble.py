@@ -13,6 +13,7 @@ import msgspec
 
 import holdfast
 from holdfast import deadline
+from holdfast.acts import acting, doing, process_actor
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.config import INDEX, LOCAL_EMBEDDER, CacheSettings, Config, Part, RedisSettings
@@ -22,13 +23,14 @@ from holdfast.core.packing import Packing
 from holdfast.core.text import ANALYSIS, analyze
 from holdfast.core.weights import PROFILES
 from holdfast.engine import worker
+from holdfast.engine.auditing import Auditor
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.errors import IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
-from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Vectors
+from holdfast.ports import LLM, Cache, Directory, Embedder, Records, Reranker, Vectors
 from holdfast.registry import (
     Store,
     cache_settings,
@@ -41,6 +43,7 @@ from holdfast.registry import (
     make_rerankers,
     make_vectors,
 )
+from holdfast.wrap.audited import AuditedDirectory, AuditedRecords
 from holdfast.wrap.cached_embedder import CachedEmbedder
 from holdfast.wrap.cached_index import CachedIndex
 
@@ -86,6 +89,8 @@ class Assembly:
         await asyncio.gather(*self.workers, return_exceptions=True)
         if self.parts.feeder is not None:
             await self.parts.feeder.finish()
+        if self.parts.audit is not None:
+            await self.parts.audit.close()
         models = _Models(self.parts.embedders.known, self.parts.llm, self.parts.reranker)
         await _each(self.parts.index.close, models.close, self.cache.close, self.records.release)
         self.close_now()
@@ -108,7 +113,8 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
 
     Raises ConfigError, MissingExtraError, StoreError, SpaceMismatchError, ModelError.
     """
-    with deadline.unlimited():  # workers begun here outlive whoever happened to be first to ask
+    # workers begun here outlive whoever happened to be first to ask, and are nobody's act
+    with deadline.unlimited(), doing(None), acting(process_actor("worker")):
         return await _assembled(config, clock)
 
 
@@ -138,9 +144,10 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         raise
     for name, read in records.gauges().items():
         metrics.gauge(name, read)
+    audit, audited = _audit(config, records, clock, metrics)
     parts = Parts(
         project=Project(config.project),
-        records=records,
+        records=audited.records,
         jobs=records,
         index=index,
         embedders=embedders,
@@ -156,14 +163,42 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         threshold=config.threshold,
         model_timeout_s=config.model_timeout_s,
         job_attempts_max=config.job_attempts_max,
-        directory=records.directory,
+        directory=audited.directory,
         home=Project(config.project),
         metrics=metrics,
         feeder=feeder,
         seals=records.seals,
+        audit=audit,
+        trail=records.trail,
     )
     parts = _cached(parts, config, caching, cache, records.cache_key)
     return Assembly(parts, records, index, cache, _workers(parts, config.workers))
+
+
+class _Audited(NamedTuple):
+    """Records and directory, with what takes down what is done to them."""
+
+    records: Records
+    directory: Directory
+
+
+def _audit(
+    config: Config, records: Store, clock: Clock, metrics: Metrics
+) -> tuple[Auditor | None, _Audited]:
+    if config.audit == "off":
+        return None, _Audited(records, records.directory)
+    auditor = Auditor(
+        records,
+        clock,
+        metrics,
+        reads=config.audit == "all",
+        durable=config.audit_reads == "durable",
+    )
+    metrics.gauge("audit_rows_waiting", lambda: auditor.waiting)
+    return auditor, _Audited(
+        AuditedRecords(records, clock.now, metrics),
+        AuditedDirectory(records.directory, clock.now, metrics),
+    )
 
 
 def _vectors_bytes(config: Config, settings: CacheSettings) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from holdfast import limits
 from holdfast.assemble import Assembly, assemble
 from holdfast.config import Config, Resolved, load_config
-from holdfast.core import intake, shapes
+from holdfast.core import intake, shapes, verbs
 from holdfast.core.calls import call_filter, call_metadata, either, page_span
 from holdfast.core.fence import Fence
 from holdfast.engine import add as adding
@@ -23,6 +23,7 @@ from holdfast.engine import events as happening
 from holdfast.engine import read as reading
 from holdfast.engine import search as searching
 from holdfast.engine import update as updating
+from holdfast.engine.auditing import audited, entered
 from holdfast.engine.parts import Parts
 from holdfast.errors import (
     AccessError,
@@ -45,6 +46,7 @@ from holdfast.model import (
 )
 
 
+@audited(verbs.MEMORY)
 class AsyncMemory:
     """Long-term memory for agents.
 
@@ -495,4 +497,4 @@ class AsyncMemory:
         if self._assembly is None or self._closed:
             await self.open()
         assert self._assembly is not None
-        return self._assembly.parts
+        return entered(self._assembly.parts)

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from holdfast.core import verbs
 from holdfast.engine import reembedding as engine
+from holdfast.engine.auditing import audited
 from holdfast.engine.parts import Parts
 from holdfast.engine.reembedding import (
     Changed,
@@ -41,6 +43,7 @@ def free(_usage: Usage) -> float:
     return 0.0
 
 
+@audited(verbs.EMBEDDER, "embedder.")
 class EmbedderChange:
     """Changing the embedder of a deployment, of all its projects; `AsyncAdmin.embedder` gives it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from holdfast import limits
-from holdfast.core import intake
+from holdfast.core import intake, verbs
 from holdfast.core.exports import clean_schema
 from holdfast.core.fence import OPEN, Fence
 from holdfast.core.prompt import INSTRUCTIONS_CHARS_MAX
@@ -13,12 +13,14 @@ from holdfast.directory import Export, Feedback
 from holdfast.engine import add as adding
 from holdfast.engine import exports as engine
 from holdfast.engine import feedback as opining
+from holdfast.engine.auditing import audited
 from holdfast.engine.exports import ExportRequest
 from holdfast.engine.parts import Parts
 from holdfast.errors import ValidationError
 from holdfast.model import Json
 
 
+@audited(verbs.EXPORTS, "exports.")
 class Exports:
     """Exports, summaries and feedback of a deployment's projects; `AsyncAdmin.exports` gives it.
 

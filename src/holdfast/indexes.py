@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from holdfast.core import verbs
 from holdfast.engine import rebalancing as moving
 from holdfast.engine import reindexing as engine
+from holdfast.engine.auditing import audited
 from holdfast.engine.comparing import Drift
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
@@ -36,6 +38,7 @@ class IndexWork(Struct, frozen=True, kw_only=True):
     """Code of the error with which it failed."""
 
 
+@audited(verbs.INDEX, "index.")
 class Indexes:
     """The index of a deployment, of all its projects; `AsyncAdmin.index` gives it.
 

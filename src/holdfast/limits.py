@@ -316,3 +316,24 @@ KEY_USE_S = 300.0
 
 REQUESTS_KEPT = 1_000
 """Rows of the log of requests that one server process keeps."""
+
+AUDIT_SUBJECTS_MAX = 32
+"""Whose memories one act is about: rows of the audit that it leaves at most."""
+
+AUDIT_BUFFERED_MAX = 10_000
+"""Rows of the audit that wait to be written; whoever leaves one more waits for them."""
+
+AUDIT_FLUSH_S = 1.0
+"""Seconds between two writes of what was read and denied; as much is lost with a killed process."""
+
+AUDIT_BATCH_ROWS = 500
+"""Rows of the audit in one transaction."""
+
+AUDIT_PAGE_ROWS = 1_000
+"""Rows of the audit that are read at once while the chain is verified or exported."""
+
+AUDIT_NEIGHBOURS = 64
+"""Rows around one that does not fit among which its place is looked for, to tell what happened."""
+
+AUDIT_STRANGERS_MAX = 1_000
+"""Addresses without a credential that the audit tells apart in one write."""

@@ -25,6 +25,8 @@ Name = Literal[
     "call_event",
     "model_call",
     "model_token",
+    "audit_row",
+    "audit_failure",
 ]
 Part = Literal["embedder", "llm", "reranker", "index"]
 
@@ -90,6 +92,15 @@ COUNTERS: Mapping[Name, Counter] = {
         " input the provider had), output.",
         ("model", "kind"),
     ),
+    "audit_row": Counter(
+        "Rows of the audit that this process wrote, by outcome: ok, begun, denied, failed.",
+        ("outcome",),
+    ),
+    "audit_failure": Counter(
+        "Failures of the audit: unwritten (rows could not be written and wait), lost (they were"
+        " given up), broken (the chain of a project was found meddled with).",
+        ("kind",),
+    ),
 }
 """Every counter."""
 
@@ -100,6 +111,7 @@ GAUGES: Mapping[str, str] = {
     "read_connections_busy": "Read connections in use.",
     "reads_waiting": "Reads that wait for a connection.",
     "writes_waiting": "Writes that wait for the writer.",
+    "audit_rows_waiting": "Rows of the audit that are in memory and not written yet.",
     "index_lag_generations": "Transactions that the external index lacks, of the project that lacks"
     " most, as far as this process feeds it.",
     "index_drift": "Points of the external index that were not as they should be when this process"

@@ -40,6 +40,7 @@ from holdfast.ports import (
     Spaces,
     Vectors,
 )
+from holdfast.ports.audit import Trail
 from holdfast.ports.sealing import Seals
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class Store(Records, Jobs, Protocol):
     @property
     def indexing(self) -> IndexSource:
         """What an external index asks of the records."""
+
+    @property
+    def trail(self) -> Trail:
+        """The audit in the same database."""
 
     @property
     def seals(self) -> Seals | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from holdfast.core import verbs
+from holdfast.engine.auditing import audited
 from holdfast.engine.parts import Parts
 from holdfast.errors import UnsupportedError
 from holdfast.ports.sealing import Resealed, Seals, SealStatus, Told
 
 
+@audited(verbs.SEALING, "seal.")
 class Sealing:
     """The sealing of a deployment, of all its projects; `AsyncAdmin.sealing` gives it.
 

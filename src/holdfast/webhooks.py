@@ -8,17 +8,19 @@ from typing import get_args
 
 from holdfast import limits
 from holdfast.config import Config
-from holdfast.core import intake
+from holdfast.core import intake, verbs
 from holdfast.core.webhooks import clean_event_types, clean_url
 from holdfast.directory import Delivery, DeliveryState, Webhook
 from holdfast.engine import deliveries as delivering
 from holdfast.engine import webhooks as engine
+from holdfast.engine.auditing import audited
 from holdfast.engine.parts import Parts
 from holdfast.engine.webhooks import WebhookRequest
 from holdfast.errors import ValidationError
 from holdfast.registry import make_sender
 
 
+@audited(verbs.WEBHOOKS, "webhooks.")
 class Webhooks:
     """The webhooks of a deployment's projects; `AsyncAdmin.webhooks` gives it.
 

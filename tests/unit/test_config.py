@@ -86,14 +86,22 @@ def test_origins_name_exactly_the_settings() -> None:
     assert load().origins["llm"] == "default"
 
 
+WORDS = {
+    "HOLDFAST_TIMEZONE": "Asia/Tokyo",
+    "HOLDFAST_PATH": "/x",
+    "HOLDFAST_AUDIT": "writes",
+    "HOLDFAST_AUDIT_READS": "durable",
+}
+
+
 def test_every_setting_but_the_parts_can_come_from_the_environment() -> None:
     environ = {
-        name: {"HOLDFAST_TIMEZONE": "Asia/Tokyo", "HOLDFAST_PATH": "/x"}.get(name, "1")
+        name: WORDS.get(name, "1")
         for name, place in variables().items()
         if place in Config.__struct_fields__
     }
     resolved = load(None, environ)
-    assert len(environ) == 13
+    assert len(environ) == 16
     for name, place in variables().items():
         if name in environ:
             assert resolved.origins[place] == f"environment {name}"
@@ -184,7 +192,7 @@ def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     [
         ({"thresold": 1}, "thresold (argument): no such setting. Did you mean 'threshold'?"),
         ({"vectorstore": {}}, "Did you mean 'vector_store'?"),
-        ({"zzz": 1}, "Known are: busy_timeout_s, cache, content_key,"),
+        ({"zzz": 1}, "Known are: audit, audit_days, audit_reads, busy_timeout_s,"),
         ({"threshold": 7}, "threshold (argument): expected a number from 0 to 1, got 7."),
         ({"threshold": "0.5"}, "expected a number from 0 to 1, got text."),
         ({"threshold": True}, "expected a number from 0 to 1, got true or false."),
@@ -204,6 +212,9 @@ def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ({"timezone": "../etc/passwd"}, "is no IANA time zone"),
         ({"timezone": "America"}, "is no IANA time zone"),
         ({"timezone": "A" * 5000}, "is no IANA time zone"),
+        ({"audit": "some"}, "audit (argument): there is no 'some'. Use auto, off, writes, all."),
+        ({"audit_reads": "never"}, "Use batched, durable."),
+        ({"audit_days": -1}, "expected a whole number from 0 to 36,500, got -1."),
         ({"content_key": ""}, "content_key (argument): is empty."),
         ({"content_key": "é" * 33}, "longer than 64 bytes"),
         ({"custom_instructions": "x" * 24_001}, "longer than 24,000 characters"),

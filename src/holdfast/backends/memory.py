@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from holdfast.backends.memory_audit import MemoryTrail
 from holdfast.backends.memory_directory import MemoryDirectory
 from holdfast.backends.memory_indexing import MemoryIndexing, entry_of, told_pairs
 from holdfast.backends.memory_tables import Key, Leased, Tables, Transaction, change
@@ -77,6 +78,11 @@ class MemoryRecords:
     def directory(self) -> MemoryDirectory:
         """The directory beside the records."""
         return MemoryDirectory(self)
+
+    @property
+    def trail(self) -> MemoryTrail:
+        """The audit beside the records."""
+        return MemoryTrail(self)
 
     @property
     def indexing(self) -> MemoryIndexing:

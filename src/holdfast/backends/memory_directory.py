@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from holdfast.directory import Account, Change, Row, Where
 from holdfast.errors import ConflictError, ValidationError
 from holdfast.model import Json
+from holdfast.trail import AuditRow
 
 if TYPE_CHECKING:
     from holdfast.backends.memory import MemoryRecords
@@ -32,8 +33,10 @@ class MemoryDirectory:
 
     async def insert(self, *rows: Row) -> None:
         tables = self._records.tables.copy()
-        put_rows(tables.directory, rows)
-        tables.stamp += stamps(rows)
+        told, others = apart(rows)
+        put_rows(tables.directory, others)
+        tables.audit.append(told, len(others))
+        tables.stamp += stamps(others)
         self._records.replace(tables)
 
     async def select(
@@ -67,19 +70,24 @@ class MemoryDirectory:
         tables = self._records.tables.copy()
         for row in found:
             del tables.directory[kind, _key(row)]
-        new = [*(replace(row, **dict(values)) for row in found), *(insert if found else ())]
+        told, others = apart(insert if found else ())
+        new = [*(replace(row, **dict(values)) for row in found), *others]
         put_rows(tables.directory, new)
+        tables.audit.append(told, len(found))
         tables.stamp += stamps(new)
         self._records.replace(tables)
         return len(found)
 
-    async def delete(self, kind: type[Row], *where: Where) -> int:
+    async def delete(self, kind: type[Row], *where: Where, insert: Sequence[Row] = ()) -> int:
         self._require(kind, where)
         found = self._matching(kind, where)
         tables = self._records.tables.copy()
         for row in found:
             del tables.directory[kind, _key(row)]
-        tables.stamp += stamps(found)
+        told, others = apart(insert if found else ())
+        put_rows(tables.directory, others)
+        tables.audit.append(told, len(found))
+        tables.stamp += stamps([*found, *others])
         self._records.replace(tables)
         return len(found)
 
@@ -114,7 +122,7 @@ class MemoryDirectory:
         for one in where:
             _field(kind, one.field)
         rows = [row for (each, _), row in self._records.tables.directory.items() if each is kind]
-        return [row for row in rows if all(_holds(one, row) for one in where)]
+        return [row for row in rows if all(holds(kind, one, row) for one in where)]
 
     def _require(self, kind: type[Row], where: Sequence[Where]) -> None:
         if not where:
@@ -124,6 +132,12 @@ class MemoryDirectory:
 def stamps(rows: Sequence[Row]) -> int:
     """How much the stamp grows by a change of these rows."""
     return int(any(row.stamped for row in rows))
+
+
+def apart(rows: Sequence[Row]) -> tuple[list[AuditRow], list[Row]]:
+    """Rows of the audit, and the others."""
+    told = [row for row in rows if isinstance(row, AuditRow)]
+    return told, [row for row in rows if not isinstance(row, AuditRow)]
 
 
 def put_rows(rows: Rows, new: Sequence[Row]) -> None:
@@ -149,8 +163,9 @@ def _field(kind: type[Row], name: str) -> str:
     return name
 
 
-def _holds(one: Where, row: Row) -> bool:
-    value: Any = getattr(row, one.field)
+def holds(kind: type[Row], one: Where, row: Row) -> bool:
+    """Whether a row fulfils a condition. Raises ValidationError for a field it has not."""
+    value: Any = getattr(row, _field(kind, one.field))
     match one.op:
         case "eq":
             return bool(value == one.value)

@@ -8,8 +8,10 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
+from holdfast.backends.memory_audit import Audit
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.clock import Ids
+from holdfast.core.audit import changed
 from holdfast.core.outcome import settled
 from holdfast.directory import Delivery, Export, Feedback
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
@@ -32,6 +34,7 @@ from holdfast.ports import (
     FillSpace,
     FinishJob,
     Op,
+    PutAudit,
     PutJob,
     PutMemory,
     PutRows,
@@ -100,6 +103,7 @@ class Tables:
     jobs: dict[Key, Leased] = field(default_factory=dict)
     usage: dict[Project, tuple[PutUsage, ...]] = field(default_factory=dict)
     directory: Rows = field(default_factory=dict)
+    audit: Audit = field(default_factory=Audit)
     stamp: int = 0
     """Grows with each change of the directory."""
     numbers: dict[str, int] = field(default_factory=dict)
@@ -112,7 +116,7 @@ class Tables:
         fields: dict[str, Any] = {
             k: dict(v) if isinstance(v, dict) else v for k, v in vars(self).items()
         }
-        return replace(self, **fields)
+        return replace(self, **fields | {"audit": self.audit.copy()})
 
     def of(self, project: Project) -> list[Row]:
         """The memories of a project in order of insertion."""
@@ -164,6 +168,10 @@ class Transaction:
         """Every operation in order, then the generations they change."""
         results = [self.carry_out(op) for op in ops]
         self.record()
+        told = [row for op in ops if isinstance(op, PutAudit) for row in op.rows]
+        if any(row.project != self.project for row in told):
+            raise ValidationError("The audit of a project tells of it alone; nothing was changed.")
+        self.tables.audit.append(told, changed(ops, results))
         return results
 
     def carry_out(self, op: Op) -> Json:
@@ -180,8 +188,9 @@ class Transaction:
                 return self.remove(op)
             case SetVectors():
                 return self.set_vectors(op)
-            case FillSpace():
-                return None  # there is one space here; another one was given up
+            case FillSpace() | PutAudit():
+                # there is one space here, another one was given up; the audit comes at the end
+                return None
             case PutJob():
                 return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holdfast.acts import acting, process_actor
 from holdfast.cli.options import USER, Common
 from holdfast.cli.store import opened_async
 from holdfast.errors import MissingExtraError
@@ -57,7 +58,8 @@ def mcp(
     """Serve an agent that speaks MCP over stdin and stdout, such as Claude Desktop or Cursor."""
     if find_spec("mcp") is None:
         raise MissingExtraError("`holdfast mcp` needs MCP.", hint="pip install 'holdfast[mcp]'")
-    asyncio.run(_serve(common, user.strip() or ANYBODY, url, api_key))
+    with acting(process_actor("mcp")):
+        asyncio.run(_serve(common, user.strip() or ANYBODY, url, api_key))
 
 
 async def _serve(common: Common, user: str, url: str | None, api_key: str | None) -> None:

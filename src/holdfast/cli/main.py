@@ -15,9 +15,11 @@ from typing import Annotated, Any
 import typer
 
 import holdfast
+from holdfast.acts import acting, process_actor
 from holdfast.cli import (
     access,
     agents,
+    audit,
     caching,
     embedding,
     evaluation,
@@ -68,7 +70,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def call(**values: Any) -> None:
         common: Common = values["common"]
-        with reported(debug=common.debug):
+        with acting(process_actor("cli")), reported(debug=common.debug):
             command(**values)
 
     return call
@@ -92,6 +94,7 @@ GROUPS = {
         **indexing.GROUPS,
         **embedding.GROUPS,
         **sealing.GROUPS,
+        **audit.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,
     },

@@ -174,12 +174,24 @@ def _check_admin_key(value: str, name: str, origin: str) -> str:
     return value
 
 
+def _one_of(*values: str) -> Callable[[str, str, str], str]:
+    def check(value: str, name: str, origin: str) -> str:
+        if value not in values:
+            hint = f"Use {', '.join(values)}."
+            raise fault(name, origin, f"there is no {value[:64]!r}", hint)
+        return value
+
+    return check
+
+
 _CHECKS: Final[Mapping[str, Callable[[str, str, str], str | None]]] = {
     "path": _check_filled,
     "project": _check_project,
     "timezone": _check_timezone,
     "custom_instructions": _check_instructions,
     "content_key": _check_content_key,
+    "audit": _one_of("auto", "off", "writes", "all"),
+    "audit_reads": _one_of("batched", "durable"),
     **{
         f"{SERVER}.{name}": _check_rate
         for name in ServerConfig.__struct_fields__

@@ -119,6 +119,26 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "`file`, `vault` or `aws-kms`; `none` stores texts in the clear."
         ),
     ] = msgspec.field(default_factory=_no_keyring)
+    audit: Annotated[
+        str,
+        Meta(
+            description="What leaves a row in the audit: `off`, `writes` (and administrative acts "
+            "and denials) or `all`; `auto` is `writes` for a library and `all` for a deployment."
+        ),
+    ] = "auto"
+    audit_reads: Annotated[
+        str,
+        Meta(
+            description="When rows of reads and denials are written: `batched`, within a second "
+            "(a killed process loses as much), or `durable`, before the answer."
+        ),
+    ] = "batched"
+    audit_days: Annotated[
+        int,
+        Meta(
+            ge=0, le=36_500, description="Days rows of the audit are kept; 0 keeps them for good."
+        ),
+    ] = 0
     embedder: Annotated[
         Part,
         Meta(description="Model that turns text into vectors. `wordllama` works offline."),

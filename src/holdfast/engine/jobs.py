@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from holdfast.engine import exports, extract, webhooks
+from holdfast.engine.auditing import job_done
 from holdfast.engine.embedding import commit_vectors, fill_in, vectors_of
 from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts
@@ -64,6 +65,11 @@ async def parked(parts: Parts, job: Job) -> bool:
 
 async def run(parts: Parts, job: Job) -> Job:
     """Do a leased job's work and finish it; returns it as it stands afterwards."""
+    found: Job = await job_done(parts, job.kind, job.project, job.id, _run(parts, job))
+    return found
+
+
+async def _run(parts: Parts, job: Job) -> Job:
     try:
         if job.attempts > parts.job_attempts_max:
             raise _abandoned(job)

@@ -10,11 +10,13 @@ from datetime import tzinfo
 from holdfast.clock import Clock, Ids
 from holdfast.core.fence import OPEN, Fence
 from holdfast.directory import ProjectInfo, Where
+from holdfast.engine.auditing import Auditor
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope
 from holdfast.ports import LLM, Directory, Embedder, Index, Jobs, Records, Reranker
+from holdfast.ports.audit import Trail
 from holdfast.ports.sealing import Seals
 
 
@@ -73,6 +75,10 @@ class Parts:
     """Feeds the external index, if there is one."""
     seals: Seals | None = None
     """Works on all sealed texts, if texts are sealed."""
+    audit: Auditor | None = None
+    """Takes down what was done, unless nothing is to be."""
+    trail: Trail | None = None
+    """What was taken down, this or another time."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is new work for the background workers."""
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from holdfast.acts import watched_act
+from holdfast.core.audit import named_in
 from holdfast.core.fence import covers_inside, fenced
 from holdfast.core.text import Query, analyze_query, without_terms
 from holdfast.engine.embedders import Pair
@@ -47,6 +49,8 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     """Rank the memories of the entities the filter names."""
     request = replace(request, filter=fenced(parts.fence, request.filter))
     covers = entity_choices(request.filter)
+    if (act := watched_act()) is not None:
+        act.about(*named_in(covers))
     payer = Payer(project=parts.project, operation="search", scope=scope_of_covers(covers))
 
     async def ask(pair: Pair) -> tuple[Probe, Found]:

@@ -20,6 +20,10 @@ class Directory(Protocol):
     async def insert(self, *rows: Row) -> None:
         """Store new rows, all or none.
 
+        Rows of the audit (`trail.AuditRow`) are put behind the end of their project's chain; those
+        without a `count` get the number of the other rows. So it is in `update` and `delete`, where
+        they get the number of rows that were changed.
+
         Raises ConflictError if one has the key, or another unique column, of a row that is there.
         """
 
@@ -52,8 +56,11 @@ class Directory(Protocol):
         condition; nothing was changed then.
         """
 
-    async def delete(self, kind: type[Row], *where: Where) -> int:
-        """Delete the rows that fulfil every condition; how many. ValidationError without one."""
+    async def delete(self, kind: type[Row], *where: Where, insert: Sequence[Row] = ()) -> int:
+        """Delete the rows that fulfil every condition; how many. ValidationError without one.
+
+        If there were any, the new rows of `insert` are stored in the same transaction.
+        """
 
     async def stamp(self) -> int:
         """Changes with every commit that wrote rows that are `stamped`, through any process.

@@ -18,6 +18,7 @@ from holdfast.model import (
     Turn,
     Usage,
 )
+from holdfast.trail import AuditRow
 
 
 class PutTurns(Struct, frozen=True, kw_only=True):
@@ -193,12 +194,24 @@ class PutRows(Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
 
 
+class PutAudit(Struct, frozen=True, kw_only=True):
+    """Put rows of the project behind the end of its chain (`core.audit`). Result: None.
+
+    They stand behind each other in the order of the transaction's end, whatever else it does. A row
+    whose `count` is None gets the number of memories that the other operations of the commit put,
+    edited or removed. Raises ValidationError for a row of another project.
+    """
+
+    rows: tuple[AuditRow, ...]
+
+
 class Reset(Struct, frozen=True, kw_only=True):
     """Delete everything the project remembers: memories, turns, history, jobs, usage, and the
-    feedback, exports and deliveries about them. Who may use the project stays. Result: None."""
+    feedback, exports and deliveries about them. Who may use the project, and the audit,
+    stay. Result: None."""
 
 
 Op = (
     PutTurns | PutMemory | EditMemory | RemoveMemories | SetVectors
-    | FillSpace | PutJob | FinishJob | PutUsage | PutRows | Reset
+    | FillSpace | PutJob | FinishJob | PutUsage | PutRows | PutAudit | Reset
 )  # fmt: skip

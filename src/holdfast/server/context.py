@@ -10,6 +10,7 @@ from fastapi import Request
 from holdfast.admin import AsyncAdmin
 from holdfast.client import AsyncMemory
 from holdfast.core.access import Principal, Rule, decide
+from holdfast.server.auditing import introduce
 from holdfast.server.auth import anyone
 from holdfast.server.deployment import Deployment
 
@@ -72,7 +73,7 @@ async def admit(request: Request, operation: str) -> Context:
         principal = anyone(config.project)
     else:
         principal = await deployment.authenticator.principal(request)
-    scope["holdfast_principal"] = principal
+    introduce(scope, principal)
     rule = decide(principal, operation)
     scope["holdfast_limit"] = await deployment.limiter.count_key(principal, rule.load)
     memory = deployment.admin.memory(principal.project, principal.fence)

@@ -21,6 +21,7 @@ from holdfast.core.affinity import users_in
 from holdfast.core.fence import Fence
 from holdfast.errors import AccessError, HoldfastError, UnsupportedError
 from holdfast.server import problems
+from holdfast.server.auditing import introduce
 from holdfast.server.deployment import Deployment
 from holdfast.server.reading import whole_body
 from holdfast.server.tools import TOOLS, Outcome, Tool, call, with_user
@@ -45,6 +46,7 @@ class Endpoint:
             caller = await _Caller.of(request, deployment)
             answer = _speaking(caller, await whole_body(request))
         except HoldfastError as error:
+            scope["holdfast_error"] = error
             answer = problems.answer(error, problems.request_id(request))
         await answer(scope, receive, send)
 
@@ -65,7 +67,7 @@ class _Caller:
         """Who calls. Raises AuthenticationError, AccessError, RateLimitError."""
         request.scope["holdfast_operation"] = "whoami"  # until a tool does more
         principal = await deployment.authenticator.principal(request)
-        request.scope["holdfast_principal"] = principal
+        introduce(request.scope, principal)
         rule = decide(principal, "whoami")
         request.scope["holdfast_limit"] = await deployment.limiter.count_key(principal, rule.load)
         return cls(principal, deployment, request)
@@ -77,6 +79,13 @@ class _Caller:
     async def carry(self, tool: Tool, given: Mapping[str, Any]) -> Outcome:
         """Carry out a tool. Raises HoldfastError."""
         self._scope["holdfast_operation"] = tool.operation
+        try:
+            return await self._carried(tool, given)
+        except HoldfastError as error:
+            self._scope["holdfast_error"] = error  # the status of the answer does not tell
+            raise
+
+    async def _carried(self, tool: Tool, given: Mapping[str, Any]) -> Outcome:
         rule = decide(self._principal, tool.operation)
         limiter = self._deployment.limiter
         await limiter.count_key(self._principal, rule.load)

@@ -92,7 +92,7 @@ async def list_keys(
     context: Annotated[Context, Depends(allow("keys"))], project: Named = None
 ) -> Reply:
     """The keys of a project, revoked and expired ones too, the newest first; never a secret."""
-    keys = await context.admin.keys(project=_project(context, project))
+    keys = await context.admin.keys(project=project_of(context, project))
     uses = await context.admin.key_uses(keys)
     return Reply({"results": [key_shape(key, uses.get(key.id)) for key in keys]})
 
@@ -104,7 +104,7 @@ async def create_key(
     project: Named = None,
 ) -> Reply:
     """A new key. `secret` is the whole key; it is told in this answer and never again."""
-    where = _project(context, project)
+    where = project_of(context, project)
     fenced = any(ids is not None for ids in (body.users, body.agents, body.apps, body.runs))
     _check_rank(context, where, runs="admin" in granted(body.permissions) and not fenced)
     made = await context.admin.create_key(project=where, **body.model_dump())
@@ -180,7 +180,7 @@ async def delete_project(
     return Reply({"message": "Project deleted."})
 
 
-def _project(context: Context, named: str | None) -> str:
+def project_of(context: Context, named: str | None) -> str:
     """The project that is meant. Raises NotFoundError for one the caller may not know of."""
     if named is None or named == context.project:
         return context.project
@@ -192,12 +192,12 @@ def _project(context: Context, named: str | None) -> str:
 
 
 async def _found(context: Context, project: str) -> ProjectInfo:
-    return await context.admin.project(_project(context, project))
+    return await context.admin.project(project_of(context, project))
 
 
 async def _place_of(context: Context, key_id: str, project: str | None) -> str:
     """The project of a key that the caller may change. Raises NotFoundError, AccessError."""
-    where = _project(context, project)
+    where = project_of(context, project)
     keys = await context.admin.keys(project=where)
     runs = any(one.id == key_id and is_unrestricted_admin(one) for one in keys)
     _check_rank(context, where, runs=runs)

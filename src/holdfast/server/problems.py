@@ -112,6 +112,7 @@ def request_id(request: Request) -> str:
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.HoldfastError)
+    request.scope["holdfast_error"] = error
     if status_of(error) >= 500:
         _log.error("%s %s: %s", request_id(request), error.code, type(error).__name__)
     code = upstream.code_of(error) if upstream.is_open_source(request.url.path) else None

@@ -24,6 +24,7 @@ from holdfast.errors import (
 )
 from holdfast.limits import DEADLINE_GRACE_S
 from holdfast.server import problems
+from holdfast.server.auditing import Audited
 from holdfast.server.request_log import Recorded
 from holdfast.server.telemetry import Telemetry
 
@@ -45,6 +46,7 @@ def surround(app: FastAPI, config: ServerConfig, telemetry: Telemetry) -> None:
     app.add_middleware(BodyLimit, bytes_max=config.body_bytes_max, timeout_s=config.body_timeout_s)
     app.add_middleware(Deadline, timeout_s=config.request_timeout_s)
     app.add_middleware(Shedding, requests_max=config.requests_max, telemetry=telemetry)
+    app.add_middleware(Audited)
     app.add_middleware(Recorded)
     origins = [origin.strip() for origin in config.cors_origins.split(",") if origin.strip()]
     if origins:

@@ -37,6 +37,7 @@ class PostgresDialect:
     taken: type[Exception] = UniqueViolation
     lock = " FOR UPDATE OF j"
     lock_free = " FOR UPDATE OF j SKIP LOCKED"
+    lock_head = " FOR UPDATE OF h"
     doomed = (
         "CREATE TEMP TABLE IF NOT EXISTS doomed "
         "(no BIGINT PRIMARY KEY, asked BIGINT NOT NULL) ON COMMIT DELETE ROWS"

@@ -46,6 +46,44 @@ CREATE TABLE api_keys (
 
 CREATE INDEX api_keys_by_project ON api_keys (project);
 
+CREATE TABLE audit (
+	project TEXT COLLATE "C" NOT NULL, 
+	no BIGINT NOT NULL, 
+	at DOUBLE PRECISION NOT NULL, 
+	action TEXT COLLATE "C" NOT NULL, 
+	sort TEXT COLLATE "C" NOT NULL, 
+	outcome TEXT COLLATE "C" NOT NULL, 
+	code TEXT COLLATE "C", 
+	principal TEXT COLLATE "C" NOT NULL, 
+	principal_kind TEXT COLLATE "C" NOT NULL, 
+	via TEXT COLLATE "C" NOT NULL, 
+	address TEXT COLLATE "C" NOT NULL, 
+	request_id TEXT COLLATE "C" NOT NULL, 
+	user_id TEXT COLLATE "C", 
+	agent_id TEXT COLLATE "C", 
+	app_id TEXT COLLATE "C", 
+	run_id TEXT COLLATE "C", 
+	target TEXT COLLATE "C", 
+	count BIGINT, 
+	keyed TEXT COLLATE "C" NOT NULL, 
+	previous TEXT COLLATE "C" NOT NULL, 
+	hash TEXT COLLATE "C" NOT NULL, 
+	PRIMARY KEY (project, no)
+);
+
+CREATE INDEX audit_by_user ON audit (project, user_id, no) WHERE user_id IS NOT NULL;
+
+CREATE TABLE audit_heads (
+	project TEXT COLLATE "C" NOT NULL, 
+	no BIGINT NOT NULL, 
+	hash TEXT COLLATE "C" NOT NULL, 
+	base_no BIGINT NOT NULL, 
+	base_hash TEXT COLLATE "C" NOT NULL, 
+	keyed TEXT COLLATE "C" NOT NULL, 
+	mac TEXT COLLATE "C" NOT NULL, 
+	PRIMARY KEY (project)
+);
+
 CREATE TABLE counters (
 	name TEXT COLLATE "C" NOT NULL, 
 	value BIGINT NOT NULL, 
@@ -361,6 +399,24 @@ ALTER TABLE api_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE api_keys FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY api_keys_of_project ON api_keys USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE audit ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE audit FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY audit_of_project ON audit USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE audit_heads ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE audit_heads FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY audit_heads_of_project ON audit_heads USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );

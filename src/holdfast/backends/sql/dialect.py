@@ -62,6 +62,8 @@ class Dialect(Protocol):
     """Ends a SELECT of a job that is about to be changed: waits for others that change it."""
     lock_free: str
     """The same, but passes over what others are changing."""
+    lock_head: str
+    """Ends a SELECT of the end of a chain, `h`, that is about to be put behind."""
     doomed: str
     """Makes the temporary table `doomed`, unless it is there."""
     export_ids: str

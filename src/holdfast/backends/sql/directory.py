@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from holdfast.backends.sql import audit
+from holdfast.backends.sql.conditions import column_value, condition_of, field_of, json_fields
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.rows import NO_LIMIT, from_json, only
 from holdfast.backends.sql.sealing import (
@@ -23,13 +24,12 @@ from holdfast.backends.sql.sealing import (
 from holdfast.directory import Change, Row, Where
 from holdfast.errors import ConflictError, ValidationError
 from holdfast.model import Json
+from holdfast.trail import AuditRow
 
 if TYPE_CHECKING:
     from holdfast.backends.sql.records import SqlRecords
 
 R = TypeVar("R", bound=Row)
-
-_OPERATORS = {"eq": "=", "lte": "<=", "gt": ">"}
 
 _NEXT_STAMP = """
 INSERT INTO counters (name, value) VALUES ('directory', 1)
@@ -62,7 +62,7 @@ class SqlDirectory:
         offset: int = 0,
         size: int | None = None,
     ) -> list[R]:
-        condition, parameters = _condition(kind, where)
+        condition, parameters = condition_of(kind, where)
         keys = ", ".join(f"{name} DESC" if newest_first else name for name in _order(kind, order))
         sql = (
             f"SELECT {', '.join(kind.__struct_fields__)} FROM {kind.table} "
@@ -76,7 +76,7 @@ class SqlDirectory:
         return await self._records.read(None, work, brief=True)
 
     async def count(self, kind: type[Row], *where: Where) -> int:
-        condition, parameters = _condition(kind, where)
+        condition, parameters = condition_of(kind, where)
         sql = f"SELECT count(*) FROM {kind.table} WHERE {condition}"
         work = lambda c: int(only(c, sql, tuple(parameters)))  # noqa: E731
         return await self._records.read(None, work, brief=True)
@@ -89,7 +89,9 @@ class SqlDirectory:
         insert: Sequence[Row] = (),
     ) -> int:
         condition, parameters = _required(kind, where)
-        given = {_field(kind, name): _column_value(kind, name, one) for name, one in values.items()}
+        given = {
+            field_of(kind, name): column_value(kind, name, one) for name, one in values.items()
+        }
 
         def change(connection: Connection) -> int:
             if connection.sealer is not None and set(given) & set(SEALED_FIELDS.get(kind, ())):
@@ -98,10 +100,11 @@ class SqlDirectory:
 
         return await self._changed(kind, change, insert)
 
-    async def delete(self, kind: type[Row], *where: Where) -> int:
+    async def delete(self, kind: type[Row], *where: Where, insert: Sequence[Row] = ()) -> int:
         condition, parameters = _required(kind, where)
         sql = f"DELETE FROM {kind.table} WHERE {condition}"
-        return await self._changed(kind, lambda c: c.execute(sql, tuple(parameters)).rowcount)
+        work = lambda c: c.execute(sql, tuple(parameters)).rowcount  # noqa: E731
+        return await self._changed(kind, work, insert)
 
     async def stamp(self) -> int:
         return await self._records.glance(None, _stamp)
@@ -129,14 +132,21 @@ class SqlDirectory:
             if count and kind.stamped:
                 connection.execute(_NEXT_STAMP)
             if count:
-                insert(connection, new)
+                insert(connection, new, count)
             return count
 
         return await self._records.write(None, work)
 
 
-def insert(connection: Connection, rows: Iterable[Row]) -> None:
-    """Store new rows in the caller's transaction; ConflictError if one is there."""
+def insert(connection: Connection, rows: Sequence[Row], changed: int | None = None) -> None:
+    """Store new rows in the caller's transaction; ConflictError if one is there.
+
+    `changed`: how many rows were changed before; the count of rows of the audit that have none.
+    """
+    told = [row for row in rows if isinstance(row, AuditRow)]
+    if told:
+        rows = [row for row in rows if not isinstance(row, AuditRow)]
+        audit.append(connection, told, len(rows) if changed is None else changed)
     stamped = False
     for row in rows:
         kind = type(row)
@@ -144,7 +154,7 @@ def insert(connection: Connection, rows: Iterable[Row]) -> None:
         values = _sealed_values(
             connection,
             kind,
-            {name: _column_value(kind, name, getattr(row, name)) for name in names},
+            {name: column_value(kind, name, getattr(row, name)) for name in names},
         )
         marks = ",".join("?" * len(names))
         stored = connection.execute(
@@ -236,74 +246,20 @@ def _last_change(connection: Connection) -> int:
     return int(only(connection, "SELECT coalesce(max(no), 0) FROM history WHERE no <= ?", (last,)))
 
 
-def _condition(kind: type[Row], where: Sequence[Where]) -> tuple[str, list[Any]]:
-    parts, parameters = ["TRUE"], []
-    for one in where:
-        name = _field(kind, one.field)
-        if one.op == "in" and not one.value:
-            parts.append("FALSE")
-        elif one.op == "in":
-            parts.append(f"{name} IN ({','.join('?' * len(one.value))})")
-            parameters += [_column_value(kind, name, value) for value in one.value]
-        elif one.value is None and one.op == "eq":
-            parts.append(f"{name} IS NULL")
-        else:
-            parts.append(f"{name} {_OPERATORS[one.op]} ?")
-            parameters.append(_column_value(kind, name, one.value))
-    return " AND ".join(parts), parameters
-
-
 def _required(kind: type[Row], where: Sequence[Where]) -> tuple[str, list[Any]]:
     if not where:
         raise ValidationError(f"A change of {kind.table} names no rows; nothing was changed.")
-    return _condition(kind, where)
+    return condition_of(kind, where)
 
 
 def _order(kind: type[Row], order: str | None) -> tuple[str, ...]:
-    return kind.key if order is None else (_field(kind, order), *kind.key)
-
-
-def _field(kind: type[Row], name: str) -> str:
-    """The name of a column, which is about to stand in a statement."""
-    if name not in kind.__struct_fields__:
-        raise ValidationError(f"{kind.table} has no field {name[:64]!r}.")
-    return name
-
-
-@lru_cache
-def _json_fields(kind: type[Row]) -> frozenset[str]:
-    """The fields that are stored as JSON: whatever is no text, number or flag."""
-    plain = {"str", "float", "int", "bool"}
-    hints = get_type_hints(kind)
-    return frozenset(
-        name for name in kind.__struct_fields__ if not _plain_types(hints[name]) <= plain
-    )
-
-
-def _plain_types(hint: Any) -> set[str]:
-    """The names of the types a field may have, None aside; literals count as text."""
-    members = getattr(hint, "__args__", None)
-    if members is None:
-        return {getattr(hint, "__name__", "other")}
-    if all(isinstance(member, str) for member in members):
-        return {"str"}
-    if getattr(hint, "__origin__", None) in (tuple, Mapping) or hint is Json:
-        return {"other"}
-    return set().union(*(_plain_types(member) for member in members if member is not type(None)))
-
-
-def _column_value(kind: type[Row], name: str, value: Json) -> Any:
-    if value is None:
-        return None
-    if name in _json_fields(kind):
-        return msgspec.json.encode(value).decode()
-    return int(value) if isinstance(value, bool) else value
+    return kind.key if order is None else (field_of(kind, order), *kind.key)
 
 
 def _row_from(kind: type[R], row: Sequence[Any]) -> R:
-    json_fields = _json_fields(kind)
+    encoded = json_fields(kind)
     values = {
-        name: from_json(value) if name in json_fields else value
+        name: from_json(value) if name in encoded else value
         for name, value in zip(kind.__struct_fields__, row, strict=True)
     }
     return msgspec.convert(values, kind, strict=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from holdfast.backends.sql import directory, queue, removal
+from holdfast.backends.sql import audit, directory, queue, removal
 from holdfast.backends.sql.changes import Changes, Follower, forget_all, record
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import insert_all
@@ -26,6 +26,7 @@ from holdfast.backends.sql.rows import (
 )
 from holdfast.backends.sql.spaces import Binding, Current, confirm
 from holdfast.clock import Ids
+from holdfast.core.audit import changed, counted
 from holdfast.core.outcome import settled
 from holdfast.errors import ConflictError, SpaceMismatchError, ValidationError
 from holdfast.model import Json, Memory, Project
@@ -34,6 +35,7 @@ from holdfast.ports import (
     FillSpace,
     FinishJob,
     Op,
+    PutAudit,
     PutJob,
     PutMemory,
     PutRows,
@@ -44,6 +46,7 @@ from holdfast.ports import (
     SetVectors,
     SpaceSwitched,
 )
+from holdfast.trail import AuditRow
 
 _PROJECT_TABLES = (
     "messages", "memories", "entities", "history", "jobs", "usage", "feedback", "exports",
@@ -54,7 +57,7 @@ _PROJECT_TABLES = (
 _BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace, PutTurns)
 """Operations that write vectors, terms or texts."""
 
-_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage)
+_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutAudit)
 """Operations that do not care what was put before them, or see to it themselves."""
 
 Commit = tuple[Project, Sequence[Op]]
@@ -81,6 +84,8 @@ def carry_out(
     outcomes = [Transaction(group, project).run(ops) for project, ops in commits]
     group.puts.flush()
     _record(group, follower)
+    if group.audit:
+        audit.append(connection, group.audit)
     return [[_told(result) for result in results] for results in outcomes]
 
 
@@ -129,6 +134,8 @@ class Group:
         self.ids = ids
         self.puts = Puts(connection, current, ids)
         self.changes: list[Changes] = []
+        self.audit: list[AuditRow] = []
+        """Rows for the ends of chains, which are locked as late as can be."""
         self.emptied: int | None = None
         """The generation in which a project was reset, if one was."""
 
@@ -148,7 +155,11 @@ class Transaction:
 
     def run(self, ops: Sequence[Op]) -> list[Json | Put]:
         """Every operation in order; a Put stands for a result that is known once it is flushed."""
-        return [self._run_one(op) for op in ops]
+        results = [self._run_one(op) for op in ops]
+        told = [row for op in ops if isinstance(op, PutAudit) for row in op.rows]
+        if told:
+            self.group.audit += counted(told, changed(ops, results))
+        return results
 
     def _run_one(self, op: Op) -> Json | Put:
         if not isinstance(op, _BLIND_OPS):
@@ -361,6 +372,11 @@ def _put_rows(tx: Transaction, op: PutRows) -> None:
     directory.insert(tx.connection, op.rows)
 
 
+def _put_audit(tx: Transaction, op: PutAudit) -> None:
+    if any(row.project != tx.project for row in op.rows):
+        raise ValidationError("The audit of a project tells of it alone; nothing was changed.")
+
+
 def _reset(tx: Transaction, _op: Reset) -> None:
     execute = tx.connection.execute
     mine = "memory_no IN (SELECT no FROM memories WHERE project = ?)"
@@ -404,5 +420,6 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     FinishJob: _finish_job,
     PutUsage: _put_usage,
     PutRows: _put_rows,
+    PutAudit: _put_audit,
     Reset: _reset,
 }

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from holdfast.backends.sql import queries, queue, terms
+from holdfast.backends.sql.audit import SqlTrail, keyed_anew
 from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
@@ -129,7 +130,8 @@ class SqlRecords(ABC):
         mark = mark_of(self.content_key) if self.content_key else key_mark
 
         def work(connection: Connection) -> Binding:
-            adopt(connection, sealer)
+            if adopt(connection, sealer):
+                keyed_anew(connection)
             return settle(connection, space, mark, self.now(), before, is_sealed=sealer is not None)
 
         sealer = None if sealing is None else sealing.sealer
@@ -226,6 +228,11 @@ class SqlRecords(ABC):
     def directory(self) -> SqlDirectory:
         """The directory in the same database."""
         return SqlDirectory(self)
+
+    @property
+    def trail(self) -> SqlTrail:
+        """The audit in the same database."""
+        return SqlTrail(self)
 
     @property
     def seals(self) -> SqlSeals | None:

@@ -81,13 +81,16 @@ def _is_unkeyed(connection: Connection) -> bool:
     return True
 
 
-def adopt(connection: Connection, sealer: Sealer | None) -> None:
-    """Mark a store that is sealed from now on, while nobody else writes. Raises ConfigError."""
+def adopt(connection: Connection, sealer: Sealer | None) -> bool:
+    """Mark a store that is sealed from now on, while nobody else writes; whether it was not before.
+
+    Raises ConfigError.
+    """
     if sealer is None:
-        return
+        return False
     remember(connection, sealer)
     if only(connection, STATE_OF, ()) is not None:
-        return
+        return False
     held = False
     for table, field in _TEXTS:
         held = held or only(connection, f"SELECT 1 FROM {table} LIMIT 1", ()) is not None
@@ -99,6 +102,7 @@ def adopt(connection: Connection, sealer: Sealer | None) -> None:
             )
     set_state(connection, MIXED if held else WHOLE)
     sealer.strict = not held
+    return True
 
 
 def set_state(connection: Connection, state: int) -> None:

@@ -29,6 +29,7 @@ class SqliteDialect:
 
     taken: type[Exception] = sqlite3.IntegrityError
     lock = lock_free = ""
+    lock_head = ""
     doomed = (
         "CREATE TEMP TABLE IF NOT EXISTS doomed (no INTEGER PRIMARY KEY, asked INTEGER NOT NULL)"
     )

@@ -39,6 +39,46 @@ CREATE TABLE api_keys (
 
 CREATE INDEX api_keys_by_project ON api_keys (project);
 
+CREATE TABLE audit (
+	project TEXT NOT NULL, 
+	no INTEGER NOT NULL, 
+	at FLOAT NOT NULL, 
+	action TEXT NOT NULL, 
+	sort TEXT NOT NULL, 
+	outcome TEXT NOT NULL, 
+	code TEXT, 
+	principal TEXT NOT NULL, 
+	principal_kind TEXT NOT NULL, 
+	via TEXT NOT NULL, 
+	address TEXT NOT NULL, 
+	request_id TEXT NOT NULL, 
+	user_id TEXT, 
+	agent_id TEXT, 
+	app_id TEXT, 
+	run_id TEXT, 
+	target TEXT, 
+	count INTEGER, 
+	keyed TEXT NOT NULL, 
+	previous TEXT NOT NULL, 
+	hash TEXT NOT NULL, 
+	PRIMARY KEY (project, no)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX audit_by_user ON audit (project, user_id, no) WHERE user_id IS NOT NULL;
+
+CREATE TABLE audit_heads (
+	project TEXT NOT NULL, 
+	no INTEGER NOT NULL, 
+	hash TEXT NOT NULL, 
+	base_no INTEGER NOT NULL, 
+	base_hash TEXT NOT NULL, 
+	keyed TEXT NOT NULL, 
+	mac TEXT NOT NULL, 
+	PRIMARY KEY (project)
+)
+ WITHOUT ROWID;
+
 CREATE TABLE counters (
 	name TEXT NOT NULL, 
 	value INTEGER NOT NULL, 
