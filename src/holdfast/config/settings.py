@@ -119,6 +119,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "`file`, `vault` or `aws-kms`; `none` stores texts in the clear."
         ),
     ] = msgspec.field(default_factory=_no_keyring)
+    backup: Annotated[
+        Part | None,
+        Meta(description="Where backups are kept: `folder`, `s3`, `gcs` or `azure`."),
+    ] = None
     embedder: Annotated[
         Part,
         Meta(description="Model that turns text into vectors. `wordllama` works offline."),

@@ -53,7 +53,7 @@ def seal(key: bytes, version: int, nonce: bytes, place: Place, text: str) -> str
     """A text as it is stored. `nonce`: 12 random bytes that were never used with this key."""
     if not 0 < version <= VERSIONS_MAX or len(nonce) != NONCE_BYTES:
         raise ValueError("a key version of 1 to 255 and a nonce of 12 bytes")
-    body = _cipher(key).encrypt(nonce, text.encode(), place.bound())
+    body = cipher(key).encrypt(nonce, text.encode(), place.bound())
     return PREFIX + base64.urlsafe_b64encode(bytes([version]) + nonce + body).decode()
 
 
@@ -68,7 +68,7 @@ def unseal(key: bytes, place: Place, sealed: str) -> str:
 
     _, nonce, body = _parts(sealed)
     try:
-        return _cipher(key).decrypt(nonce, body, place.bound()).decode()
+        return cipher(key).decrypt(nonce, body, place.bound()).decode()
     except (InvalidTag, UnicodeDecodeError):
         raise CorruptError(
             f"A sealed {place.field} in {place.table} cannot be opened: it was changed or moved, "
@@ -104,7 +104,8 @@ def unfernet(keys: tuple[bytes, ...], text: str) -> str:
 
 
 @lru_cache(maxsize=1_024)
-def _cipher(key: bytes) -> AESGCM:
+def cipher(key: bytes) -> AESGCM:
+    """The cipher of a key of 32 bytes. Raises MissingExtraError."""
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ModuleNotFoundError:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from holdfast.backends.sql import queries, queue, terms
+from holdfast.backends.sql.archiving import refuse_half
 from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
@@ -120,6 +121,7 @@ class SqlRecords(ABC):
 
         Raises ConfigError, SpaceMismatchError, KeyRingError, CorruptError.
         """
+        await self.run_read(None, refuse_half, brief=True)
         sealing = self._sealing
         if sealing is not None:
             self._keys = SubjectKeys(sealing.ring, sealing.sealer, self)
