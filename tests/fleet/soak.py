@@ -26,7 +26,7 @@ _DATABASE = "fleet"
 
 
 def main() -> int:
-    """Run rounds until the time is over; 1 if anything was lost, doubled, stale, refused or grew."""
+    """Run rounds until time is over; 1 if anything was lost, doubled, stale or refused, or grew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--callers", type=int, default=8)
