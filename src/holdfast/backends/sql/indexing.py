@@ -84,13 +84,13 @@ class SqlIndexing:
         self, project: Project, entity: Entity, ids: Sequence[str], latest: int
     ) -> Excerpt:
         work = partial(excerpt, project=project, entity=entity, ids=ids, latest=latest)
-        return await self._records.read(project, work)
+        return await self._records.read_copy(project, work)
 
     async def dated(
         self, project: Project, entity: Entity, spans: Sequence[tuple[float, float]], limit: int
     ) -> list[str]:
         work = lambda c: dated(c, project, entity, spans, limit)  # noqa: E731
-        return await self._records.read(project, work, brief=True)
+        return await self._records.read_copy(project, work, brief=True)
 
     async def touched(self, since: int) -> tuple[Mapping[Project, int], int]:
         return await self._records.read(None, lambda c: touched(c, since))
