@@ -484,3 +484,24 @@ async def test_pages_follow_each_other(admin: AsyncAdmin) -> None:
     assert last.cursor is None
     with pytest.raises(HoldfastError, match="outcome is unknown"):
         await admin.audit.listed(outcome="good")
+
+
+async def test_a_restored_chain_goes_on_with_a_mark(tmp_path: Path) -> None:
+    old = {"path": str(tmp_path / "old"), "audit": "writes"}
+    async with AsyncAdmin(old) as admin:
+        await admin.memory().add("tea", user_id="ann")
+        await admin.backups.create(at=str(tmp_path / "kept"))
+        await admin.memory().add("what came after", user_id="ann")
+        later = await admin.audit.heads()
+    new = {"path": str(tmp_path / "new"), "audit": "writes"}
+    await AsyncAdmin(new).backups.restore(at=str(tmp_path / "kept"))
+    async with AsyncAdmin(new) as admin:
+        await admin.memory().add("milk", user_id="ann")
+        told = [row.action for row in await rows(admin)]
+        assert told == ["add", "backups.restored", "add"]
+        [verdict] = await admin.audit.verify()
+        assert verdict.is_good
+        [verdict] = await admin.audit.verify(anchors=later)
+        assert verdict.fault is not None, "what came after the backup is missed"
+    async with AsyncAdmin(new) as admin:
+        assert "backups.restored" not in [row.action for row in await rows(admin)][2:]

@@ -115,8 +115,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seal: Annotated[
         Part,
         Meta(
-            description="Where the master keys are that texts are sealed with: `environment`, "
-            "`file`, `vault` or `aws-kms`; `none` stores texts in the clear."
+            description="Where the master keys are that texts and vectors are sealed with: "
+            "`environment`, `file`, `vault`, `aws-kms`, `gcp-kms` or `azure-key-vault`; `none` "
+            "stores them in the clear."
         ),
     ] = msgspec.field(default_factory=_no_keyring)
     audit: Annotated[
@@ -139,6 +140,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ge=0, le=36_500, description="Days rows of the audit are kept; 0 keeps them for good."
         ),
     ] = 0
+    backup: Annotated[
+        Part | None,
+        Meta(description="Where backups are kept: `folder`, `s3`, `gcs` or `azure`."),
+    ] = None
     embedder: Annotated[
         Part,
         Meta(description="Model that turns text into vectors. `wordllama` works offline."),

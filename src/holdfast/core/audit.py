@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from holdfast.acts import ANYBODY, Act, Ids
+from holdfast.acts import ANYBODY, Act, Actor, Ids
 from holdfast.errors import AccessError, AuthenticationError, HoldfastError, RateLimitError
 from holdfast.filters import Compare, Cover, Filter, entity_choices
 from holdfast.filters.tree import And, Or
@@ -357,6 +357,12 @@ def rows_of(
         )
         for user_id, agent_id, app_id, run_id in act.subjects or (_NOBODY,)
     )
+
+
+def restored_row(project: str, at: float) -> AuditRow:
+    """The mark that a restore leaves in a chain, which is older than what was done meanwhile."""
+    act = Act("backups.restored", "admin", Actor("", "nobody", "library"))
+    return rows_of(act, project, at)[0]
 
 
 def found_in(answer: Json) -> int:

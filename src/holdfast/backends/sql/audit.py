@@ -14,7 +14,7 @@ from holdfast.backends.sql.conditions import condition_of
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import insert_all
 from holdfast.backends.sql.unlocking import derived
-from holdfast.core.audit import counted, linked, signed
+from holdfast.core.audit import counted, linked, restored_row, signed
 from holdfast.directory import Where
 from holdfast.model import Project
 from holdfast.ports.audit import Chain
@@ -30,7 +30,9 @@ _INSERT: Final = f"INSERT INTO audit ({_NAMES}) VALUES ({','.join('?' * len(_COL
 _HEAD: Final = ", ".join(f"h.{name}" for name in Head.__struct_fields__)
 
 # A secret of the store, of 126 bits in two whole numbers.
-_KEY_NAMES: Final = ("audit_key_high", "audit_key_low")
+AUDIT_KEYS: Final = ("audit_key_high", "audit_key_low")
+AUDIT_RESTORED: Final = "audit_restored"
+"""The counter that tells that the store was restored, until its chains tell it."""
 _KEYS: Final = """
 (SELECT value FROM counters WHERE name = 'audit_key_high'),
 (SELECT value FROM counters WHERE name = 'audit_key_low')
@@ -148,7 +150,7 @@ def _named(kind: type[AuditRow | Head], row: Sequence[Any]) -> dict[str, Any]:
 
 
 def _make_key(connection: Connection) -> None:
-    for name in _KEY_NAMES:
+    for name in AUDIT_KEYS:
         connection.execute(
             "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
             (name, secrets.randbits(63)),
@@ -187,3 +189,12 @@ def keyed_anew(connection: Connection) -> None:
     for (project,) in connection.execute("SELECT project FROM audit_heads", ()).fetchall():
         head, keyed, key = _locked(connection, project)
         _put(connection, signed(key, keyed, head))
+
+
+def restored(connection: Connection, at: float) -> None:
+    """Say in every chain that the store was restored, where it was and nobody opened it since."""
+    if connection.execute(
+        "DELETE FROM counters WHERE name = ? RETURNING value", (AUDIT_RESTORED,)
+    ).fetchone():
+        projects = connection.execute("SELECT project FROM audit_heads", ()).fetchall()
+        append(connection, [restored_row(project, at) for (project,) in projects])
