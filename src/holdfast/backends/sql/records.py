@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from holdfast.backends.sql import queries, queue, terms
+from holdfast.backends.sql import ledger, queries, queue, terms
 from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
@@ -35,7 +35,15 @@ from holdfast.model import (
     Space,
     Turn,
 )
-from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
+from holdfast.ports import (
+    Analyse,
+    Delta,
+    EntityState,
+    Listing,
+    Op,
+    UsageQuery,
+    UsageSum,
+)
 
 T = TypeVar("T")
 
@@ -182,6 +190,9 @@ class SqlRecords(ABC):
         self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
     ) -> Delta:
         return await self.read(project, lambda c: queries.delta(c, project, entity, since, epoch))
+
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        return await self.read(project, lambda c: ledger.usage(c, project, query), brief=True)
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.read(project, lambda c: queries.stats(c, project))
