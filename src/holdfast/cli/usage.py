@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from holdfast.cli import output
 from holdfast.cli.access import Project, done
-from holdfast.cli.options import Common
+from holdfast.cli.options import Common, Group
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +23,34 @@ _BAR = 30
 """Characters of the longest bar of a chart."""
 
 
+@dataclass(frozen=True)
+class Calls(Group):
+    """Which calls are meant."""
+
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DATE", help="From then on. Default: the last 30 days."),
+    ] = None
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="DATE", help="Before then. Default: now.")
+    ] = None
+    user: Annotated[str | None, typer.Option("--user", "-u", metavar="ID", help="Of one.")] = None
+    key: Annotated[str | None, typer.Option("--key", metavar="ID", help="Of one.")] = None
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Of one.")] = None
+    operation: Annotated[
+        str | None, typer.Option("--operation", metavar="NAME", help="Of one, as add or search.")
+    ] = None
+
+    @property
+    def where(self) -> dict[str, str]:
+        """The values they must have."""
+        names = ("user", "key", "model", "operation")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
 def show_usage(
     common: Common,
+    calls: Calls,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,19 +59,6 @@ def show_usage(
             help="day, month, model, operation, user, agent, app, run, key or project; may be"
             " repeated. Default: model.",
         ),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="DATE", help="From then on. Default: the last 30 days."),
-    ] = None,
-    before: Annotated[
-        str | None, typer.Option("--before", metavar="DATE", help="Before then. Default: now.")
-    ] = None,
-    user: Annotated[str | None, typer.Option("--user", "-u", metavar="ID", help="Of one.")] = None,
-    key: Annotated[str | None, typer.Option("--key", metavar="ID", help="Of one.")] = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Of one.")] = None,
-    operation: Annotated[
-        str | None, typer.Option("--operation", metavar="NAME", help="Of one, as add or search.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="How many rows at most.")] = 20,
     chart: Annotated[
@@ -61,8 +75,6 @@ def show_usage(
     Times are of UTC, as those of providers' bills are. What was written before its price was known
     is counted as unpriced.
     """
-    chosen = {"user": user, "key": key, "model": model, "operation": operation}
-    where = {name: value for name, value in chosen.items() if value is not None}
     if chart is not None:
         from holdfast.eval import chart as charts
 
@@ -71,9 +83,9 @@ def show_usage(
     async def work(admin: AsyncAdmin) -> UsageReport:
         return await admin.usage.report(
             by=by or ["model"],
-            since=since,
-            before=before,
-            where=where,
+            since=calls.since,
+            before=calls.before,
+            where=calls.where,
             limit=limit,
             project=project,
             all_projects=all_projects,
