@@ -18,6 +18,7 @@ import holdfast
 from holdfast.cli import (
     access,
     agents,
+    backups,
     caching,
     embedding,
     evaluation,
@@ -93,6 +94,7 @@ GROUPS = {
         **indexing.GROUPS,
         **embedding.GROUPS,
         **sealing.GROUPS,
+        **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,
     },

@@ -6,6 +6,7 @@ variables, one file (YAML or TOML), defaults. Holdfast's own and Mem0's configur
 
 from __future__ import annotations
 
+from holdfast.config.backup import BackupSettings
 from holdfast.config.cache import CacheSettings, RedisSettings
 from holdfast.config.load import load_config
 from holdfast.config.models import ChosenModel, chosen_models
@@ -30,6 +31,7 @@ __all__ = [
     "LOCAL_EMBEDDER",
     "NO_KEYRING",
     "RECORDS",
+    "BackupSettings",
     "CacheSettings",
     "ChosenModel",
     "Config",

@@ -28,8 +28,10 @@ HINTS: Final[Mapping[str, Any]] = {name: hint for name, hint in _OWN.items() if 
 """The annotated type of each setting, by its dotted name."""
 
 STORES: Final = ("records", "index", "cache")
-PARTS: Final = (*STORES, "seal", "embedder", "embedder_before", "llm", "reranker")
-OPTIONAL: Final = ("embedder_before", "llm", "reranker", "custom_instructions", "content_key")
+PARTS: Final = (*STORES, "seal", "backup", "embedder", "embedder_before", "llm", "reranker")
+OPTIONAL: Final = (
+    "backup", "embedder_before", "llm", "reranker", "custom_instructions", "content_key",
+)  # fmt: skip
 ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
 TABLES: Final = ("prices",)
@@ -46,7 +48,7 @@ def variables() -> dict[str, str]:
         prefix = f"HOLDFAST_{name.replace('.', '_').upper()}"
         if name in PARTS:
             found[f"{prefix}_PROVIDER"] = f"{name}.provider"
-            what = "path" if name == "seal" else "url" if name in STORES else "model"
+            what = "path" if name in ("seal", "backup") else "url" if name in STORES else "model"
             found[f"{prefix}_{what.upper()}"] = f"{name}.config.{what}"
         else:
             found[prefix] = name

@@ -116,10 +116,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seal: Annotated[
         Part,
         Meta(
-            description="Where the master keys are that texts are sealed with: `environment`, "
-            "`file`, `vault` or `aws-kms`; `none` stores texts in the clear."
+            description="Where the master keys are that texts and vectors are sealed with: "
+            "`environment`, `file`, `vault`, `aws-kms`, `gcp-kms` or `azure-key-vault`; `none` "
+            "stores them in the clear."
         ),
     ] = msgspec.field(default_factory=_no_keyring)
+    backup: Annotated[
+        Part | None,
+        Meta(description="Where backups are kept: `folder`, `s3`, `gcs` or `azure`."),
+    ] = None
     embedder: Annotated[
         Part,
         Meta(description="Model that turns text into vectors. `wordllama` works offline."),
