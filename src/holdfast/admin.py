@@ -42,6 +42,7 @@ from holdfast.metrics import Metrics
 from holdfast.model import Census, Json, When
 from holdfast.registry import providers
 from holdfast.sealing import Sealing
+from holdfast.usage import UsageLedger
 from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class AsyncAdmin:
         """Who did what."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
+        self.usage = UsageLedger(self._parts)
+        """What calls of models took and cost."""
         self.embedder = EmbedderChange(self._parts, lambda: self._assembled().records.indexing)
         """Changing the embedder while all goes on."""
 

@@ -27,6 +27,8 @@ Name = Literal[
     "model_token",
     "audit_row",
     "audit_failure",
+    "model_cost_usd",
+    "unpriced_call",
     "replica_read",
 ]
 Part = Literal["embedder", "llm", "reranker", "index"]
@@ -106,6 +108,14 @@ COUNTERS: Mapping[Name, Counter] = {
         "Failures of the audit: unwritten (rows could not be written and wait), lost (they were"
         " given up), broken (the chain of a project was found meddled with).",
         ("kind",),
+    ),
+    "model_cost_usd": Counter(
+        "Price of calls in the usage ledger in US dollars, as far as this process wrote it.",
+        ("model", "operation"),
+    ),
+    "unpriced_call": Counter(
+        "Calls in the usage ledger whose price is not known, as far as this process wrote it.",
+        ("model",),
     ),
 }
 """Every counter."""

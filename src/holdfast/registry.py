@@ -47,6 +47,7 @@ from holdfast.ports.destination import Destination
 from holdfast.ports.sealing import Seals
 
 if TYPE_CHECKING:
+    from holdfast.backends.prices import ListPrices
     from holdfast.backends.sql.keys import Sealing
     from holdfast.engine.backups import Shelf
 
@@ -246,6 +247,13 @@ def make_embedder(part: Part) -> Embedder:
     from holdfast.backends.models import build_embedder
 
     return build_embedder(part.provider, part.config)
+
+
+def make_prices(config: Config) -> ListPrices:
+    """What calls of models cost."""
+    from holdfast.backends.prices import ListPrices
+
+    return ListPrices(config.prices)
 
 
 def make_llms(part: Part | None) -> list[tuple[LLM, ChosenModel]]:

@@ -30,6 +30,7 @@ from holdfast.cli import (
     sealing,
     serving,
     transfer,
+    usage,
     webhooks,
 )
 from holdfast.cli.failure import reported
@@ -82,7 +83,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Many at once": transfer.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
-    "Looking inside": inspection.COMMANDS,
+    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS},
     "Trying it": evaluation.COMMANDS,
 }
 for _panel, _commands in PANELS.items():

@@ -108,6 +108,16 @@ EMBEDDER: Final[Mapping[str, Verb]] = {
     "begin": "work",
 }
 
+BACKUPS: Final[Mapping[str, Verb]] = {
+    "create": "read",
+    "listed": "read",
+    "show": "read",
+    "verify": "read",
+    "restore": "admin",
+}
+
+USAGE: Final[Mapping[str, Verb]] = {"report": "read"}
+
 AUDIT: Final[Mapping[str, Verb]] = {
     "listed": "read",
     "heads": "read",

@@ -41,6 +41,7 @@ from holdfast.ports import (
     PutUsage,
     Records,
 )
+from holdfast.ports.usage import UsageQuery, UsageSum
 from holdfast.trail import AuditRow
 
 R = TypeVar("R", bound=Row)
@@ -149,6 +150,9 @@ class AuditedRecords:
         self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
     ) -> Delta:
         return await self._inner.delta(project, entity, since, epoch)
+
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        return await self._inner.usage(project, query)
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self._inner.stats(project)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from holdfast.backends.sql import queries, queue, terms
+from holdfast.backends.sql import ledger, queries, queue, terms
 from holdfast.backends.sql.archiving import refuse_half
 from holdfast.backends.sql.audit import SqlTrail, keyed_anew, restored
 from holdfast.backends.sql.changes import Follower
@@ -37,7 +37,15 @@ from holdfast.model import (
     Space,
     Turn,
 )
-from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
+from holdfast.ports import (
+    Analyse,
+    Delta,
+    EntityState,
+    Listing,
+    Op,
+    UsageQuery,
+    UsageSum,
+)
 
 T = TypeVar("T")
 
@@ -202,6 +210,9 @@ class SqlRecords(ABC):
         return await self.read_copy(
             project, lambda c: queries.delta(c, project, entity, since, epoch)
         )
+
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        return await self.read_copy(project, lambda c: ledger.usage(c, project, query), brief=True)
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.read_copy(project, lambda c: queries.stats(c, project))
