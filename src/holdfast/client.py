@@ -27,7 +27,6 @@ from holdfast.engine.parts import Parts
 from holdfast.errors import (
     AccessError,
     ClosedError,
-    NotFoundError,
     UnsupportedError,
     ValidationError,
 )
@@ -137,6 +136,7 @@ class AsyncMemory:
         prompt: str | None = None,
         categories: list[str] | None = None,
         custom_categories: list[Any] | None = None,
+        immutable: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
     ) -> Answer:
@@ -152,6 +152,7 @@ class AsyncMemory:
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
             custom_categories: names, or {name: description}, for the model to choose from.
+            immutable: what is made of it never changes and is not superseded, only deleted.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -172,6 +173,7 @@ class AsyncMemory:
             custom_categories=intake.clean_custom_categories(custom_categories),
             expires_on=intake.last_day(expiration_date, "expiration_date"),
             infer=intake.clean_flag(infer, "infer"),
+            immutable=intake.clean_flag(immutable, "immutable"),
             procedural=adding.is_procedural(parts, memory_type, agent_id),
             instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
             idempotency_key=intake.optional_id(idempotency_key, "idempotency_key"),
@@ -316,7 +318,7 @@ class AsyncMemory:
         the history.
 
         Raises:
-            NotFoundError, ValidationError, ConflictError (another memory already says it).
+            NotFoundError, ValidationError, ConflictError (immutable, or another memory says it).
         """
         parts = await self._ready()
         new_text = data if text is None else text
@@ -416,8 +418,6 @@ class AsyncMemory:
         if kind not in ENTITY_KINDS:
             raise ValidationError("kind is unknown.", hint="Use user, agent, app or run.")
         found = await reading.entity(parts, Entity(kind, intake.clean_id(name, "name")))
-        if found is None:
-            raise NotFoundError(f"This {kind} has no memories.", hint="`entities` lists who has.")
         return shapes.entity_shape(found)
 
     async def event(self, event_id: str) -> Answer:

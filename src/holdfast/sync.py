@@ -97,6 +97,7 @@ class Memory:
         prompt: str | None = None,
         categories: list[str] | None = None,
         custom_categories: list[Any] | None = None,
+        immutable: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
     ) -> Answer:
@@ -112,6 +113,7 @@ class Memory:
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
             custom_categories: names, or {name: description}, for the model to choose from.
+            immutable: what is made of it never changes and is not superseded, only deleted.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -136,6 +138,7 @@ class Memory:
             prompt=prompt,
             categories=categories,
             custom_categories=custom_categories,
+            immutable=immutable,
             idempotency_key=idempotency_key,
             wait=wait,
         )
@@ -265,7 +268,7 @@ class Memory:
         the history.
 
         Raises:
-            NotFoundError, ValidationError, ConflictError (another memory already says it).
+            NotFoundError, ValidationError, ConflictError (immutable, or another memory says it).
         """
         work = self._async.update(memory_id, text, metadata, expiration_date, data, timestamp)
         return self._loop.run(work)

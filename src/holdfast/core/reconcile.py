@@ -16,7 +16,9 @@ NEW: Final = "new"
 KNOWN: Final = "an existing memory says the same"
 SAID_TWICE: Final = "an earlier fact of this answer says the same"
 ENDS: Final = "ends older memories"
-ENDS_NOTHING: Final = "new; what it would replace has ended, is newer, or belongs to others"
+ENDS_NOTHING: Final = (
+    "new; what it would replace has ended, is newer, is immutable, or belongs to others"
+)
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -39,9 +41,9 @@ def plan(extraction: Extraction, nearby: Sequence[Memory], *, scope: Scope) -> t
     """One decision per fact, in order.
 
     A fact ends a memory only if that memory was shown, is written with the very same scope, is
-    current, and does not hold from after the fact was said. It ends when the fact begins, but
-    never before its own beginning. Facts equal in content to a current memory of the scope, or to
-    an earlier fact of the batch, are duplicates.
+    current and not immutable, and does not hold from after the fact was said. It ends when the fact
+    begins, but never before its own beginning. Facts equal in content to a current memory of the
+    scope, or to an earlier fact of the batch, are duplicates.
     """
     mine = {memory.id: memory for memory in nearby if memory.scope == scope and _current(memory)}
     known = {content_key(memory.text): memory.id for memory in mine.values()}
@@ -69,6 +71,10 @@ def _begins(memory: Memory) -> float:
     return memory.event_at if memory.valid_from is None else memory.valid_from
 
 
+def _may_end(memory: Memory, by: ExtractedFact) -> bool:
+    return not memory.immutable and _begins(memory) <= by.said_at
+
+
 def _duplicate(fact: ExtractedFact, memory_id: str | None) -> Decision:
     return Decision(
         event="NONE",
@@ -85,7 +91,7 @@ def _new(fact: ExtractedFact, mine: dict[str, Memory]) -> Decision:
     ended = [
         mine[memory_id]
         for memory_id in fact.replaces
-        if memory_id in mine and _begins(mine[memory_id]) <= fact.said_at
+        if memory_id in mine and _may_end(mine[memory_id], fact)
     ]
     if not ended:
         reason = ENDS_NOTHING if fact.replaces else NEW

@@ -195,7 +195,7 @@ def excerpt(
     known = {row[0] for row in found}
     missing = [fact for fact in facts if fact not in known]
     found += _rows(connection, project, now.space_no, ("m.id", missing), entity)
-    memories, entries = entries_from(connection, project, sorted(found, key=lambda row: row[21]))
+    memories, entries = entries_from(connection, project, sorted(found, key=lambda row: row[22]))
     return Excerpt(
         entries=entries,
         memories=memories,

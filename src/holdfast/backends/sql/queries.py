@@ -260,7 +260,7 @@ def entries_from(
     rows, entries = list(rows), []
     memories = memories_from(connection, project, rows)
     for row, memory in zip(rows, memories, strict=True):
-        no, terms, flags, words, speaker, vector = row[21:]
+        no, terms, flags, words, speaker, vector = row[22:]
         entries.append(
             Entry(
                 id=memory.id,
