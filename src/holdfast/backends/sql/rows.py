@@ -21,6 +21,9 @@ MEMORY_COLUMNS = (
     "m.expires_on, m.created_at, m.updated_at, m.version, m.immutable"
 )
 
+MEMORY_WIDTH = len(MEMORY_COLUMNS.split(","))
+"""Columns of a memory: what a statement selects after them begins here."""
+
 INSERT_MEMORY = """
 INSERT INTO memories (
   no, id, project, identity, kind, text, hash, user_id, agent_id, app_id, run_id, actor_id, role,
@@ -219,7 +222,8 @@ def job_text(
 ) -> str | None:
     """The payload or the result of a job, JSON, as it is stored."""
     at = Text(job_id, job_ids(scope_key), text)
-    return sealed(connection, project, "jobs", field, at)
+    stored: str | None = sealed(connection, project, "jobs", field, at)
+    return stored
 
 
 def jobs_from(connection: Connection, rows: Iterable[Any]) -> list[Job]:
