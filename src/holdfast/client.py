@@ -144,15 +144,15 @@ class AsyncMemory:
 
         The turns are durable and searchable before any model is asked. With a language model
         configured and `infer`, facts are extracted from them; otherwise each message is one memory.
+        Raises ValidationError, TooLargeError, ConflictError, StoreError.
 
         Args:
             messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
             timestamp: when it was said (default now); a message's own timestamp goes first.
-            expiration_date: last day (UTC) on which the memories are found.
+            expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
             custom_categories: names, or {name: description}, for the model to choose from.
-            immutable: what is made of it never changes and is not superseded, only deleted.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -160,8 +160,6 @@ class AsyncMemory:
             `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (what is
             in `degraded` is away; tried again later) or FAILED (given up, `error`; turns stay).
-
-        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
         parts = await self._ready()
         request = adding.AddRequest(
@@ -172,12 +170,10 @@ class AsyncMemory:
             categories=intake.clean_categories(categories),
             custom_categories=intake.clean_custom_categories(custom_categories),
             expires_on=intake.last_day(expiration_date, "expiration_date"),
-            infer=intake.clean_flag(infer, "infer"),
-            immutable=intake.clean_flag(immutable, "immutable"),
             procedural=adding.is_procedural(parts, memory_type, agent_id),
             instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
             idempotency_key=intake.optional_id(idempotency_key, "idempotency_key"),
-            wait=intake.clean_flag(wait, "wait"),
+            **intake.clean_flags(infer=infer, immutable=immutable, wait=wait),
         )
         added = await adding.add(parts, request)
         if added.job is not None:

@@ -122,15 +122,15 @@ class Client:
 
         The turns are durable and searchable before any model is asked. With a language model
         configured and `infer`, facts are extracted from them; otherwise each message is one memory.
+        Raises ValidationError, TooLargeError, ConflictError, StoreError.
 
         Args:
             messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
             timestamp: when it was said (default now); a message's own timestamp goes first.
-            expiration_date: last day (UTC) on which the memories are found.
+            expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
             custom_categories: names, or {name: description}, for the model to choose from.
-            immutable: what is made of it never changes and is not superseded, only deleted.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; see `event` and `wait`.
 
@@ -138,8 +138,6 @@ class Client:
             `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (what is
             in `degraded` is away; tried again later) or FAILED (given up, `error`; turns stay).
-
-        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
         work = self._async.add(
             messages,
