@@ -14,6 +14,9 @@ import pytest
 from tidy import source
 
 IMPORT_NAME = {
+    "azure-identity": "azure",
+    "azure-keyvault-keys": "azure",
+    "google-cloud-kms": "google",
     "prometheus-client": "prometheus_client",
     "pyjwt": "jwt",
     "pystemmer": "Stemmer",
