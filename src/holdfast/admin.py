@@ -30,6 +30,7 @@ from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.engine.uses import last_uses
+from holdfast.erasure import Erasures
 from holdfast.errors import ClosedError, StoreError, ValidationError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
@@ -66,6 +67,10 @@ class AsyncAdmin:
         """What is made of memories."""
         self.sealing = Sealing(self._parts)
         """What texts are sealed with."""
+        self.erasure = Erasures(
+            self._parts, self.clear_cache, lambda: self._assembled().records.indexing
+        )
+        """Forgetting subjects, and the proof of it."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
         self.embedder = EmbedderChange(self._parts, lambda: self._assembled().records.indexing)

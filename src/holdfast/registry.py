@@ -41,6 +41,7 @@ from holdfast.ports import (
     Vectors,
 )
 from holdfast.ports.sealing import Seals
+from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
     from holdfast.backends.sql.keys import Sealing
@@ -77,6 +78,10 @@ class Store(Records, Jobs, Protocol):
 
     async def release(self) -> None:
         """Let go of what the keyring holds. Idempotent."""
+
+    @property
+    def subjects(self) -> Subjects:
+        """What the same database keeps of one subject."""
 
     @property
     def spaces(self) -> Spaces:

@@ -20,6 +20,7 @@ from holdfast.cli import (
     agents,
     caching,
     embedding,
+    erasure,
     evaluation,
     indexing,
     inspection,
@@ -77,6 +78,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Memories": memories.COMMANDS,
     "Many at once": transfer.COMMANDS,
+    "Forgetting": erasure.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
     "Looking inside": inspection.COMMANDS,
@@ -92,6 +94,7 @@ GROUPS = {
         **indexing.GROUPS,
         **embedding.GROUPS,
         **sealing.GROUPS,
+        **erasure.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,
     },

@@ -8,6 +8,7 @@ from holdfast.directory import (
     Account,
     ApiKey,
     Delivery,
+    Erasure,
     Export,
     Feedback,
     KeyUse,
@@ -16,6 +17,7 @@ from holdfast.directory import (
     Row,
     Session,
     ShardMap,
+    SigningKey,
     Webhook,
 )
 from holdfast.testing.contracts.values import NOW
@@ -56,6 +58,15 @@ _FIELDS: dict[type[Row], dict[str, Any]] = {
         "reason": "wrong", "at": NOW,
     },
     ShardMap: {"collection": "holdfast_2", "version": 7, "value": '{"phase": "settled"}'},
+    Erasure: {
+        "id": "eras", "project": "red", "kind": "user", "mark": "ab" * 16, "subject": "ann",
+        "state": "FAILED", "found": {"memories": 3}, "remains": {"messages": 1}, "receipt": _JSON,
+        "started_at": NOW, "completed_at": NOW + 1.5,
+    },
+    SigningKey: {
+        "id": "sign", "project": "red", "algorithm": "ed25519", "secret": "c2VjcmV0",
+        "public": "cHVibGlj", "created_at": NOW,
+    },
     Export: {
         "id": "expo", "project": "red", "request": _JSON, "state": "SUCCEEDED",
         "result": {"memories": [_JSON]}, "memories": ("m1", "m2"), "error": "none",
