@@ -55,6 +55,7 @@ from holdfast.errors import (
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
     from holdfast.client import AsyncMemory
+    from holdfast.core.grounding import mark_recalled
     from holdfast.remote.client import AsyncClient
     from holdfast.remote.sync import Client
     from holdfast.sync import Memory
@@ -101,6 +102,7 @@ __all__ = [
     "UnsupportedError",
     "ValidationError",
     "__version__",
+    "mark_recalled",
     "time_limit",
 ]
 
@@ -110,6 +112,7 @@ _LAZY = {
     "AsyncMemory": "holdfast.client",
     "Client": "holdfast.remote.sync",
     "Memory": "holdfast.sync",
+    "mark_recalled": "holdfast.core.grounding",
 }
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
@@ -136,6 +137,9 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         records.close_now()
         await _each(*closers)
         raise
+    if config.records.provider == "postgres":
+        noted = partial(metrics.count, "replica_read")
+        cast("PostgresRecords", records).on_replica_read = noted
     for name, read in records.gauges().items():
         metrics.gauge(name, read)
     parts = Parts(

@@ -95,6 +95,9 @@ EXTRACTION_CHARS_MAX = 24_000
 NEARBY_MEMORIES_MAX = 20
 """Existing memories shown to one extraction call."""
 
+SUPERSEDED_PER_TURN_MAX = 5
+"""Memories that what one turn says may end."""
+
 FACTS_PER_CALL_MAX = 100
 """Facts accepted from one extraction call."""
 

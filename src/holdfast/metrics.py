@@ -25,6 +25,7 @@ Name = Literal[
     "call_event",
     "model_call",
     "model_token",
+    "replica_read",
 ]
 Part = Literal["embedder", "llm", "reranker", "index"]
 
@@ -84,6 +85,11 @@ COUNTERS: Mapping[Name, Counter] = {
         " wait), paced (kept back to stay within the provider's rate); open and closed tell of the"
         " breaker.",
         ("part", "event"),
+    ),
+    "replica_read": Counter(
+        "Reads that a read replica could answer, by who did: replica, or the primary, for each was"
+        " behind (it lacked something acknowledged) or away.",
+        ("outcome",),
     ),
     "model_token": Counter(
         "Tokens in the usage ledger, as far as this process wrote it: input, cached (the part of"

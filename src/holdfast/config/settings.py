@@ -115,8 +115,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seal: Annotated[
         Part,
         Meta(
-            description="Where the master keys are that texts are sealed with: `environment`, "
-            "`file`, `vault` or `aws-kms`; `none` stores texts in the clear."
+            description="Where the master keys are that texts and vectors are sealed with: "
+            "`environment`, `file`, `vault` or `aws-kms`; `none` stores them in the clear."
         ),
     ] = msgspec.field(default_factory=_no_keyring)
     embedder: Annotated[

@@ -11,7 +11,7 @@ from holdfast.backends.sql import directory, erasing, queue, removal
 from holdfast.backends.sql.changes import Changes, Follower, forget_all, record
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import insert_all
-from holdfast.backends.sql.puts import Put, Puts, rows_of
+from holdfast.backends.sql.puts import Put, Puts
 from holdfast.backends.sql.rows import (
     INSERT_EMBEDDING,
     INSERT_HISTORY,
@@ -25,6 +25,7 @@ from holdfast.backends.sql.rows import (
     to_json,
 )
 from holdfast.backends.sql.spaces import Binding, Current, confirm
+from holdfast.backends.sql.vectors import Vectors
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled
 from holdfast.errors import ConflictError, SpaceMismatchError, ValidationError
@@ -189,11 +190,17 @@ class Transaction:
         [memory] = memories_from(self.connection, self.project, [row])
         return row[-1], memory
 
-    def set_vectors(self, memory_no: int, vector: bytes | None, shadow: bytes | None) -> None:
+    def vectors(self, found: tuple[int, Memory]) -> Vectors:
+        """The rows of the vectors of a memory that was loaded."""
+        return Vectors(self.connection, self.project, found[1], found[0])
+
+    def set_vectors(
+        self, found: tuple[int, Memory], vector: bytes | None, shadow: bytes | None
+    ) -> None:
         """Replace the vectors of a memory in all spaces by those of its new text."""
-        self.connection.execute("DELETE FROM embeddings WHERE memory_no = ?", (memory_no,))
+        self.connection.execute("DELETE FROM embeddings WHERE memory_no = ?", (found[0],))
         if self.current is not None:
-            rows = rows_of(self.current, memory_no, vector, shadow)
+            rows = self.vectors(found).rows(self.current, vector, shadow)
             insert_all(self.connection, INSERT_EMBEDDING, rows)
 
 
@@ -265,7 +272,7 @@ def _edit_memory(tx: Transaction, op: EditMemory) -> Memory | None:
         f"UPDATE memories SET {assignments} WHERE no = ?", (*columns.values(), memory_no)
     )
     if op.text is not None:
-        tx.set_vectors(memory_no, op.vector, op.shadow)
+        tx.set_vectors(found, op.vector, op.shadow)
     tx.connection.execute("UPDATE memories SET version = version + 1 WHERE no = ?", (memory_no,))
     if op.text is not None or op.metadata is not None or op.set_expires:
         new_text = old.text if op.text is None else op.text
@@ -318,7 +325,7 @@ def _set_vectors(tx: Transaction, op: SetVectors) -> None:
         if found is None:
             continue
         # one that is there may belong to a newer text than the one this was computed from
-        rows = rows_of(tx.current, found[0], vector, shadow)
+        rows = tx.vectors(found).rows(tx.current, vector, shadow)
         keep = f"{INSERT_EMBEDDING} ON CONFLICT DO NOTHING"
         if tx.connection.execute(keep, rows[0]).rowcount:
             for row in rows[1:]:
@@ -336,7 +343,7 @@ def _fill_space(tx: Transaction, op: FillSpace) -> None:
         if found is None or found[1].hash != hash_:
             continue
         new = tx.connection.execute(
-            f"{INSERT_EMBEDDING} ON CONFLICT DO NOTHING", (found[0], op.space_no, vector)
+            f"{INSERT_EMBEDDING} ON CONFLICT DO NOTHING", tx.vectors(found).row(op.space_no, vector)
         ).rowcount
         if new and noted:
             tx.changes.note(entity_ids(found[1]), found[0], memory_id)

@@ -20,6 +20,7 @@ from holdfast.backends.sql.rows import (
 from holdfast.backends.sql.sealed_filters import condition_of
 from holdfast.backends.sql.sealing import ERASED, Text, opened
 from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH_NUMBER, Current, current
+from holdfast.backends.sql.vectors import vectors_from
 from holdfast.core.cursor import decode_cursor, encode_cursor
 from holdfast.core.view import Entry
 from holdfast.core.visibility import expiry_instant
@@ -41,7 +42,7 @@ from holdfast.ports import Delta, EntityState, Listing, View
 
 PARAMETERS_MAX = 500
 
-ENTRY_COLUMNS = "m.no, m.terms, m.flags, m.words, m.speaker, e.vector"
+ENTRY_COLUMNS = "m.no, m.terms, m.flags, m.words, m.speaker, e.space_no, e.vector"
 JOIN_VECTOR = "LEFT JOIN embeddings e ON e.memory_no = m.no AND e.space_no = ?"
 
 
@@ -196,7 +197,7 @@ def delta(
             f"WHERE m.no IN ({marks(chunk)}) AND m.project = ? ORDER BY m.no"
         )
         rows += connection.execute(sql, (now.space_no, *chunk, project)).fetchall()
-    memories, entries = entries_from(connection, project, rows)
+    memories, entries = entries_from(connection, project, rows, now.dimensions)
     kept = {memory.id for memory in memories}
     removed = tuple(id_ for _, id_ in changed if id_ not in kept)
     return Delta(
@@ -224,7 +225,7 @@ def _complete(
         f"WHERE m.project = ? AND {condition} ORDER BY m.no",
         (now.space_no, project, *values),
     )
-    memories, entries = entries_from(connection, project, rows)
+    memories, entries = entries_from(connection, project, rows, now.dimensions)
     unlisted = [
         entry.seq for entry, memory in zip(entries, memories, strict=True) if not memory.listed
     ]
@@ -257,16 +258,22 @@ def told_pairs(connection: Connection, numbers: Sequence[int]) -> tuple[tuple[st
 
 
 def entries_from(
-    connection: Connection, project: Project, rows: Iterable[Any]
+    connection: Connection, project: Project, rows: Iterable[Any], dimensions: int
 ) -> tuple[tuple[Memory, ...], tuple[Entry, ...]]:
-    """Memories and entries from rows of MEMORY_COLUMNS and ENTRY_COLUMNS."""
+    """Memories and entries from rows of MEMORY_COLUMNS and ENTRY_COLUMNS.
+
+    `dimensions`: of every vector. Raises KeyNeeded, CorruptError.
+    """
     rows = list(rows)
     entries, there = [], []
-    for row, memory in zip(rows, memories_from(connection, project, rows), strict=True):
+    memories = memories_from(connection, project, rows)
+    stored = ((row[0], row[4:8], row[26], row[27]) for row in rows)
+    vectors = vectors_from(connection, project, stored, dimensions)
+    for row, memory, vector in zip(rows, memories, vectors, strict=True):
         if memory.text is ERASED:
             continue
         there.append(memory)
-        no, terms, flags, words, speaker, vector = row[21:]
+        no, terms, flags, words, speaker = row[21:26]
         entries.append(
             Entry(
                 id=memory.id,

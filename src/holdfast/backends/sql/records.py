@@ -74,6 +74,13 @@ class SqlRecords(ABC):
         `brief` promises that it is a single statement.
         """
 
+    async def run_read_copy(
+        self, project: Project | None, work: Work[T], *, brief: bool = False
+    ) -> T:
+        """`run_read`, of a copy of the database that has all that was acknowledged before the call,
+        where there is one."""
+        return await self.run_read(project, work, brief=brief)
+
     @abstractmethod
     async def run_write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         """Run `work` in a write transaction of its own, for a project, or for all of them.
@@ -98,6 +105,12 @@ class SqlRecords(ABC):
         if self._keys is None:
             return await self.run_read(project, work, brief=brief)
         return await self._keys.with_keys(lambda: self.run_read(project, work, brief=brief))
+
+    async def read_copy(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
+        """`run_read_copy`, again once the keys of what is read are in memory."""
+        if self._keys is None:
+            return await self.run_read_copy(project, work, brief=brief)
+        return await self._keys.with_keys(lambda: self.run_read_copy(project, work, brief=brief))
 
     async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         """`run_write`, again once the keys of what is written are in memory."""
@@ -157,24 +170,24 @@ class SqlRecords(ABC):
 
     async def fetch(self, project: Project, ids: Sequence[str]) -> list[Memory]:
         brief = len(ids) <= queries.PARAMETERS_MAX
-        return await self.read(project, lambda c: queries.fetch(c, project, ids), brief=brief)
+        return await self.read_copy(project, lambda c: queries.fetch(c, project, ids), brief=brief)
 
     async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
         brief = len(ids) <= queries.PARAMETERS_MAX
-        return await self.read(project, lambda c: queries.turns(c, project, ids), brief=brief)
+        return await self.read_copy(project, lambda c: queries.turns(c, project, ids), brief=brief)
 
     async def page(self, project: Project, listing: Listing) -> Page:
         key = self._binding.cursor_key
-        return await self.read(project, lambda c: queries.page(c, project, listing, key))
+        return await self.read_copy(project, lambda c: queries.page(c, project, listing, key))
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
         work = lambda c: queries.history(c, project, memory_id)  # noqa: E731
-        return await self.read(project, work, brief=True)
+        return await self.read_copy(project, work, brief=True)
 
     async def entities(
         self, project: Project, offset: int, size: int
     ) -> tuple[list[EntitySummary], int]:
-        return await self.read(project, lambda c: queries.entities(c, project, offset, size))
+        return await self.read_copy(project, lambda c: queries.entities(c, project, offset, size))
 
     async def state(self, project: Project, entity: Entity) -> EntityState:
         return await self.glance(project, lambda c: queries.state(c, project, entity))
@@ -182,13 +195,15 @@ class SqlRecords(ABC):
     async def delta(
         self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
     ) -> Delta:
-        return await self.read(project, lambda c: queries.delta(c, project, entity, since, epoch))
+        return await self.read_copy(
+            project, lambda c: queries.delta(c, project, entity, since, epoch)
+        )
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
-        return await self.read(project, lambda c: queries.stats(c, project))
+        return await self.read_copy(project, lambda c: queries.stats(c, project))
 
     async def census(self, at: float) -> Census:
-        return await self.read(None, lambda c: queries.census(c, at))
+        return await self.read_copy(None, lambda c: queries.census(c, at))
 
     async def job(self, project: Project, job_id: str) -> Job | None:
         work = lambda c: queries.job(c, project, "id", job_id)  # noqa: E731

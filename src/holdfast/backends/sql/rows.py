@@ -220,7 +220,8 @@ def job_text(
 ) -> str | None:
     """The payload or the result of a job, JSON, as it is stored."""
     at = Text(job_id, job_ids(scope_key), text)
-    return sealed(connection, project, "jobs", field, at)
+    stored: str | None = sealed(connection, project, "jobs", field, at)
+    return stored
 
 
 def jobs_from(connection: Connection, rows: Iterable[Any]) -> list[Job]:
