@@ -14,7 +14,7 @@ from holdfast.core.erasure import RECEIPT_FORM, mark_of, subject_entity
 from holdfast.directory import Erasure
 from holdfast.engine import forget as engine
 from holdfast.engine import receipts
-from holdfast.engine.forget import Clear, Told
+from holdfast.engine.forget import Elsewhere, Told
 from holdfast.engine.leasing import Lease
 from holdfast.engine.parts import Parts
 from holdfast.errors import ClosedError, ConflictError, HoldfastError, ValidationError
@@ -35,13 +35,13 @@ class Erasures:
     def __init__(
         self,
         parts: Callable[[str | None], Awaitable[Parts]],
-        clear: Clear,
+        elsewhere: Elsewhere,
         source: Callable[[], IndexSource],
     ) -> None:
-        """`parts`: gives those of a project, opened; `clear`: empties the caches; `source`: where
-        the named numbers of the open deployment are."""
+        """`parts`: gives those of a project, opened; `elsewhere`: caches and backups;
+        `source`: where the named numbers of the open deployment are."""
         self._parts = parts
-        self._clear = clear
+        self._elsewhere = elsewhere
         self._source = source
 
     async def inventory(
@@ -187,7 +187,7 @@ class Erasures:
             await asyncio.sleep(limits.ERASURE_POLL_S)
 
     async def _ended(self, parts: Parts, erasure: Erasure, told: Told | None) -> Erasure:
-        ended = await engine.carry_out(parts, erasure, self._clear, told or _nobody)
+        ended = await engine.carry_out(parts, erasure, self._elsewhere, told or _nobody)
         if ended.state == "FAILED":
             left = ", ".join(f"{count} {name}" for name, count in ended.remains.items())
             raise ConflictError(

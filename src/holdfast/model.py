@@ -189,9 +189,23 @@ class Usage(Struct, frozen=True, kw_only=True):
     """Tokens one model call really took, from the provider's answer."""
 
     model: str
+    """provider:model."""
     input_tokens: int = 0
+    """All of them, those of the provider's cache too."""
     cached_tokens: int = 0
+    """The part of the input that the provider had in its cache."""
+    cache_write_tokens: int = 0
+    """The part of the input that the provider put into its cache."""
     output_tokens: int = 0
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """What a call cost, and by which price list."""
+
+    nano_usd: int
+    """Billionths of a US dollar: whole numbers, so that sums are exact."""
+    version: str
+    """Of the prices."""
 
 
 class EntitySummary(Struct, frozen=True, kw_only=True):

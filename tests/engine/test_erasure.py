@@ -18,12 +18,13 @@ from holdfast.admin import AsyncAdmin
 from holdfast.backends.postgres.ddl import OWN
 from holdfast.backends.schema import metadata
 from holdfast.core.erasure import COPIES, PLACES, unfenced
-from holdfast.directory import Delivery, Webhook, Where
+from holdfast.directory import Budget, Delivery, Spending, Webhook, Where
 from holdfast.engine import copies, forget
 from holdfast.engine.receipts import is_signed_by
 from holdfast.engine.webhooks import feed
 from holdfast.errors import ConflictError, StoreUnavailableError, ValidationError
 from holdfast.model import Entity
+from holdfast.testing.contracts.rows import sample
 from support.llm_server import LLMServer
 from support.sealed import written
 from tests.engine.test_sealed import facts, traces
@@ -80,6 +81,10 @@ async def live(admin: AsyncAdmin, server: LLMServer) -> None:
     await admin.create_key(label="both", users=[NAME, "bob"])
     await memory.add(f"The last {CANARY}", **ALICE, infer=False)
     parts = await admin._parts(None)
+    of_hers = sample(Budget, project=parts.project, kind="user", subject=NAME)
+    of_all = sample(Budget, project=parts.project, kind="user", id="every")
+    spent = sample(Spending, project=parts.project, budget="every", subject=NAME)
+    await parts.directory.insert(of_hers, of_all, spent)
     await feed(parts, await parts.directory.select(Webhook, Where("id", hook.id)))
 
 
@@ -147,7 +152,7 @@ async def test_nothing_is_left_of_her_and_all_of_him(
         found = await admin.erasure.inventory(**ALICE)
         zeros = {name for name, count in found.items() if not count}
         assert zeros == {"index"} | (set() if sealed else {"subject_keys"})
-        assert set(found) | {"cache", "key_uses", "erasures"} == set(COPIES)
+        assert set(found) | {"cache", "backups", "key_uses", "erasures"} == set(COPIES)
         bobs = await admin.memory().get_all(filters={"user_id": "bob"})
         ended = await admin.erasure.forget(**ALICE)
         assert (ended.state, ended.subject, ended.remains) == ("DONE", None, {})
@@ -347,6 +352,23 @@ async def test_an_older_backup_is_made_to_forget_as_well(tmp_path: Path, sealed:
         assert (await admin.memory().search("home", filters=ALICE))["results"] == []
         assert len((await admin.memory().get_all(filters={"user_id": "bob"}))["results"]) == 1
     assert traces(tmp_path, CANARY) == traces(tmp_path, "quetzal") == []
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_an_archive_of_before_restores_nothing_of_her(tmp_path: Path, sealed: bool) -> None:
+    backup = {"provider": "folder", "config": {"path": str(tmp_path / "backups")}}
+    async with opened(tmp_path, sealed=sealed, backup=backup) as admin:
+        for user in (NAME, "bob"):
+            await admin.memory().add(f"I live in {CANARY}.", user_id=user)
+        await admin.backups.create()
+        await admin.erasure.forget(**ALICE)
+    shutil.rmtree(tmp_path / "store")
+    other = AsyncAdmin(config(tmp_path, sealed=sealed, backup=backup))
+    await other.backups.restore()
+    async with other:
+        assert not any((await other.erasure.inventory(**ALICE)).values())
+        assert (await other.memory().search(CANARY, filters=ALICE))["results"] == []
+        assert len((await other.memory().get_all(filters={"user_id": "bob"}))["results"]) == 1
 
 
 # ------------------------------------------------------------------ keys

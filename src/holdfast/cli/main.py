@@ -18,6 +18,7 @@ import holdfast
 from holdfast.cli import (
     access,
     agents,
+    backups,
     caching,
     embedding,
     erasure,
@@ -28,6 +29,7 @@ from holdfast.cli import (
     sealing,
     serving,
     transfer,
+    usage,
     webhooks,
 )
 from holdfast.cli.failure import reported
@@ -81,7 +83,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Forgetting": erasure.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
-    "Looking inside": inspection.COMMANDS,
+    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS},
     "Trying it": evaluation.COMMANDS,
 }
 for _panel, _commands in PANELS.items():
@@ -95,6 +97,7 @@ GROUPS = {
         **embedding.GROUPS,
         **sealing.GROUPS,
         **erasure.GROUPS,
+        **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,
     },

@@ -70,7 +70,7 @@ PLACES: Final[Mapping[str, Place]] = {
         fate="anonymised",
         why="what model calls took; the amounts stay, for they are paid for",
         personal=(*_IDS, "job_id"),
-        plain=("project", "operation", "model"),
+        plain=("project", "operation", "model", "key_id", "price_version"),
     ),
     "entities": Place(
         fate="anonymised",
@@ -107,6 +107,18 @@ PLACES: Final[Mapping[str, Place]] = {
         why="keys that see this subject only; others stop seeing it",
         personal=("users", "agents", "apps", "runs"),
         plain=("id", "project", "label", "digest", "permissions", "account"),
+    ),
+    "budgets": Place(
+        fate="erased",
+        why="those that bound this user only",
+        personal=("subject",),
+        plain=("id", "project", "kind", "period", "unit", "at_limit"),
+    ),
+    "budget_periods": Place(
+        fate="erased",
+        why="what was spent for this user",
+        personal=("subject",),
+        plain=("project", "budget"),
     ),
     "key_uses": Place(fate="erased", why="with their keys", plain=("id", "project")),
     "outbox": Place(
@@ -156,6 +168,7 @@ PLACES: Final[Mapping[str, Place]] = {
 BESIDE: Final[Mapping[str, str]] = {
     "index": "points of an external index",
     "cache": "answers and vectors that are kept for a while, emptied as a whole",
+    "backups": "the subject's keys beside the archives, and a note that nothing of it comes back",
 }
 """Copies that are in no table of the records."""
 

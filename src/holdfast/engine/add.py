@@ -10,7 +10,7 @@ from typing import cast
 
 from msgspec.structs import replace
 
-from holdfast import deadline
+from holdfast import credential, deadline
 from holdfast.core.fence import check_inside, own_key
 from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_identity
 from holdfast.core.intake import Said
@@ -18,7 +18,7 @@ from holdfast.core.outcome import settled
 from holdfast.engine import jobs
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, local_vectors, terms_of
-from holdfast.engine.ledger import Payer
+from holdfast.engine.ledger import payer_of
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
 from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Turn
@@ -167,7 +167,7 @@ async def _put_turns(
     listed: bool,
 ) -> list[PutMemory]:
     """A memory of each turn, searchable from the commit on."""
-    payer = Payer(project=parts.project, operation="add", scope=request.scope)
+    payer = payer_of(parts, "add", request.scope)
     vectors = await local_vectors(parts, [turn.text for turn in turns], payer, pair)
     if len(turns) > _INLINE_TURNS:  # analysing many would keep the event loop from other callers
         return await asyncio.to_thread(_puts, parts, request, turns, vectors, now, listed=listed)
@@ -273,6 +273,8 @@ def _payload(
         "memories": [put.memory.id for put in puts],
         "at": now,
     }
+    if (key := credential.current()) is not None:
+        payload["key"] = key
     if extracting:
         payload |= {
             "metadata": request.metadata,

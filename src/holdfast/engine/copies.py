@@ -8,7 +8,18 @@ from typing import TypeVar
 
 from holdfast.core import webhooks as telling
 from holdfast.core.erasure import mentions, unfenced
-from holdfast.directory import ApiKey, Delivery, Export, Feedback, KeyUse, Row, Webhook, Where
+from holdfast.directory import (
+    ApiKey,
+    Budget,
+    Delivery,
+    Export,
+    Feedback,
+    KeyUse,
+    Row,
+    Spending,
+    Webhook,
+    Where,
+)
 from holdfast.engine.parts import Parts
 from holdfast.engine.webhooks import feed
 from holdfast.errors import IndexUnavailableError
@@ -31,6 +42,8 @@ async def count(parts: Parts, entity: Entity, ids: Sequence[str]) -> dict[str, i
         "exports": len(await exports(parts, entity, ids)),
         "deliveries": len(await deliveries(parts, entity, ids)),
         "api_keys": len(await keys(parts, entity)),
+        "budgets": len(await budgets(parts, entity)),
+        "budget_periods": len(await spendings(parts, entity)),
         "index": await points(parts, entity),
     }
 
@@ -41,6 +54,10 @@ async def erase(parts: Parts, entity: Entity, ids: Sequence[str]) -> None:
     await _delete(parts, Feedback, "memory_id", [f.memory_id for f in await feedback(parts, ids)])
     await _delete(parts, Export, "id", [e.id for e in await exports(parts, entity, ids)])
     await _delete(parts, Delivery, "id", [d.id for d in await deliveries(parts, entity, ids)])
+    for spending in await spendings(parts, entity):
+        one = (Where("budget", spending.budget), Where("subject", entity.id))
+        await parts.directory.delete(Spending, _mine(parts), *one)
+    await _delete(parts, Budget, "id", [b.id for b in await budgets(parts, entity)])
     for key in await keys(parts, entity):
         name = _FENCES[entity.kind]
         left = unfenced(getattr(key, name), entity.id)
@@ -88,6 +105,25 @@ async def keys(parts: Parts, entity: Entity) -> list[ApiKey]:
     """Keys that may see this subject by its name."""
     found = await parts.directory.select(ApiKey, _mine(parts))
     return [key for key in found if entity.id in (getattr(key, _FENCES[entity.kind]) or ())]
+
+
+async def budgets(parts: Parts, entity: Entity) -> list[Budget]:
+    """Those of this user only."""
+    of = (Where("kind", "user"), Where("subject", entity.id))
+    return await parts.directory.select(Budget, _mine(parts), *of) if _is_user(entity) else []
+
+
+async def spendings(parts: Parts, entity: Entity) -> list[Spending]:
+    """What was spent of budgets for users by this one."""
+    if not _is_user(entity):
+        return []
+    known = await parts.directory.select(Budget, _mine(parts), Where("kind", "user"))
+    of = (Where("budget", tuple(one.id for one in known), "in"), Where("subject", entity.id))
+    return await parts.directory.select(Spending, _mine(parts), *of)
+
+
+def _is_user(entity: Entity) -> bool:
+    return entity.kind == "user"
 
 
 async def points(parts: Parts, entity: Entity) -> int:

@@ -8,7 +8,8 @@ only when nothing was found any more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -29,8 +30,18 @@ from holdfast.ports.subjects import Copy
 
 Told = Callable[[str, int, int], None]
 """Is told of which copy how many rows are done, and of how many."""
-Clear = Callable[[], Awaitable[None]]
-"""Empties the caches."""
+
+
+class Elsewhere(Protocol):
+    """Copies that the parts do not reach. Both may be called twice."""
+
+    async def clear_cache(self) -> None:
+        """Empty the caches. Raises CacheUnavailableError."""
+
+    async def drop_from_backups(self, project: str, entity: Entity) -> None:
+        """Take the subject's keys from beside the archives, and see to it that nothing of it is
+        restored, where backups are configured. Raises BackupUnavailableError."""
+
 
 _FIRST: tuple[Copy, ...] = ("messages", "jobs", "usage")
 _QUESTIONS = 3
@@ -83,11 +94,11 @@ async def begin(parts: Parts, entity: Entity) -> Erasure:
     return erasure
 
 
-async def carry_out(parts: Parts, erasure: Erasure, clear: Clear, told: Told) -> Erasure:
+async def carry_out(parts: Parts, erasure: Erasure, elsewhere: Elsewhere, told: Told) -> Erasure:
     """Erase what is left of the subject, look for it, write the receipt; the erasure as it ends.
 
-    Raises StoreError, IndexUnavailableError, CacheUnavailableError: it is RUNNING still then, and
-    goes on when it is called again.
+    Raises StoreError, IndexUnavailableError, CacheUnavailableError, BackupUnavailableError: it is
+    RUNNING still then, and goes on when it is called again.
     """
     if erasure.subject is None:
         return erasure  # it is done
@@ -105,7 +116,8 @@ async def carry_out(parts: Parts, erasure: Erasure, clear: Clear, told: Told) ->
     # last, for it tells whose memories there were
     count = await parts.subjects.erase(parts.project, entity, "history")
     told("history", count, erasure.found.get("history", 0))
-    await clear()
+    await elsewhere.drop_from_backups(parts.project, entity)
+    await elsewhere.clear_cache()
     ended = await _end(parts, erasure, await verify(parts, entity, before))
     await parts.subjects.scrub()  # of the subject's name in the erasure as well
     return ended

@@ -11,7 +11,7 @@ from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.intake import clean_text
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, terms_of, vectors_of
-from holdfast.engine.ledger import Payer
+from holdfast.engine.ledger import Payer, payer_of
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import get, inside_of
 from holdfast.errors import NotFoundError, ValidationError
@@ -120,7 +120,7 @@ def _worded(
 
 
 def _payer(parts: Parts, scope: Scope) -> Payer:
-    return Payer(project=parts.project, operation="update", scope=scope)
+    return payer_of(parts, "update", scope)
 
 
 def _edit(parts: Parts, request: UpdateRequest) -> EditMemory:

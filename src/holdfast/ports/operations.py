@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from holdfast.directory import Row
 from holdfast.filters import Filter
 from holdfast.model import (
+    Cost,
     IndexTerms,
     Job,
     JobState,
@@ -182,6 +183,10 @@ class PutUsage(Struct, frozen=True, kw_only=True):
     scope: Scope
     at: float
     job_id: str | None = None
+    key_id: str | None = None
+    """The credential of whoever called, if it was one."""
+    cost: Cost | None = None
+    """None: no price is known of the model."""
 
 
 class PutRows(Struct, frozen=True, kw_only=True):

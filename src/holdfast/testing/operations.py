@@ -14,6 +14,7 @@ from holdfast.core.identity import scope_key
 from holdfast.filters import And, Compare, Everything, Filter, Not, Or
 from holdfast.model import (
     ANY,
+    Cost,
     Entity,
     IndexTerms,
     Job,
@@ -205,6 +206,8 @@ usages = st.builds(
     operation=st.just("add"),
     scope=scopes(),
     at=times,
+    key_id=st.sampled_from((None, "k")),
+    cost=st.sampled_from((None, Cost(nano_usd=5, version="v1"))),
 )
 
 _leaves: st.SearchStrategy[Filter] = st.one_of(

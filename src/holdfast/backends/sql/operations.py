@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from holdfast.backends.sql import directory, erasing, queue, removal
+from holdfast.backends.sql import directory, erasing, ledger, queue, removal
 from holdfast.backends.sql.changes import Changes, Follower, forget_all, record
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import insert_all
@@ -355,14 +355,7 @@ def _remove(tx: Transaction, op: RemoveMemories) -> list[str]:
 
 
 def _put_usage(tx: Transaction, op: PutUsage) -> None:
-    ids = (op.scope.user_id, op.scope.agent_id, op.scope.app_id, op.scope.run_id)
-    tokens = (op.usage.input_tokens, op.usage.cached_tokens, op.usage.output_tokens)
-    tx.connection.execute(
-        "INSERT INTO usage (project, at, operation, model, input_tokens, cached_tokens, "
-        "output_tokens, user_id, agent_id, app_id, run_id, job_id) "
-        "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-        (tx.project, op.at, op.operation, op.usage.model, *tokens, *ids, op.job_id),
-    )
+    ledger.put_usage(tx.connection, tx.project, op)
 
 
 def _put_rows(tx: Transaction, op: PutRows) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from holdfast.directory import (
     Account,
     ApiKey,
+    Budget,
     Delivery,
     Erasure,
     Export,
@@ -18,6 +19,7 @@ from holdfast.directory import (
     Session,
     ShardMap,
     SigningKey,
+    Spending,
     Webhook,
 )
 from holdfast.testing.contracts.values import NOW
@@ -66,6 +68,15 @@ _FIELDS: dict[type[Row], dict[str, Any]] = {
     SigningKey: {
         "id": "sign", "project": "red", "algorithm": "ed25519", "secret": "c2VjcmV0",
         "public": "cHVibGlj", "created_at": NOW,
+    },
+    Budget: {
+        "id": "budg", "project": "red", "kind": "user", "subject": "*", "period": "month",
+        "unit": "usd", "amount": 5_000_000_000_000, "at_limit": "degrade", "created_at": NOW,
+        "updated_at": NOW + 1,
+    },
+    Spending: {
+        "project": "red", "budget": "budg", "subject": "ann", "since": NOW,
+        "spent": 4_999_999_999_999, "held": 7,
     },
     Export: {
         "id": "expo", "project": "red", "request": _JSON, "state": "SUCCEEDED",
