@@ -264,6 +264,7 @@ CREATE TABLE memories (
 	flags BIGINT NOT NULL, 
 	words BIGINT NOT NULL, 
 	speaker BIGINT NOT NULL, 
+	immutable BIGINT, 
 	PRIMARY KEY (no), 
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)

@@ -266,6 +266,7 @@ CREATE TABLE memories (
 	flags INTEGER NOT NULL, 
 	words INTEGER NOT NULL, 
 	speaker INTEGER NOT NULL, 
+	immutable INTEGER, 
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)
 );
