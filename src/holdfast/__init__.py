@@ -19,6 +19,7 @@ from holdfast.deadline import time_limit
 from holdfast.errors import (
     AccessError,
     AuthenticationError,
+    BackupUnavailableError,
     BadAnswerError,
     CacheUnavailableError,
     ClosedError,
@@ -55,6 +56,7 @@ from holdfast.errors import (
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
     from holdfast.client import AsyncMemory
+    from holdfast.core.grounding import mark_recalled
     from holdfast.remote.client import AsyncClient
     from holdfast.remote.sync import Client
     from holdfast.sync import Memory
@@ -67,6 +69,7 @@ __all__ = [
     "AsyncClient",
     "AsyncMemory",
     "AuthenticationError",
+    "BackupUnavailableError",
     "BadAnswerError",
     "CacheUnavailableError",
     "Client",
@@ -101,6 +104,7 @@ __all__ = [
     "UnsupportedError",
     "ValidationError",
     "__version__",
+    "mark_recalled",
     "time_limit",
 ]
 
@@ -110,6 +114,7 @@ _LAZY = {
     "AsyncMemory": "holdfast.client",
     "Client": "holdfast.remote.sync",
     "Memory": "holdfast.sync",
+    "mark_recalled": "holdfast.core.grounding",
 }
 
 

@@ -18,7 +18,7 @@ from holdfast.engine.reindexing import IndexStatus, Rebuilt, Told
 from holdfast.errors import ConflictError, HoldfastError, UnsupportedError
 from holdfast.model import Struct
 
-Kind = Literal["verify", "repair", "rebuild"]
+Kind = Literal["verify", "repair", "rebuild", "rebalance"]
 
 
 class IndexWork(Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class IndexWork(Struct, frozen=True, kw_only=True):
     total: int = 0
     started_at: float
     ended_at: float | None = None
-    result: Drift | Rebuilt | None = None
+    result: Drift | Rebuilt | Rebalanced | None = None
     error: str | None = None
     """Code of the error with which it failed."""
 
@@ -120,9 +120,11 @@ class Indexes:
             self._change(done=done, total=total)
 
         try:
-            result: Drift | Rebuilt
+            result: Drift | Rebuilt | Rebalanced
             if kind == "rebuild":
                 result = await self.rebuild(told)
+            elif kind == "rebalance":
+                result = await self.rebalance(told)
             else:
                 result = await self.verify(repair=kind == "repair", told=told)
         except asyncio.CancelledError:

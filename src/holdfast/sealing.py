@@ -21,13 +21,13 @@ class Sealing:
         self._parts = parts
 
     async def status(self) -> SealStatus:
-        """How the texts are sealed. Costs a scan of the store."""
+        """How texts and vectors are sealed. Costs a scan of the store."""
         return await (await self._seals()).status()
 
     async def run(self, told: Told | None = None) -> Resealed:
-        """Seal every text that is plain, or sealed with an older key than its subject has.
+        """Seal every text and vector that is plain, or of an older key than its subject has.
 
-        From then on a text that is not sealed is refused. `told`: how many rows are done, and of
+        From then on what is not sealed is refused. `told`: how many rows are done, and of
         how many. Raises ConflictError while other processes write plain texts.
         """
         return await (await self._seals()).run(told or _nobody)
@@ -40,7 +40,7 @@ class Sealing:
         return await (await self._seals()).rotate_master(told or _nobody)
 
     async def rotate_keys(self, told: Told | None = None) -> Resealed:
-        """Give every subject a new data key, then seal every text with it; as `run`."""
+        """Give every subject a new data key, then seal all that is its own with it; as `run`."""
         return await (await self._seals()).rotate_keys(told or _nobody)
 
     async def _seals(self) -> Seals:

@@ -30,6 +30,7 @@ NEVER_SERVED = {
     "/holdfast/index": "there is no external index",
     "/holdfast/index/verify": "there is no external index",
     "/holdfast/index/rebuild": "there is no external index",
+    "/holdfast/index/rebalance": "there is no external index",
     "/holdfast/embedder": "is for whoever runs the deployment",
     "/holdfast/embedder/change": "is for whoever runs the deployment",
     "/holdfast/embedder/cutover": "is for whoever runs the deployment",

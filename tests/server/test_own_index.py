@@ -66,6 +66,44 @@ def test_verify_and_rebuild(client: httpx.Client) -> None:
     assert client.post("/holdfast/index/verify", json={"mend": True}).status_code == 400
 
 
+def test_rebalancing_empties_a_shard_that_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.VECTORS, "file", "support.file_vectors")
+
+    def sharded(*names: str, drain: str = "") -> dict[str, object]:
+        shards = [
+            {
+                "name": name,
+                "provider": "file",
+                "config": {"file": str(tmp_path / f"{name}.db")},
+                "drain": name == drain,
+            }
+            for name in names
+        ]
+        times = {"map_age_s": 0.05, "timeout_s": 0.5}  # a phase lasts longer than both
+        return {"provider": "sharded", "config": {"shards": shards, **times}}
+
+    def spoken_to(running: Served) -> httpx.Client:
+        return httpx.Client(base_url=running.url, headers=running.headers, timeout=60)
+
+    store = tmp_path / "store"
+    with served(store, {"index": sharded("a")}) as one, spoken_to(one) as client:
+        fill(client)
+    with served(store, {"index": sharded("a", "b", drain="a")}) as two, spoken_to(two) as client:
+        assert client.post("/holdfast/index/rebalance").status_code == 202
+        work = until(client, "SUCCEEDED")["work"]
+        assert work["kind"] == "rebalance"
+        assert work["result"] == {"memories": 3, "moved": 3}  # and the mark of whose index it is
+        found = client.post("/search", json={"query": "bees", "user_id": "ann"}).json()
+        assert found["results"][0]["memory"] == "I keep bees"
+
+
+def test_only_a_sharded_index_is_rebalanced(client: httpx.Client) -> None:
+    assert client.post("/holdfast/index/rebalance").status_code == 202
+    assert until(client, "FAILED")["work"]["error"] == "UNSUPPORTED"
+
+
 def test_only_whoever_runs_it_may(client: httpx.Client, server: Served) -> None:
     body = {"label": "x", "permissions": ["read", "write"]}
     secret = client.post("/holdfast/keys", json=body).json()["secret"]

@@ -72,6 +72,9 @@ class Server:
         self._names = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
+        self._make()
+
+    def _make(self) -> None:
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
                   "--no-locale", "-N")  # fmt: skip
         self.start()
@@ -164,6 +167,20 @@ class Server:
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._as_user(), str(self._programs / program), *arguments]
         subprocess.run(command, check=True, capture_output=True, cwd="/")
+
+
+class Standby(Server):
+    """A physical copy of another server that follows it by streaming."""
+
+    def __init__(self, primary: Server, version: int = USUAL) -> None:
+        self._primary = primary
+        super().__init__(version)
+
+    def _make(self) -> None:
+        self._run("pg_basebackup", "-D", self._data, "-h", str(self._primary.folder),
+                  "-p", str(self._primary.port), "-U", "postgres", "-R", "-c", "fast",
+                  "-X", "stream", "-N")  # fmt: skip
+        self.start()
 
 
 def _user() -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def status(common: Common) -> None:
-    """Show how texts are sealed, and what is still in the clear."""
+    """Show how texts and vectors are sealed, and what is still in the clear."""
 
     async def work(admin: AsyncAdmin) -> SealStatus:
         return await admin.sealing.status()
@@ -28,7 +28,7 @@ def status(common: Common) -> None:
 
 
 def run(common: Common) -> None:
-    """Seal every text that is in the clear, or sealed with an older key.
+    """Seal every text and vector that is in the clear, or sealed with an older key.
 
     Others may use the store meanwhile. Interrupted, it goes on where it was when started again.
     """
@@ -44,7 +44,7 @@ def rotate_master(common: Common) -> None:
 
 
 def rotate_keys(common: Common) -> None:
-    """Give every subject a new data key, and seal every text with it."""
+    """Give every subject a new data key, and seal its texts and vectors with it."""
     _with_progress(common, "sealing", "rows", lambda sealing, told: sealing.rotate_keys(told))
 
 

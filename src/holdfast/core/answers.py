@@ -17,12 +17,30 @@ ANSWER_CHARS_MAX: Final = 400_000
 OBJECTS_MAX: Final = 1_000
 """Places in a chatty answer where a JSON object is looked for."""
 
+_MISREAD: Final = re.compile(
+    "[\x7f-\x9f\u2028\u2029"  # a reader may take them for the end of a line
+    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"  # hide text, or turn it round
+    "\U000e0000-\U000e007f]"  # letters that nobody sees
+    r"|<(?=[|\uff5c]|/?s>|<?/?SYS>|/?(?:start|end)_of_(?:turn|role|image)>|/?(?:bos|eos|pad|unk)>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
+    re.IGNORECASE,
+)
+"""Characters that a model may not take for text: line ends, invisible ones, and the beginnings of
+the marks that models' own templates set between turns, which some servers read in texts as well."""
 _THOUGHT: Final = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.IGNORECASE | re.DOTALL)
 
 
 def json_line(line: Mapping[str, Json]) -> str:
-    """JSON is the fence around what people wrote: no text can end its own line."""
-    return json.dumps({key: _printable(value) for key, value in line.items()}, ensure_ascii=False)
+    """JSON is the fence around what people wrote: no text can end its own line.
+
+    What a model could misread is written as JSON escapes: read as JSON, the text is the same.
+    """
+    plain = json.dumps({key: _printable(value) for key, value in line.items()}, ensure_ascii=False)
+    return _MISREAD.sub(_escaped, plain)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1] if not match[0].isascii() else f"\\u{ord(match[0]):04x}"
 
 
 def _printable(value: Json) -> Json:

@@ -23,6 +23,8 @@ from holdfast.core.grounding import (
     repeats,
     strip_recalled,
     time_zone,
+    unheard,
+    without_recalled_lines,
 )
 from holdfast.core.prompt import Prompt
 from holdfast.errors import BadAnswerError, ValidationError
@@ -191,7 +193,7 @@ def dialogue(
     try:
         answer = yield prompt
         first = answer.text
-        return parse_answer(first, turns, nearby, zone=zone, categories=categories)
+        return parse_answer(first, turns, nearby, zone=zone, categories=categories, context=context)
     except BadAnswerError as error:
         cut_off = bool(first) and answer.truncated
         reason = "it was cut off, so be brief and quote little" if cut_off else error.message
@@ -199,7 +201,10 @@ def dialogue(
     last: BadAnswerError | None = None
     for text in (second.text, first):
         try:
-            return parse_answer(text, turns, nearby, zone=zone, categories=categories, salvage=True)
+            return parse_answer(
+                text, turns, nearby,
+                zone=zone, categories=categories, context=context, salvage=True,
+            )  # fmt: skip
         except BadAnswerError as error:
             last = last or error
     raise last or BadAnswerError("the model gave no answer")
@@ -212,9 +217,10 @@ def parse_answer(
     *,
     zone: str = "UTC",
     categories: Sequence[str] = (),
+    context: Sequence[Turn] = (),
     salvage: bool = False,
 ) -> Extraction:
-    """Facts of an answer to `build_prompt` with the same turns, nearby memories and zone.
+    """Facts of an answer to `build_prompt` with the same turns, memories, zone and context.
 
     Raises BadAnswerError, whose message quotes no content, if there is no JSON object with a list
     `facts` or any fact has the wrong shape. With `salvage` the readable facts of such an answer
@@ -222,7 +228,7 @@ def parse_answer(
     nothing can be read still raises.
     """
     items, damaged = _read_facts(text, salvage=salvage)
-    check = _Checker(turns, nearby, zone, categories)
+    check = _Checker(turns, nearby, zone, categories, context)
     facts: list[ExtractedFact] = []
     rejected: list[Rejected] = []
     for item in items:
@@ -237,6 +243,7 @@ def parse_answer(
 
 
 _TOO_MANY: Final = "more facts than one call may give"
+_RECALLED: Final = "repeats a recalled memory"
 
 
 class _Checker:
@@ -248,13 +255,17 @@ class _Checker:
         nearby: Sequence[Memory],
         zone: str,
         categories: Sequence[str],
+        context: Sequence[Turn],
     ) -> None:
         self._turns = turns
         self._shown = nearby[: limits.NEARBY_MEMORIES_MAX]
         self._memories = [fold(m.text) for m in self._shown if m.kind != "turn"]
         self._zone = time_zone(zone)
         self._categories = {fold(name): name for name in categories}
-        self._said: dict[int, str] = {}
+        self._said: dict[int, tuple[str, str]] = {}
+        others = [*(turn.text for turn in context), *(turn.actor_id or "" for turn in turns)]
+        self._heard = [m.text for m in self._shown] + others
+        self._everything: str | None = None
 
     def __call__(self, item: _Fact) -> ExtractedFact | str:
         """The fact with what is known of its turn, or the reason why it is not kept."""
@@ -288,19 +299,32 @@ class _Checker:
         turn = self._turns[position]
         if turn.role.casefold() in _SILENT_ROLES:
             return "comes from a system message"
-        said = self._folded(position)
+        said, own = self._folded(position)
         if not quote_occurs(fold(quote), said):
             return "its quote does not occur in the turn"
+        if not quote_occurs(fold(quote), own):
+            return _RECALLED
+        if unheard(fold(fact), self._shown_text()):
+            return "names an address or a number that nobody said"
         if turn.role.casefold() in _ECHO_ROLES and repeats(
             fold(fact), fold(quote), said, self._memories
         ):
-            return "repeats a recalled memory"
+            return _RECALLED
         return None
 
-    def _folded(self, position: int) -> str:
+    def _folded(self, position: int) -> tuple[str, str]:
+        """What was said in a turn, and the same without lists of recalled memories."""
         if position not in self._said:
-            self._said[position] = fold(strip_recalled(self._turns[position].text))
+            said = strip_recalled(self._turns[position].text)
+            self._said[position] = fold(said), without_recalled_lines(said, self._memories)
         return self._said[position]
+
+    def _shown_text(self) -> str:
+        """All that the model could have a name or a number from."""
+        if self._everything is None:
+            said = [self._folded(i)[0] for i in range(len(self._turns))]
+            self._everything = " ".join([*said, *map(fold, self._heard)])
+        return self._everything
 
     def _entities(self, item: _Fact) -> tuple[str, ...]:
         text = fold(item.text)

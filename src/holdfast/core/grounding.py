@@ -29,6 +29,14 @@ _TAG: Final = re.compile(
     re.IGNORECASE,
 )
 """Tags around recalled text: our own, and those other integrations use."""
+_OWN_TAG: Final = re.compile(r"<(?=/?holdfast-memory)", re.IGNORECASE)
+_MARKED: Final = re.compile(
+    r"<holdfast-memory>[^<]*(?:<(?!/?holdfast-memory>)[^<]*)*</holdfast-memory>"
+)
+_ADDRESS: Final = re.compile(r"https?://[^\s<>\"']+|www\.[^\s<>\"']+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_BETWEEN_DIGITS: Final = re.compile(r"(?<=\d)[\s.,'/()-]+(?=\d)")
+_LONG_NUMBER: Final = re.compile(r"\d{5,}")
+_POINT: Final = re.compile(r"^\s{0,8}(?:[-*+\u2022\u2013>]|\d{1,3}[.)])\s", re.MULTILINE)
 _LEFT_OUT: Final = re.compile(r"\[?\.{3,}\]?")
 _UNSEEN: Final = dict.fromkeys(
     [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xAD, 0xFEFF]
@@ -60,8 +68,18 @@ def clean(text: str) -> str:
 
 
 def mark_recalled(text: str) -> str:
-    """Wrap memory text that goes into a conversation, so that it is not extracted again."""
-    return f"<holdfast-memory>{text.replace('</holdfast-memory', '')}</holdfast-memory>"
+    """Wrap memory text that goes into a conversation, so that it is not stored again.
+
+    What stands between the marks is left out when the conversation is added. The text cannot end
+    its own mark: a tag of this name inside begins with another character.
+    """
+    inside = _OWN_TAG.sub("\u2039", text)
+    return f"<holdfast-memory>{inside}</holdfast-memory>"
+
+
+def strip_marked(text: str) -> str:
+    """A message without what `mark_recalled` marked; the text itself if nothing is."""
+    return _MARKED.sub(" ", text).strip() if _MARKED.search(text) else text
 
 
 def strip_recalled(text: str) -> str:
@@ -115,6 +133,41 @@ def repeats(fact: str, quote: str, said: str, memories: Iterable[str]) -> bool:
         if len(memory) >= VERBATIM_CHARS_MIN and memory in said and quote in memory:
             return True
     return False
+
+
+def without_recalled_lines(text: str, memories: Iterable[str]) -> str:
+    """A folded turn of several lines without those that are one of the folded `memories`.
+
+    So a list of what was recalled is taken out of a prompt that was added as it was sent. What
+    stands on the line beside the memory may be a bullet, a number or a date, but no words.
+    """
+    lines = [line for line in map(fold, text.splitlines()) if line]
+    if len(lines) < 2:  # somebody says it again, and may confirm it
+        return fold(text)
+    known = [memory for memory in memories if len(memory) >= VERBATIM_CHARS_MIN]
+    return " ".join(line for line in lines if not any(_is_only(line, one) for one in known))
+
+
+def list_lines(text: str) -> int:
+    """How many lines of a text are points of a list, as recalled memories often are."""
+    return len(_POINT.findall(text))
+
+
+def _is_only(line: str, memory: str) -> bool:
+    before, found, after = line.partition(memory.rstrip("."))
+    return bool(found) and not any(char.isalpha() for char in before + after)
+
+
+def unheard(fact: str, shown: str) -> bool:
+    """Whether a folded fact holds an address, or a number of five digits or more, that is nowhere
+    in the folded text that was shown: nobody said it. Zeros at the end do not count ("12k")."""
+    if any(found.rstrip(".,;:!?)") not in shown for found in _ADDRESS.findall(fact)):
+        return True
+    numbers = [found for found in _LONG_NUMBER.findall(fact) if len(found.rstrip("0")) >= 5]
+    if not numbers:
+        return False
+    heard = _BETWEEN_DIGITS.sub("", shown)
+    return any(number not in heard for number in numbers)
 
 
 def time_zone(name: str) -> tzinfo:

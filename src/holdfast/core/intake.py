@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from holdfast import limits
+from holdfast.core.grounding import strip_marked
 from holdfast.errors import TooLargeError, ValidationError
 from holdfast.model import JobState, Json, Scope, Struct
 
@@ -115,7 +116,10 @@ def clean_scope(
 
 
 def clean_messages(messages: object) -> tuple[Said, ...]:
-    """The conversation of an add; a text is one user message. System messages are left out."""
+    """The conversation of an add; a text is one user message.
+
+    System messages are left out, and what was marked as recalled (`mark_recalled`).
+    """
     items = _as_list(messages)
     if len(items) > limits.MESSAGES_PER_ADD_MAX:
         raise TooLargeError(
@@ -165,9 +169,12 @@ def _message(item: object, name: str) -> Said | None:
     if content is None and item.get("tool_calls"):
         return None  # the model called a tool and said nothing
     actor = item.get("name")
+    text = strip_marked(clean_text(_joined(content, name), f"{name}.content"))
+    if not text:
+        return None  # nothing but what was recalled
     return Said(
         role=role,
-        text=clean_text(_joined(content, name), f"{name}.content"),
+        text=text,
         actor_id=None if actor is None else clean_id(actor, f"{name}.name"),
         at=moment(item.get("timestamp"), f"{name}.timestamp"),
     )
@@ -421,6 +428,11 @@ def clean_flag(value: object, name: str) -> bool:
             f"{name} must be true or false, not {type(value).__name__}.", hint="Give a bool."
         )
     return value
+
+
+def clean_flags(**values: object) -> dict[str, bool]:
+    """Several of them, by their names."""
+    return {name: clean_flag(value, name) for name, value in values.items()}
 
 
 def clean_cursor(value: object) -> str | None:

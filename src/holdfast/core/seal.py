@@ -1,8 +1,9 @@
-"""Sealing of texts: AES-256-GCM, each ciphertext bound to the place it stands in.
+"""Sealing of texts and vectors: AES-256-GCM, each ciphertext bound to the place it stands in.
 
 A sealed text is `hf1:` and base64url of: the number of its data key (1 byte), a nonce (12 bytes),
-ciphertext and tag. What it is bound to (project, table, row, field) is authenticated, not stored: a
-value that was moved, swapped, cut or changed is refused, never read as something else.
+ciphertext and tag. A sealed vector is these bytes themselves. What it is bound to (project, table,
+row, field) is authenticated, not stored: a value that was moved, swapped, cut or changed is
+refused, never read as something else.
 
 Source: NIST SP 800-38D (GCM); random 96-bit nonces are good for 2**32 texts of one key, and every
 subject has a key of its own.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, overload
 
 from holdfast.errors import CorruptError, MissingExtraError
 
@@ -24,6 +25,8 @@ PREFIX: Final = "hf1:"
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
+NUMBER_BYTES: Final = 4
+"""Of each number of a vector, so that none but sealed ones are of other lengths."""
 VERSIONS_MAX: Final = 255
 """Data keys one subject may have had."""
 FERNET_PREFIX: Final = "gAAAA"
@@ -44,31 +47,57 @@ class Place(NamedTuple):
         return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def is_sealed(text: str) -> bool:
-    """Whether a stored text looks sealed. A text that merely begins so is sealed all the same."""
-    return text.startswith(PREFIX)
+def is_sealed(value: str | bytes) -> bool:
+    """Whether what is stored looks sealed; it is read as sealed then, or not at all."""
+    if isinstance(value, bytes):
+        return len(value) % NUMBER_BYTES != 0
+    return value.startswith(PREFIX)
 
 
-def seal(key: bytes, version: int, nonce: bytes, place: Place, text: str) -> str:
-    """A text as it is stored. `nonce`: 12 random bytes that were never used with this key."""
+@overload
+def seal(key: bytes, version: int, nonce: bytes, place: Place, value: str) -> str: ...
+@overload
+def seal(key: bytes, version: int, nonce: bytes, place: Place, value: bytes) -> bytes: ...
+
+
+def seal(key: bytes, version: int, nonce: bytes, place: Place, value: str | bytes) -> str | bytes:
+    """A text, or a vector (float32, little-endian), as it is stored.
+
+    `nonce`: 12 random bytes that were never used with this key.
+    """
     if not 0 < version <= VERSIONS_MAX or len(nonce) != NONCE_BYTES:
         raise ValueError("a key version of 1 to 255 and a nonce of 12 bytes")
-    body = _cipher(key).encrypt(nonce, text.encode(), place.bound())
-    return PREFIX + base64.urlsafe_b64encode(bytes([version]) + nonce + body).decode()
+    plain = value if isinstance(value, bytes) else value.encode()
+    raw = bytes([version]) + nonce + cipher(key).encrypt(nonce, plain, place.bound())
+    return raw if isinstance(value, bytes) else PREFIX + base64.urlsafe_b64encode(raw).decode()
 
 
-def version_of(sealed: str) -> int:
-    """The number of the data key a text was sealed with. Raises CorruptError."""
-    return _parts(sealed)[0]
+def version_of(sealed: str | bytes) -> int:
+    """The number of the data key a value was sealed with, before it is opened. Raises
+    CorruptError."""
+    head = sealed if isinstance(sealed, bytes) else _decoded(sealed[: len(PREFIX) + 4])
+    if not is_sealed(sealed) or not head or not head[0]:
+        raise _damaged()
+    return head[0]
 
 
-def unseal(key: bytes, place: Place, sealed: str) -> str:
-    """The text. Raises CorruptError unless it was sealed so, with this key, for this place."""
+@overload
+def unseal(key: bytes, place: Place, sealed: str) -> str: ...
+@overload
+def unseal(key: bytes, place: Place, sealed: bytes) -> bytes: ...
+
+
+def unseal(key: bytes, place: Place, sealed: str | bytes) -> str | bytes:
+    """The value. Raises CorruptError unless it was sealed so, with this key, for this place."""
     from cryptography.exceptions import InvalidTag
 
-    _, nonce, body = _parts(sealed)
+    raw = sealed if isinstance(sealed, bytes) else _decoded(sealed)
+    if not is_sealed(sealed) or len(raw) < 1 + NONCE_BYTES + TAG_BYTES or not raw[0]:
+        raise _damaged()
+    nonce, body = raw[1 : 1 + NONCE_BYTES], raw[1 + NONCE_BYTES :]
     try:
-        return _cipher(key).decrypt(nonce, body, place.bound()).decode()
+        plain = cipher(key).decrypt(nonce, body, place.bound())
+        return plain if isinstance(sealed, bytes) else plain.decode()
     except (InvalidTag, UnicodeDecodeError):
         raise CorruptError(
             f"A sealed {place.field} in {place.table} cannot be opened: it was changed or moved, "
@@ -77,14 +106,16 @@ def unseal(key: bytes, place: Place, sealed: str) -> str:
         ) from None
 
 
-def _parts(sealed: str) -> tuple[int, bytes, bytes]:
+def _decoded(sealed: str) -> bytes:
+    """The bytes of a sealed text; none if they cannot be read."""
     try:
-        raw = base64.b64decode(sealed[len(PREFIX) :], altchars=b"-_", validate=True)
+        return base64.b64decode(sealed[len(PREFIX) :], altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raw = b""
-    if not is_sealed(sealed) or len(raw) < 1 + NONCE_BYTES + TAG_BYTES or not raw[0]:
-        raise CorruptError("A sealed value is cut off or damaged.", hint="Restore a backup.")
-    return raw[0], raw[1 : 1 + NONCE_BYTES], raw[1 + NONCE_BYTES :]
+        return b""
+
+
+def _damaged() -> CorruptError:
+    return CorruptError("A sealed value is cut off or damaged.", hint="Restore a backup.")
 
 
 def unfernet(keys: tuple[bytes, ...], text: str) -> str:
@@ -104,7 +135,8 @@ def unfernet(keys: tuple[bytes, ...], text: str) -> str:
 
 
 @lru_cache(maxsize=1_024)
-def _cipher(key: bytes) -> AESGCM:
+def cipher(key: bytes) -> AESGCM:
+    """The cipher of a key of 32 bytes. Raises MissingExtraError."""
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ModuleNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from holdfast.core.extract import (
     parse_summary,
     split_turns,
 )
+from holdfast.core.grounding import list_lines
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.intake import category_names
 from holdfast.core.project_settings import instructions_of
@@ -86,13 +88,16 @@ async def _extract(
     rejected: list[Rejected] = []
     partial = False
     known: list[Memory] = []
+    ended: Counter[str] = Counter()
     for batch in split_turns(turns):
         nearby = [*known[-NEARBY_MEMORIES_MAX // 2 :], *await _nearby(parts, job, scope, batch)]
         nearby = nearby[:NEARBY_MEMORIES_MAX]
         extraction = await asker.converse(await _dialogue(parts, job, batch, nearby))
         rejected += extraction.rejected
         partial = partial or extraction.partial
-        written, skipped = await _written(parts, job, scope, extraction, nearby)
+        written, skipped = await _written(
+            parts, job, scope, plan(extraction, nearby, scope=scope, ended=ended)
+        )
         results += [*skipped, *(_told(one) for one in written)]
         ops += [one.put for one in written]
         known += [one.put.memory for one in written]
@@ -138,7 +143,7 @@ async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -
                 view=View(now=now),
                 query=analyze_query(text, key=parts.content_key),
                 embedding=await query_embedding(parts, text, job_payer(job), pair),
-                limit=_NEARBY_PER_TURN,
+                limit=min(max(_NEARBY_PER_TURN, list_lines(text)), NEARBY_MEMORIES_MAX),
                 epoch=pair.epoch,
             )
             return await parts.index.search(job.project, probe)
@@ -168,10 +173,9 @@ async def _context(parts: Parts, job: Job) -> list[Turn]:
 
 
 async def _written(
-    parts: Parts, job: Job, scope: Scope, extraction: Extraction, nearby: Sequence[Memory]
+    parts: Parts, job: Job, scope: Scope, decisions: Sequence[Decision]
 ) -> tuple[list[_Written], list[Json]]:
     """The memories that the extraction adds, and what is said of facts that were known."""
-    decisions = plan(extraction, nearby, scope=scope)
     kept = [one for one in decisions if one.event != "NONE"]
     vectors = await vectors_of(parts, [one.fact.text for one in kept], job_payer(job))
     written = [
@@ -231,6 +235,7 @@ def _memory(
         role=more.get("role"),
         metadata=job.payload["metadata"],
         categories=tuple(categories),
+        immutable=job.payload.get("immutable", False),
         event_at=event_at,
         valid_from=more.get("valid_from"),
         expires_on=job.payload["expires_on"],

@@ -1,4 +1,4 @@
-"""How the texts of a store are sealed, and work on all of them."""
+"""How the texts and vectors of a store are sealed, and work on all of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ Told = Callable[[int, int], None]
 
 
 class SealStatus(Struct, frozen=True, kw_only=True):
-    """How the texts of a store are sealed."""
+    """How the texts and vectors of a store are sealed."""
 
     whole: bool
-    """Whether every text is sealed; one that is not is refused from then on."""
+    """Whether every text and vector is sealed; one that is not is refused from then on."""
     plain: int
     """Texts that are stored in the clear still."""
+    plain_vectors: int
+    """Vectors that are."""
     master: str
     """Name of the master key that wraps from now on."""
     keys: int
@@ -29,26 +31,28 @@ class SealStatus(Struct, frozen=True, kw_only=True):
 
 
 class Resealed(Struct, frozen=True, kw_only=True):
-    """What became of the texts of a store."""
+    """What became of the texts and vectors of a store."""
 
     keys: int = 0
     """Data keys that were made or wrapped anew."""
     texts: int = 0
     """Texts that were sealed anew."""
+    vectors: int = 0
+    """Vectors that were."""
 
 
 class Seals(Protocol):
-    """Work on all sealed texts of a store, of all projects, while it is used.
+    """Work on all that is sealed in a store, of all projects, while it is used.
 
     Whatever is interrupted goes on where it was when it is called again. All raise KeyRingError,
     CorruptError, StoreError.
     """
 
     async def status(self) -> SealStatus:
-        """How the texts are sealed. Costs a scan of the store."""
+        """How they are sealed. Costs a scan of the store."""
 
     async def run(self, told: Told) -> Resealed:
-        """Seal every text that is plain, or sealed with an older key than its subject has."""
+        """Seal what is plain, or sealed with an older key than its subject has."""
 
     async def rotate_master(self, told: Told) -> Resealed:
         """Wrap every data key with the primary master key: older ones are not needed then."""

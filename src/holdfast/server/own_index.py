@@ -31,7 +31,7 @@ class VerifyBody(BaseModel):
 class WorkShape(BaseModel):
     """Work on the index in the background of the process that answers."""
 
-    kind: Literal["verify", "repair", "rebuild"]
+    kind: Literal["verify", "repair", "rebuild", "rebalance"]
     state: Literal["RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
     done: Annotated[int, Field(description="Memories looked at.")]
     total: int
@@ -39,7 +39,10 @@ class WorkShape(BaseModel):
     ended_at: str | None
     result: Annotated[
         dict[str, int] | None,
-        Field(description="Of a comparison: memories, points, missing, stale, extra."),
+        Field(
+            description="Of a comparison: memories, points, missing, stale, extra. Of a"
+            " rebalancing: memories, moved."
+        ),
     ]
     error: Annotated[str | None, Field(examples=["INDEX_UNAVAILABLE"])]
 
@@ -100,6 +103,20 @@ async def discard_index(context: Annotated[Context, Depends(allow("change_index"
     made."""
     dropped = await context.admin.index.discard()
     return Reply({"message": "The new collection is dropped." if dropped else "There is none."})
+
+
+@route(
+    "POST",
+    "/holdfast/index/rebalance",
+    summary="Move memories to the shards they belong to",
+    status_code=202,
+    response_model=WorkShape,
+)
+async def rebalance_index(context: Annotated[Context, Depends(allow("change_index"))]) -> Reply:
+    """Begins in the background of the process that answers, while everybody works; the status
+    tells how it goes. It fails with UNSUPPORTED if the index is not sharded. Every instance must
+    have been started with the new configuration before. One that was interrupted goes on."""
+    return Reply(_work(await context.admin.index.begin("rebalance")), 202)
 
 
 def _status(status: IndexStatus) -> dict[str, Json]:

@@ -147,7 +147,7 @@ class Following:
         vectors, held = self._vectors, self._held
         if vectors is None:
             return
-        points = points_from(self._points)
+        points = points_from(self._session, self._project, self._points)
         here = {point.id for point in points}
         gone = [id_ for id_ in self._ids if id_ not in here]
         try:

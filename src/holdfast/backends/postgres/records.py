@@ -10,6 +10,7 @@ from holdfast.backends.postgres.beside import Beside, Following, changes_memorie
 from holdfast.backends.postgres.errors import translate
 from holdfast.backends.postgres.migrate import prepare
 from holdfast.backends.postgres.pool import Pool
+from holdfast.backends.postgres.replicas import Outcome, Replicas
 from holdfast.backends.postgres.session import Session
 from holdfast.backends.postgres.settings import PostgresSettings, read_settings
 from holdfast.backends.postgres.transactions import Transactions
@@ -18,7 +19,8 @@ from holdfast.backends.sql.keys import Sealing
 from holdfast.backends.sql.records import SqlRecords, Work
 from holdfast.clock import Clock, Ids
 from holdfast.config import Part
-from holdfast.errors import ClosedError
+from holdfast.core.erasure import TABLES
+from holdfast.errors import ClosedError, StoreError
 from holdfast.model import Json, Project, Space
 from holdfast.ports import Op
 
@@ -37,8 +39,11 @@ class PostgresRecords(SqlRecords):
         self._settings = settings
         self._pool = Pool(settings)
         self._transactions = self._over(self._pool)
+        self._replicas = self._copies()
         self._writer = Writer(self._commit)
         self._beside: Beside | None = None
+        self.on_replica_read: Callable[[Outcome], None] = _nobody
+        """Told of each read that a replica could answer who did."""
         self._state = "new"
 
     @classmethod
@@ -58,11 +63,14 @@ class PostgresRecords(SqlRecords):
             self._state = "opening"
             self._binding = await self._bind(space, key_mark, before)
             await self._transactions.forget_tokens()
+            if self._replicas is not None:
+                await self._replicas.check()
         except BaseException:
             self._state = "new"
-            self._pool.close()
+            self._close_connections()
             self._pool = Pool(self._settings)
             self._transactions = self._over(self._pool)
+            self._replicas = self._copies()
             raise
         self._state = "open"
         if not fenced:
@@ -74,16 +82,30 @@ class PostgresRecords(SqlRecords):
     def _over(self, pool: Pool) -> Transactions:
         return Transactions(pool, None if self._sealing is None else self._sealing.sealer)
 
+    def _copies(self) -> Replicas | None:
+        if not self._settings.read_urls:
+            return None
+        sealer = None if self._sealing is None else self._sealing.sealer
+        return Replicas(self._settings, self._transactions, sealer, self._tell)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.on_replica_read(outcome)
+
     async def close(self) -> None:
         self._state = "closed"
         await self._writer.close()
-        self._pool.close()
+        self._close_connections()
 
     def close_now(self) -> None:
         """`close` for callers without an event loop; writes under way end on theirs, or not."""
         self._state = "closed"
         self._writer.refuse()
+        self._close_connections()
+
+    def _close_connections(self) -> None:
         self._pool.close()
+        if self._replicas is not None:
+            self._replicas.close()
 
     @property
     def store_id(self) -> str:
@@ -124,8 +146,24 @@ class PostgresRecords(SqlRecords):
         self._check_open()
         return await self._transactions.read(project, work, brief=brief)
 
+    async def run_read_copy(
+        self, project: Project | None, work: Work[T], *, brief: bool = False
+    ) -> T:
+        self._check_open()
+        reads = self._replicas or self._transactions
+        return await reads.read(project, work, brief=brief)
+
     async def scrub(self) -> None:
-        """Postgres overwrites in its own time: `VACUUM FULL`, which locks, is the operator's."""
+        """Take out row versions that are dead, unless somebody still reads them. Postgres
+        overwrites their bytes in its own time: `VACUUM FULL`, which locks, is the operator's."""
+        self._check_open()
+        async with self._pool.connection() as raw:
+            for table in TABLES:
+                try:
+                    with translate():
+                        await raw.execute(f"VACUUM {table}")
+                except StoreError as error:
+                    _log.warning("dead rows stay in %s until autovacuum: %s", table, error.code)
 
     async def glance(self, project: Project | None, work: Work[T]) -> T:
         self._check_open()
@@ -146,3 +184,7 @@ class PostgresRecords(SqlRecords):
     def _check_open(self) -> None:
         if self._state not in ("opening", "open"):
             raise ClosedError("The record store is not open.")
+
+
+def _nobody(_outcome: Outcome) -> None:
+    """Waits for replicas."""

@@ -22,6 +22,11 @@ class PostgresSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     url: str
     """postgresql://user:password@host:port/database?sslmode=verify-full, or the name=value words
     that libpq knows; what is left out comes from PGHOST and the like."""
+    read_urls: tuple[str, ...] = ()
+    """Physical standbys that searches, lists and reads are answered from by turns, each with a pool
+    of its own. One that has not replayed all that was acknowledged before is passed over."""
+    read_wait_s: Annotated[float, Meta(ge=0, le=60)] = 0.05
+    """Longest wait for a standby to catch up before another one, or the primary, answers."""
     pool_min: Annotated[int, Meta(ge=0, le=1_000)] = 1
     """Connections opened at the start."""
     pool_max: Annotated[int, Meta(ge=2, le=1_000)] = 10
@@ -52,12 +57,18 @@ def read_settings(part: Part) -> PostgresSettings:
             hint="Write it like postgresql://user:password@host:5432/database.",
         )
     settings = part_settings(PostgresSettings, part, "records")
-    scheme = settings.url.partition("://")[0] + "://"
-    if "://" in settings.url and scheme not in _SCHEMES:
-        raise ConfigError(
-            f"records.config.url: {scheme[:32]} is no address of Postgres.",
-            hint="Write it like postgresql://user:password@host:5432/database.",
-        )
+    _check_scheme("url", settings.url)
+    for number, url in enumerate(settings.read_urls):
+        _check_scheme(f"read_urls[{number}]", url)
     if settings.pool_min > settings.pool_max:
         raise ConfigError("records.config: pool_min is greater than pool_max.")
     return settings
+
+
+def _check_scheme(name: str, url: str) -> None:
+    scheme = url.partition("://")[0] + "://"
+    if "://" in url and scheme not in _SCHEMES:
+        raise ConfigError(
+            f"records.config.{name}: {scheme[:32]} is no address of Postgres.",
+            hint="Write it like postgresql://user:password@host:5432/database.",
+        )

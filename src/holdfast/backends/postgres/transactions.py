@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar, cast
 
@@ -19,7 +20,7 @@ import psycopg
 from holdfast.backends.postgres.bridge import bridged
 from holdfast.backends.postgres.errors import RETRIED, is_lost, translate
 from holdfast.backends.postgres.locks import BINDING, NUMBERS, SPACE, project_key
-from holdfast.backends.postgres.pool import Pool
+from holdfast.backends.postgres.pool import Pool, Raw
 from holdfast.backends.postgres.session import Opening, Session
 from holdfast.backends.sql.records import Work
 from holdfast.backends.sql.rows import only
@@ -28,6 +29,9 @@ from holdfast.errors import StoreUnavailableError
 from holdfast.model import Project
 
 T = TypeVar("T")
+
+First = Callable[[Raw], Awaitable[None]]
+"""What is done with a connection before a transaction begins on it."""
 
 _TRIES: Final = 4
 _PAUSE_S: Final = 0.05
@@ -67,22 +71,32 @@ _FORGET: Final = "DELETE FROM commits WHERE at < extract(epoch FROM now()) - 864
 class Transactions:
     """Runs work on connections of a pool."""
 
-    def __init__(self, pool: Pool, sealer: Sealer | None = None) -> None:
+    def __init__(self, pool: Pool, sealer: Sealer | None = None, *, tries: int = _TRIES) -> None:
+        """`tries`: how often a transaction is begun that was undone."""
         self._pool = pool
         self._sealer = sealer
+        self._tries = tries
         self._writer = secrets.token_hex(8)
         """Tells the tokens of this instance from others'."""
 
-    async def read(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
+    async def read(
+        self,
+        project: Project | None,
+        work: Work[T],
+        *,
+        brief: bool = False,
+        first: First | None = None,
+    ) -> T:
         """One snapshot of a project; for None every statement sees what is committed by then.
 
         What is `brief` needs no BEGIN: statements sent together are a transaction by themselves.
+        `first` is awaited with the connection before the transaction begins, and may refuse it.
         """
         within = _EVERYWHERE if project is None else (_WITHIN, (project,))
         if brief:
-            return await self._repeated(work, (within,))
+            return await self._repeated(work, (within,), first)
         begin = _READING if project is None else _SNAPSHOT
-        return await self._repeated(work, (begin, within))
+        return await self._repeated(work, (begin, within), first)
 
     async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         """One transaction that writes; `alone`: while nobody commits anything."""
@@ -114,20 +128,23 @@ class Transactions:
         """Delete those of instances that are long gone."""
         await self.write(None, lambda connection: connection.execute(_FORGET).rowcount)
 
-    async def _repeated(self, work: Work[T], opening: Opening) -> T:
-        for again in range(1, _TRIES + 1):
+    async def _repeated(self, work: Work[T], opening: Opening, first: First | None = None) -> T:
+        for again in range(1, self._tries + 1):
             try:
-                return await self._once(work, opening)
+                return await self._once(work, opening, first)
             except _Undone as undone:
                 error = undone.error
             except _Unknown as unknown:
                 raise unknown.error from unknown.error.__cause__
-            await asyncio.sleep(_PAUSE_S * 2**again)
+            if again < self._tries:
+                await asyncio.sleep(_PAUSE_S * 2**again)
         raise error from error.__cause__
 
-    async def _once(self, work: Work[T], opening: Opening) -> T:
+    async def _once(self, work: Work[T], opening: Opening, first: First | None = None) -> T:
         """One try. Raises _Undone if another may do better, _Unknown for a lost COMMIT."""
         async with self._pool.connection() as raw:
+            if first is not None:
+                await first(raw)
             session = Session(raw, opening, self._sealer)
             try:
                 with translate():

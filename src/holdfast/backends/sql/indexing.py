@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.backends.sql.changes import FLOOR_OF, FLOOR_OF_ALL
@@ -16,8 +17,9 @@ from holdfast.backends.sql.queries import (
     marks,
     told_pairs,
 )
-from holdfast.backends.sql.rows import MEMORY_COLUMNS, entity_condition, only
+from holdfast.backends.sql.rows import MEMORY_COLUMNS, MEMORY_WIDTH, entity_condition, only
 from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH, current
+from holdfast.backends.sql.vectors import vectors_from
 from holdfast.core.points import point_of
 from holdfast.model import ANY, Entity, Project
 from holdfast.ports import Changes, Excerpt, Point, Standing, build_number, held_number
@@ -40,7 +42,7 @@ _ALL_OF_A_KIND = (
     "FROM entities WHERE project = ? AND kind = ?"
 )
 
-_POINT_COLUMNS = "m.id, m.user_id, m.agent_id, m.app_id, m.run_id, m.terms, e.vector"
+_POINT_COLUMNS = "m.id, m.user_id, m.agent_id, m.app_id, m.run_id, m.terms, e.space_no, e.vector"
 
 _JOIN_SPACE = (
     "LEFT JOIN embeddings e ON e.memory_no = m.no "
@@ -83,13 +85,13 @@ class SqlIndexing:
         self, project: Project, entity: Entity, ids: Sequence[str], latest: int
     ) -> Excerpt:
         work = partial(excerpt, project=project, entity=entity, ids=ids, latest=latest)
-        return await self._records.read(project, work)
+        return await self._records.read_copy(project, work)
 
     async def dated(
         self, project: Project, entity: Entity, spans: Sequence[tuple[float, float]], limit: int
     ) -> list[str]:
         work = lambda c: dated(c, project, entity, spans, limit)  # noqa: E731
-        return await self._records.read(project, work, brief=True)
+        return await self._records.read_copy(project, work, brief=True)
 
     async def touched(self, since: int) -> tuple[Mapping[Project, int], int]:
         return await self._records.read(None, lambda c: touched(c, since))
@@ -195,7 +197,8 @@ def excerpt(
     known = {row[0] for row in found}
     missing = [fact for fact in facts if fact not in known]
     found += _rows(connection, project, now.space_no, ("m.id", missing), entity)
-    memories, entries = entries_from(connection, project, sorted(found, key=lambda row: row[21]))
+    found.sort(key=itemgetter(MEMORY_WIDTH))
+    memories, entries = entries_from(connection, project, found, now.dimensions)
     return Excerpt(
         entries=entries,
         memories=memories,
@@ -296,7 +299,7 @@ def points(
     connection: Connection, project: Project, space_no: int | None, ids: Sequence[str]
 ) -> list[Point]:
     """The points of memories that exist."""
-    return points_from(ask_points(connection, project, space_no, ids))
+    return points_from(connection, project, ask_points(connection, project, space_no, ids))
 
 
 def ask_points(
@@ -313,9 +316,9 @@ def ask_points(
     ]
 
 
-def points_from(answers: Sequence[Cursor]) -> list[Point]:
+def points_from(connection: Connection, project: Project, answers: Sequence[Cursor]) -> list[Point]:
     """The points in answers to `ask_points`."""
-    return [_point(row) for answer in answers for row in answer]
+    return _points(connection, project, [row for answer in answers for row in answer])
 
 
 def point_page(
@@ -332,12 +335,17 @@ def point_page(
         f"WHERE m.project = ? {beyond}ORDER BY m.id LIMIT ?",
         (space_no, project, *values, size),
     )
-    return [_point(row) for row in rows]
+    return _points(connection, project, rows.fetchall())
 
 
-def _point(row: Any) -> Point:
-    id_, user, agent, app, run, terms, vector = row
-    return point_of(id_, (user, agent, app, run), vector, terms)
+def _points(connection: Connection, project: Project, rows: Sequence[Any]) -> list[Point]:
+    """The points in rows of _POINT_COLUMNS."""
+    stored = ((row[0], row[1:5], row[6], row[7]) for row in rows)
+    vectors = vectors_from(connection, project, stored)
+    return [
+        point_of(row[0], row[1:5], vector, row[5])
+        for row, vector in zip(rows, vectors, strict=True)
+    ]
 
 
 def numbers(connection: Connection, prefix: str) -> Mapping[str, int]:

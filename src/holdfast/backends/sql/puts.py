@@ -25,6 +25,7 @@ from holdfast.backends.sql.rows import (
     quote_value,
 )
 from holdfast.backends.sql.spaces import Current
+from holdfast.backends.sql.vectors import Vectors
 from holdfast.clock import Ids
 from holdfast.errors import ConflictError
 from holdfast.model import Job, Project, Source
@@ -161,7 +162,8 @@ class Puts:
         for put in new:
             memory, project = put.op.memory, put.changes.project
             if self._current is not None:
-                vectors += rows_of(self._current, put.no, put.op.vector, put.op.shadow)
+                at = Vectors(self._connection, project, memory, put.no)
+                vectors += at.rows(self._current, put.op.vector, put.op.shadow)
             texts = (None, memory.text)
             event = self._ids.new()
             history.append(
@@ -196,13 +198,3 @@ class Puts:
         )
         if links:
             put.changes.note(entity_ids(put.op.memory), put.no, put.stored_id)
-
-
-def rows_of(current: Current, no: int, vector: bytes | None, shadow: bytes | None) -> list[Row]:
-    """The rows of a memory's vectors, in the active space and in the shadow."""
-    rows: list[Row] = []
-    if vector is not None:
-        rows.append((no, current.space_no, vector))
-    if shadow is not None and current.shadow_no is not None:
-        rows.append((no, current.shadow_no, shadow))
-    return rows

@@ -11,6 +11,7 @@ from holdfast.backends.sql.rows import (
     HISTORY_COLUMNS,
     JOB_COLUMNS,
     MEMORY_COLUMNS,
+    MEMORY_WIDTH,
     entity_condition,
     history_from,
     jobs_from,
@@ -18,8 +19,9 @@ from holdfast.backends.sql.rows import (
     only,
 )
 from holdfast.backends.sql.sealed_filters import condition_of
-from holdfast.backends.sql.sealing import Text, opened
+from holdfast.backends.sql.sealing import ERASED, Text, opened
 from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH_NUMBER, Current, current
+from holdfast.backends.sql.vectors import vectors_from
 from holdfast.core.cursor import decode_cursor, encode_cursor
 from holdfast.core.view import Entry
 from holdfast.core.visibility import expiry_instant
@@ -41,7 +43,7 @@ from holdfast.ports import Delta, EntityState, Listing, View
 
 PARAMETERS_MAX = 500
 
-ENTRY_COLUMNS = "m.no, m.terms, m.flags, m.words, m.speaker, e.vector"
+ENTRY_COLUMNS = "m.no, m.terms, m.flags, m.words, m.speaker, e.space_no, e.vector"
 JOIN_VECTOR = "LEFT JOIN embeddings e ON e.memory_no = m.no AND e.space_no = ?"
 
 
@@ -55,7 +57,7 @@ def fetch(connection: Connection, project: Project, ids: Sequence[str]) -> list[
             (project, *chunk),
         )
         found.update((one.id, one) for one in memories_from(connection, project, rows))
-    return [found[id_] for id_ in ids if id_ in found]
+    return [found[id_] for id_ in ids if id_ in found and found[id_].text is not ERASED]
 
 
 def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[Turn]:
@@ -71,6 +73,8 @@ def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[
         stored = [Text(row[0], row[5:], row[2]) for row in rows]
         texts = opened(connection, project, "messages", "text", stored)
         for (id_, role, _, actor_id, event_at, *_ids), text in zip(rows, texts, strict=True):
+            if text is ERASED:
+                continue
             found[id_] = Turn(id=id_, role=role, text=text, actor_id=actor_id, event_at=event_at)
     return [found[id_] for id_ in ids if id_ in found]
 
@@ -94,8 +98,9 @@ def page(connection: Connection, project: Project, listing: Listing, cursor_key:
     shown = rows[: listing.size]
     more = len(rows) > listing.size and bool(shown)
     cursor = encode_cursor(shown[-1][-1], project, cursor_key) if more else None
-    memories = tuple(memories_from(connection, project, shown))
-    return Page(memories=memories, total=total, cursor=cursor)
+    memories = memories_from(connection, project, shown)
+    there = tuple(memory for memory in memories if memory.text is not ERASED)
+    return Page(memories=there, total=total, cursor=cursor)
 
 
 def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
@@ -193,7 +198,7 @@ def delta(
             f"WHERE m.no IN ({marks(chunk)}) AND m.project = ? ORDER BY m.no"
         )
         rows += connection.execute(sql, (now.space_no, *chunk, project)).fetchall()
-    memories, entries = entries_from(connection, project, rows)
+    memories, entries = entries_from(connection, project, rows, now.dimensions)
     kept = {memory.id for memory in memories}
     removed = tuple(id_ for _, id_ in changed if id_ not in kept)
     return Delta(
@@ -221,7 +226,7 @@ def _complete(
         f"WHERE m.project = ? AND {condition} ORDER BY m.no",
         (now.space_no, project, *values),
     )
-    memories, entries = entries_from(connection, project, rows)
+    memories, entries = entries_from(connection, project, rows, now.dimensions)
     unlisted = [
         entry.seq for entry, memory in zip(entries, memories, strict=True) if not memory.listed
     ]
@@ -254,13 +259,23 @@ def told_pairs(connection: Connection, numbers: Sequence[int]) -> tuple[tuple[st
 
 
 def entries_from(
-    connection: Connection, project: Project, rows: Iterable[Any]
+    connection: Connection, project: Project, rows: Iterable[Any], dimensions: int
 ) -> tuple[tuple[Memory, ...], tuple[Entry, ...]]:
-    """Memories and entries from rows of MEMORY_COLUMNS and ENTRY_COLUMNS."""
-    rows, entries = list(rows), []
+    """Memories and entries from rows of MEMORY_COLUMNS and ENTRY_COLUMNS.
+
+    `dimensions`: of every vector. Raises KeyNeeded, CorruptError.
+    """
+    rows = list(rows)
+    entries, there = [], []
     memories = memories_from(connection, project, rows)
-    for row, memory in zip(rows, memories, strict=True):
-        no, terms, flags, words, speaker, vector = row[21:]
+    at = MEMORY_WIDTH + 5
+    stored = ((row[0], row[4:8], row[at], row[at + 1]) for row in rows)
+    vectors = vectors_from(connection, project, stored, dimensions)
+    for row, memory, vector in zip(rows, memories, vectors, strict=True):
+        if memory.text is ERASED:
+            continue
+        there.append(memory)
+        no, terms, flags, words, speaker = row[MEMORY_WIDTH:at]
         entries.append(
             Entry(
                 id=memory.id,
@@ -279,7 +294,7 @@ def entries_from(
                 vector=vector,
             )
         )
-    return tuple(memories), tuple(entries)
+    return tuple(there), tuple(entries)
 
 
 def job(connection: Connection, project: Project, column: str, value: str) -> Job | None:
@@ -288,7 +303,8 @@ def job(connection: Connection, project: Project, column: str, value: str) -> Jo
     row = connection.execute(
         f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.project = ? AND {where}", (project, value)
     ).fetchone()
-    return None if row is None else jobs_from(connection, [row])[0]
+    found = [] if row is None else jobs_from(connection, [row])
+    return found[0] if found else None
 
 
 def jobs(

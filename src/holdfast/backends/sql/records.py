@@ -7,19 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from holdfast.backends.sql import queries, queue, terms
+from holdfast.backends.sql import ledger, queries, queue, terms
+from holdfast.backends.sql.archiving import refuse_half
 from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
+from holdfast.backends.sql.erasing import store_id
 from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.keys import Sealing, SubjectKeys, needs_of
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.resealing import SqlSeals
 from holdfast.backends.sql.spaces import Binding, settle
+from holdfast.backends.sql.subjects import SqlSubjects
 from holdfast.backends.sql.switching import SqlSpaces
 from holdfast.backends.sql.unlocking import adopt, derived, unlock
 from holdfast.clock import Clock, Ids
-from holdfast.core.identity import content_hash
 from holdfast.core.identity import key_mark as mark_of
 from holdfast.model import (
     Census,
@@ -35,7 +37,15 @@ from holdfast.model import (
     Space,
     Turn,
 )
-from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
+from holdfast.ports import (
+    Analyse,
+    Delta,
+    EntityState,
+    Listing,
+    Op,
+    UsageQuery,
+    UsageSum,
+)
 
 T = TypeVar("T")
 
@@ -73,6 +83,13 @@ class SqlRecords(ABC):
         `brief` promises that it is a single statement.
         """
 
+    async def run_read_copy(
+        self, project: Project | None, work: Work[T], *, brief: bool = False
+    ) -> T:
+        """`run_read`, of a copy of the database that has all that was acknowledged before the call,
+        where there is one."""
+        return await self.run_read(project, work, brief=brief)
+
     @abstractmethod
     async def run_write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         """Run `work` in a write transaction of its own, for a project, or for all of them.
@@ -98,6 +115,12 @@ class SqlRecords(ABC):
             return await self.run_read(project, work, brief=brief)
         return await self._keys.with_keys(lambda: self.run_read(project, work, brief=brief))
 
+    async def read_copy(self, project: Project | None, work: Work[T], *, brief: bool = False) -> T:
+        """`run_read_copy`, again once the keys of what is read are in memory."""
+        if self._keys is None:
+            return await self.run_read_copy(project, work, brief=brief)
+        return await self._keys.with_keys(lambda: self.run_read_copy(project, work, brief=brief))
+
     async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         """`run_write`, again once the keys of what is written are in memory."""
         if self._keys is None:
@@ -120,6 +143,7 @@ class SqlRecords(ABC):
 
         Raises ConfigError, SpaceMismatchError, KeyRingError, CorruptError.
         """
+        await self.run_read(None, refuse_half, brief=True)
         sealing = self._sealing
         if sealing is not None:
             self._keys = SubjectKeys(sealing.ring, sealing.sealer, self)
@@ -156,24 +180,24 @@ class SqlRecords(ABC):
 
     async def fetch(self, project: Project, ids: Sequence[str]) -> list[Memory]:
         brief = len(ids) <= queries.PARAMETERS_MAX
-        return await self.read(project, lambda c: queries.fetch(c, project, ids), brief=brief)
+        return await self.read_copy(project, lambda c: queries.fetch(c, project, ids), brief=brief)
 
     async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
         brief = len(ids) <= queries.PARAMETERS_MAX
-        return await self.read(project, lambda c: queries.turns(c, project, ids), brief=brief)
+        return await self.read_copy(project, lambda c: queries.turns(c, project, ids), brief=brief)
 
     async def page(self, project: Project, listing: Listing) -> Page:
         key = self._binding.cursor_key
-        return await self.read(project, lambda c: queries.page(c, project, listing, key))
+        return await self.read_copy(project, lambda c: queries.page(c, project, listing, key))
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
         work = lambda c: queries.history(c, project, memory_id)  # noqa: E731
-        return await self.read(project, work, brief=True)
+        return await self.read_copy(project, work, brief=True)
 
     async def entities(
         self, project: Project, offset: int, size: int
     ) -> tuple[list[EntitySummary], int]:
-        return await self.read(project, lambda c: queries.entities(c, project, offset, size))
+        return await self.read_copy(project, lambda c: queries.entities(c, project, offset, size))
 
     async def state(self, project: Project, entity: Entity) -> EntityState:
         return await self.glance(project, lambda c: queries.state(c, project, entity))
@@ -181,13 +205,18 @@ class SqlRecords(ABC):
     async def delta(
         self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
     ) -> Delta:
-        return await self.read(project, lambda c: queries.delta(c, project, entity, since, epoch))
+        return await self.read_copy(
+            project, lambda c: queries.delta(c, project, entity, since, epoch)
+        )
+
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        return await self.read_copy(project, lambda c: ledger.usage(c, project, query), brief=True)
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
-        return await self.read(project, lambda c: queries.stats(c, project))
+        return await self.read_copy(project, lambda c: queries.stats(c, project))
 
     async def census(self, at: float) -> Census:
-        return await self.read(None, lambda c: queries.census(c, at))
+        return await self.read_copy(None, lambda c: queries.census(c, at))
 
     async def job(self, project: Project, job_id: str) -> Job | None:
         work = lambda c: queries.job(c, project, "id", job_id)  # noqa: E731
@@ -233,6 +262,11 @@ class SqlRecords(ABC):
         return None if self._keys is None else SqlSeals(self, self._keys)
 
     @property
+    def subjects(self) -> SqlSubjects:
+        """What the same database keeps of one subject."""
+        return SqlSubjects(self)
+
+    @property
     def indexing(self) -> SqlIndexing:
         """What an external index asks of the same database."""
         return self._indexing
@@ -247,8 +281,13 @@ class SqlRecords(ABC):
         return self._clock.now()
 
     @property
+    def name(self) -> str:
+        """`store_id`, also while the store is being opened."""
+        return store_id(self._binding.cursor_key)
+
+    @property
     def store_id(self) -> str:
-        return content_hash("store id", self._binding.cursor_key)
+        return store_id(self._binding.cursor_key)
 
 
 def _nobody() -> None:

@@ -1,4 +1,4 @@
-"""Sealing texts that are there already: plain ones, and those of older keys. In small transactions.
+"""Sealing what is there already: plain texts and vectors, and those of older keys. In small steps.
 
 Nothing is locked for long and nothing is remembered of how far it was: what is sealed as it should
 be is passed over. A text that changed meanwhile is left to whoever changed it.
@@ -6,6 +6,7 @@ be is passed over. A text that changed meanwhile is left to whoever changed it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -29,8 +30,9 @@ from holdfast.backends.sql.sealing import (
     row_id,
     subject_of,
 )
-from holdfast.backends.sql.unlocking import OWN, WHOLE, set_state, state_of
-from holdfast.core.seal import PREFIX, Place, is_sealed, version_of
+from holdfast.backends.sql.unlocking import OWN, WHOLE, demand, set_state, state_of
+from holdfast.backends.sql.vectors import FIELD, TABLE, bound_row
+from holdfast.core.seal import NUMBER_BYTES, PREFIX, Place, is_sealed, version_of
 from holdfast.directory import Row
 from holdfast.errors import ConflictError
 from holdfast.ports.sealing import Resealed, SealStatus, Told
@@ -75,6 +77,10 @@ def _of_source(told: Sequence[Any]) -> tuple[str, str, Sequence[str | None]]:
     return told[0], f"{told[1]} {told[2]}", told[3:]
 
 
+def _of_vector(told: Sequence[Any]) -> tuple[str, str, Sequence[str | None]]:
+    return told[0], bound_row(told[1], told[2]), told[3:]
+
+
 def _of_directory(kind: type[Row], told: Sequence[Any]) -> tuple[str, str, Sequence[str | None]]:
     return told[0], row_id(kind, dict(zip(kind.key, told[1:], strict=True))), NOBODY
 
@@ -108,6 +114,16 @@ ALL: Final = (
 )
 """Every column that is sealed."""
 
+VECTORS: Final = Texts(
+    TABLE,
+    (FIELD,),
+    ("memory_no", "space_no"),
+    "m.project, m.id, x.space_no, m.user_id, m.agent_id, m.app_id, m.run_id",
+    _of_vector,
+    f"{TABLE} x JOIN memories m ON m.no = x.memory_no",
+)
+"""Vectors, in all spaces."""
+
 _METADATA: Final = Texts("memories", ("metadata",), ("no",), f"project, id, {_IDS}", _of_entity)
 
 
@@ -135,35 +151,36 @@ class SqlSeals:
 
     async def run(self, told: Told) -> Resealed:
         total = await self._records.read(None, _count)
-        texts = 0
+        sealed: Counter[str] = Counter()
         for again in range(_PASSES_MAX):
-            sealed, missed = await self._pass(_nobody if again else told, total)
-            texts += sealed
+            missed = await self._pass(_nobody if again else told, total, sealed)
             if not missed and await self._records.write(None, _finish, alone=True):
-                self._keys.sealer.strict = True
+                demand(self._keys.sealer, WHOLE)
                 await self._records.scrub()
-                return Resealed(texts=texts)
+                vectors = sealed.pop(TABLE, 0)
+                return Resealed(texts=sealed.total(), vectors=vectors)
         raise ConflictError(
             "Texts are still written in the clear by a process that was started earlier.",
             hint="Start every process of this store again, then run it again.",
         )
 
-    async def _pass(self, told: Told, total: int) -> tuple[int, int]:
-        done = sealed = missed = 0
-        for texts in ALL:
+    async def _pass(self, told: Told, total: int, sealed: Counter[str]) -> int:
+        """Go through everything; counts what was sealed, by table. How much changed meanwhile."""
+        done = missed = 0
+        for texts in (*ALL, VECTORS):
             after: tuple[Any, ...] | None = ()
             while after is not None:
                 work = partial(reseal_some, texts=texts, after=after)
                 batch = await self._records.write(None, work)
-                after = batch.after
-                done, sealed = done + batch.rows, sealed + batch.sealed
-                missed += batch.missed
+                after, done, missed = batch.after, done + batch.rows, missed + batch.missed
+                sealed[texts.table] += batch.sealed
                 told(min(done, total), total)
         after = ()
         while after is not None:
             batch = await self._records.write(None, partial(reseal_metadata, after=after))
-            after, sealed, missed = batch.after, sealed + batch.sealed, missed + batch.missed
-        return sealed, missed
+            after, missed = batch.after, missed + batch.missed
+            sealed[_METADATA.table] += batch.sealed
+        return missed
 
     async def rotate_master(self, told: Told) -> Resealed:
         ring, primary = self._keys.ring, self._keys.ring.primary
@@ -191,7 +208,7 @@ class SqlSeals:
             keys += len(subjects)
         resealed = await self.run(told)
         await self._records.write(None, _ended)
-        return Resealed(keys=keys, texts=resealed.texts)
+        return Resealed(keys=keys, texts=resealed.texts, vectors=resealed.vectors)
 
 
 def _nobody(_done: int, _total: int) -> None:
@@ -199,7 +216,7 @@ def _nobody(_done: int, _total: int) -> None:
 
 
 def reseal_some(connection: Connection, texts: Texts, after: tuple[Any, ...]) -> Batch:
-    """Seal the texts of the next rows as they should be. Raises KeyNeeded, CorruptError."""
+    """Seal what stands in the next rows as it should be. Raises KeyNeeded, CorruptError."""
     sealer = connection.sealer
     assert sealer is not None, "only a store with a keyring reseals"
     rows = _rows(connection, texts, after)
@@ -263,7 +280,7 @@ def _rows(connection: Connection, texts: Texts, after: tuple[Any, ...]) -> list[
     return connection.execute(sql, after).fetchall()
 
 
-def _refuse_missing(sealer: Sealer, found: Sequence[tuple[Subject, str]]) -> None:
+def _refuse_missing(sealer: Sealer, found: Sequence[tuple[Subject, str | bytes]]) -> None:
     """Ask for all the keys that are missing at once."""
     needs = {need for subject, stored in found if (need := sealer.need(subject, stored))}
     current = {Need(subject, CURRENT) for subject, _ in found}
@@ -273,9 +290,13 @@ def _refuse_missing(sealer: Sealer, found: Sequence[tuple[Subject, str]]) -> Non
 
 
 def _put(
-    connection: Connection, texts: Texts, field: str, key: Sequence[Any], change: tuple[str, str]
+    connection: Connection,
+    texts: Texts,
+    field: str,
+    key: Sequence[Any],
+    change: tuple[Any, Any],
 ) -> int:
-    """Put a sealed text in the place of the one that was read, if it is there still."""
+    """Put what is sealed now in the place of the one that was read, if it is there still."""
     old, new = change
     mine = " AND ".join(f"{name} = ?" for name in texts.key)
     sql = f"UPDATE {texts.table} SET {field} = ? WHERE {mine} AND {field} = ?"
@@ -296,13 +317,20 @@ def _plain(connection: Connection) -> int:
     )
 
 
+def _plain_vectors(connection: Connection) -> int:
+    """How many vectors are: sealed ones have another length than numbers have."""
+    sql = f"SELECT count(*) FROM {TABLE} WHERE length({FIELD}) % {NUMBER_BYTES} = 0"
+    return int(only(connection, sql, ()))
+
+
 def _count(connection: Connection) -> int:
-    return sum(only(connection, f"SELECT count(*) FROM {texts.table}", ()) for texts in ALL)
+    tables = [texts.table for texts in (*ALL, VECTORS)]
+    return sum(only(connection, f"SELECT count(*) FROM {table}", ()) for table in tables)
 
 
 def _finish(connection: Connection) -> bool:
-    """From now on every text is sealed; False if there are plain ones still."""
-    if _plain(connection):
+    """From now on everything is sealed; False if there are plain texts or vectors still."""
+    if _plain(connection) or _plain_vectors(connection):
         return False
     set_state(connection, WHOLE)
     return True
@@ -313,6 +341,7 @@ def _status(connection: Connection, primary: str) -> SealStatus:
     return SealStatus(
         whole=state_of(connection) == WHOLE,
         plain=_plain(connection),
+        plain_vectors=_plain_vectors(connection),
         master=primary,
         keys=only(connection, f"{here} NOT NULL", ()),
         old_master=_old(connection, primary),

@@ -1,4 +1,4 @@
-"""Texts of rows, sealed as they are written and opened as they are read.
+"""Texts and vectors of rows, sealed as they are written and opened as they are read.
 
 A connection carries a `Sealer`, or None where the store is a plain one. It holds the keys of some
 subjects in memory and neither waits nor asks: where a key is missing, `KeyNeeded` says which, and
@@ -17,7 +17,6 @@ from holdfast.backends.sql.dialect import Connection
 from holdfast.core.seal import (
     FERNET_PREFIX,
     NONCE_BYTES,
-    PREFIX,
     Place,
     is_sealed,
     seal,
@@ -25,7 +24,7 @@ from holdfast.core.seal import (
     unseal,
     version_of,
 )
-from holdfast.directory import Delivery, Export, Feedback, Row, Webhook
+from holdfast.directory import Delivery, Erasure, Export, Feedback, Row, SigningKey, Webhook
 from holdfast.errors import ConfigError, CorruptError
 from holdfast.model import ENTITY_KINDS
 
@@ -41,6 +40,8 @@ SEALED_FIELDS: Final[Mapping[type[Row], tuple[str, ...]]] = {
     Delivery: ("body",),
     Feedback: ("reason",),
     Export: ("request", "result"),
+    Erasure: ("subject",),
+    SigningKey: ("secret",),
 }
 """What is sealed of the directory, with the key of the project."""
 
@@ -72,12 +73,21 @@ class KeyNeeded(Exception):
         self.needs = frozenset(needs)
 
 
+class KeysDestroyed(Exception):
+    """Data keys were destroyed, which this process may hold; it must look before it seals."""
+
+    def __init__(self, times: int) -> None:
+        """`times`: how often that was, by now."""
+        super().__init__()
+        self.times = times
+
+
 class Text(NamedTuple):
-    """A text of a row: the row's id, whose it is, and the text as it is stored."""
+    """A text (or vector) of a row: the row's id, whose it is, and the text as it is stored."""
 
     row: str
     ids: Sequence[str | None]
-    stored: str | None
+    stored: str | bytes | None
 
 
 def subject_of(project: str, ids: Sequence[str | None]) -> Subject:
@@ -107,6 +117,18 @@ class Keys(NamedTuple):
 
     current: int
     by_version: Mapping[int, bytes]
+    erased: frozenset[int] = frozenset()
+    """Versions that were destroyed when the subject was erased, as the store has it on record."""
+
+
+class _Erased(str):
+    """Its own kind of text, so that no other one is taken for it."""
+
+    __slots__ = ()
+
+
+ERASED: Final = _Erased()
+"""What a text is opened to whose subject was erased: its row is passed over."""
 
 
 class Sealer:
@@ -120,6 +142,10 @@ class Sealer:
         the store is open."""
         self.strict = False
         """Whether every text is sealed: one that is not was put there by somebody else."""
+        self.strict_vectors = False
+        """The same of vectors."""
+        self.destroyed = 0
+        """How often keys were destroyed in the store, as far as this process knows."""
         self._keys: dict[Subject, Keys] = {}
         self._fernet_keys = fernet_keys
 
@@ -153,37 +179,43 @@ class Sealer:
         keys = self._keys.get(need.subject)
         return keys is not None and (need.version or keys.current) in keys.by_version
 
-    def seal(self, subject: Subject, place: Place, text: str) -> str:
-        """The text as it is stored. Raises KeyNeeded."""
+    def seal(self, subject: Subject, place: Place, value: str | bytes) -> Any:
+        """The value as it is stored. Raises KeyNeeded."""
         keys = self.keys_of(subject)
         key = keys.by_version[keys.current]
-        return seal(key, keys.current, os.urandom(NONCE_BYTES), place, text)
+        return seal(key, keys.current, os.urandom(NONCE_BYTES), place, value)
 
-    def need(self, subject: Subject, stored: str | None) -> Need | None:
-        """The key that a stored text asks for, if it is not in memory. Raises CorruptError."""
+    def need(self, subject: Subject, stored: str | bytes | None) -> Need | None:
+        """The key that a stored value asks for, if it is not in memory. Raises CorruptError."""
         if stored is None or not is_sealed(stored):
             return None
         need = Need(subject, version_of(stored))
-        return None if self.has(need) else need
+        return None if self.has(need) or self._is_erased(need) else need
 
-    def open(self, subject: Subject, place: Place, stored: str) -> str:
-        """The text of what is stored. Raises KeyNeeded, CorruptError."""
+    def _is_erased(self, need: Need) -> bool:
+        keys = self._keys.get(need.subject)
+        return keys is not None and need.version in keys.erased
+
+    def open(self, subject: Subject, place: Place, stored: str | bytes) -> Any:
+        """The value of what is stored. Raises KeyNeeded, CorruptError."""
         if not is_sealed(stored):
             return self._plain(place, stored)
         version = version_of(stored)
         keys = self._keys.get(subject)
         key = None if keys is None else keys.by_version.get(version)
+        if key is None and self._is_erased(Need(subject, version)):
+            return ERASED
         if key is None:
             raise KeyNeeded([Need(subject, version)])
         return unseal(key, place, stored)
 
-    def _plain(self, place: Place, stored: str) -> str:
-        if self.strict:
+    def _plain(self, place: Place, stored: str | bytes) -> Any:
+        if self.strict_vectors if isinstance(stored, bytes) else self.strict:
             raise CorruptError(
                 f"A {place.field} in {place.table} is not sealed, though all of this store are.",
                 hint="Somebody else wrote it; restore a backup.",
             )
-        if self._fernet_keys and stored.startswith(FERNET_PREFIX):
+        if isinstance(stored, str) and self._fernet_keys and stored.startswith(FERNET_PREFIX):
             return unfernet(self._fernet_keys, stored)
         return stored
 
@@ -194,7 +226,7 @@ def sealed(
     table: str,
     field: str,
     text: Text,
-) -> str | None:
+) -> Any:
     """A text as it is to be stored; `text.stored` is the text itself here. Raises KeyNeeded."""
     sealer = connection.sealer
     if sealer is None or text.stored is None:
@@ -236,7 +268,7 @@ def plain(connection: Connection, stored: list[Any]) -> list[Any]:
 
     Raises ConfigError for a sealed one: somebody began to seal after this process was started.
     """
-    if any(text is not None and text.startswith(PREFIX) for text in stored) and (
+    if any(text is not None and is_sealed(text) for text in stored) and (
         connection.execute(STATE_OF, ()).fetchone() is not None
     ):
         raise ConfigError(

@@ -21,8 +21,11 @@ _log = logging.getLogger("holdfast")
 
 MIXED: Final = 1
 """Texts are sealed from now on; older ones may be plain."""
-WHOLE: Final = 2
-"""Every text is sealed, and one that is not is refused."""
+TEXTS: Final = 2
+"""Every text is sealed, and one that is not is refused; vectors from before they were sealed as
+well may be plain."""
+WHOLE: Final = 3
+"""Every text and every vector is sealed, and one that is not is refused."""
 
 OWN: Final = Subject("", "store", "content")
 """The key of the store as a whole: it tells whether a keyring is the right one, and keys hashes."""
@@ -35,6 +38,7 @@ _TEXTS: Final = (
     ("memories", "text"), ("messages", "text"), ("history", "old_memory"),
     ("history", "new_memory"), ("sources", "quote"), ("jobs", "payload"), ("webhooks", "secret"),
     ("deliveries", "body"), ("feedback", "reason"), ("exports", "request"),
+    ("erasures", "subject"), ("signing_keys", "secret"),
 )  # fmt: skip
 
 
@@ -59,7 +63,7 @@ async def unlock(records: SqlRecords, keys: SubjectKeys | None, key_mark: int) -
             "store's own key was changed.",
             hint="Configure the keyring that belongs to this store; nothing was changed.",
         ) from error
-    keys.sealer.strict = state == WHOLE
+    demand(keys.sealer, state)
     if key_mark or await records.run_read(None, _is_unkeyed):
         return b""
     return derived(keys.sealer, b"holdfast content key")
@@ -97,8 +101,15 @@ def adopt(connection: Connection, sealer: Sealer | None) -> None:
                 f"A {field} in {table} begins with {PREFIX!r}, as sealed texts do.",
                 hint="Change or delete it before the store is sealed; nothing was changed.",
             )
-    set_state(connection, MIXED if held else WHOLE)
-    sealer.strict = not held
+    state = MIXED if held else WHOLE
+    set_state(connection, state)
+    demand(sealer, state)
+
+
+def demand(sealer: Sealer, state: int | None) -> None:
+    """Refuse from now on what is not sealed, as far as a store in this state has no such thing."""
+    sealer.strict = state in (TEXTS, WHOLE)
+    sealer.strict_vectors = state == WHOLE
 
 
 def set_state(connection: Connection, state: int) -> None:
