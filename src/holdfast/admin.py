@@ -35,11 +35,12 @@ from holdfast.engine.auditing import audited
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.engine.uses import last_uses
+from holdfast.erasure import Erasures
 from holdfast.errors import ClosedError, StoreError, ValidationError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
-from holdfast.metrics import Metrics
-from holdfast.model import Census, Json, When
+from holdfast.metrics import Metrics, Part
+from holdfast.model import Census, Entity, Json, When
 from holdfast.registry import providers
 from holdfast.sealing import Sealing
 from holdfast.usage import UsageLedger
@@ -47,6 +48,7 @@ from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from holdfast.assemble import Assembly
+    from holdfast.backends.endpoints import Look
 
 _VIEWS_MAX = 4_096
 
@@ -77,6 +79,10 @@ class AsyncAdmin:
         """What texts are sealed with."""
         self.audit = Audit(self._parts, self.config)
         """Who did what."""
+        self.erasure = Erasures(
+            self._parts, _Elsewhere(self), lambda: self._assembled().records.indexing
+        )
+        """Forgetting subjects, and the proof of it."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
         self.usage = UsageLedger(self._parts)
@@ -157,6 +163,15 @@ class AsyncAdmin:
     async def probe_cache(self) -> None:
         """Ask the cache. Raises CacheUnavailableError if it does not answer."""
         await self._assembled().cache.probe()
+
+    async def reach(self, part: Part) -> Sequence[Look]:
+        """Connect to where the models of a part are asked, and send nothing: how that went, in the
+        order in which they are asked. Remembered for ENDPOINT_AGE_MAX_S.
+
+        Nothing for what is in this process, behind a proxy, or at an address that is not known.
+        """
+        endpoints = self._assembled().endpoints
+        return () if endpoints is None else await endpoints.of(part)
 
     async def clear_cache(self) -> None:
         """Forget all answers and vectors of the shared cache and of this process.
@@ -328,6 +343,19 @@ def _audited_whole(memory: AsyncMemory) -> AsyncMemory:
     if resolved.config.audit == "auto":
         memory._resolved = replace(resolved, config=replace(resolved.config, audit="all"))
     return memory
+
+
+class _Elsewhere:
+    """`engine.forget.Elsewhere` of a deployment."""
+
+    def __init__(self, admin: AsyncAdmin) -> None:
+        self._admin = admin
+
+    async def clear_cache(self) -> None:
+        await self._admin.clear_cache()
+
+    async def drop_from_backups(self, project: str, entity: Entity) -> None:
+        await self._admin.backups.drop_subject(project, entity)
 
 
 def _permissions(names: Iterable[str]) -> tuple[Permission, ...]:

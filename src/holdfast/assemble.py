@@ -31,7 +31,7 @@ from holdfast.engine.parts import Parts
 from holdfast.errors import IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
-from holdfast.ports import LLM, Cache, Directory, Embedder, Records, Reranker, Vectors
+from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Vectors
 from holdfast.registry import (
     Store,
     cache_settings,
@@ -52,6 +52,7 @@ from holdfast.wrap.cached_index import CachedIndex
 if TYPE_CHECKING:
     from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import CandidateIndex
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.backends.prices import ListPrices
     from holdfast.wrap.gate import Gate
@@ -70,13 +71,15 @@ class Assembly:
     """What searches where nothing is cached."""
     cache: Cache
     workers: list[asyncio.Task[None]]
+    endpoints: Endpoints | None = None
+    """Where models of other machines are asked, if there are any."""
     borrowed: bool = False
     """Whether this is a view, and the parts are another assembly's to close."""
 
     def within(self, project: Project, fence: Fence) -> Assembly:
         """The same parts for another project, or for a part of one."""
         parts = replace(self.parts, project=project, fence=fence)
-        return Assembly(parts, self.records, self.index, self.cache, [], borrowed=True)
+        return replace(self, parts=parts, workers=[], borrowed=True)
 
     async def clear_cache(self) -> None:
         """Forget cached answers and vectors. Raises CacheUnavailableError."""
@@ -134,7 +137,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
-        models = await asyncio.to_thread(_models, config, metrics, cache, prices)
+        models = await asyncio.to_thread(_models, config, metrics, cache, prices, clock.now)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
@@ -152,10 +155,9 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         cast("PostgresRecords", records).on_replica_read = noted
     for name, read in records.gauges().items():
         metrics.gauge(name, read)
-    audit, audited = _audit(config, records, clock, metrics)
     parts = Parts(
         project=Project(config.project),
-        records=audited.records,
+        records=records,
         jobs=records,
         index=index,
         embedders=embedders,
@@ -171,42 +173,33 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         threshold=config.threshold,
         model_timeout_s=config.model_timeout_s,
         job_attempts_max=config.job_attempts_max,
-        directory=audited.directory,
+        directory=records.directory,
         home=Project(config.project),
+        subjects=records.subjects,
         metrics=metrics,
         feeder=feeder,
         seals=records.seals,
-        audit=audit,
         trail=records.trail,
         prices=prices,
     )
-    parts = _cached(parts, config, caching, cache, records.cache_key)
-    return Assembly(parts, records, index, cache, _workers(parts, config.workers))
+    parts = _cached(_audited(parts, config), config, caching, cache, records.cache_key)
+    workers = _workers(parts, config.workers)
+    return Assembly(parts, records, index, cache, workers, models.endpoints)
 
 
-class _Audited(NamedTuple):
-    """Records and directory, with what takes down what is done to them."""
-
-    records: Records
-    directory: Directory
-
-
-def _audit(
-    config: Config, records: Store, clock: Clock, metrics: Metrics
-) -> tuple[Auditor | None, _Audited]:
+def _audited(parts: Parts, config: Config) -> Parts:
+    """The parts, with what takes down what is done to records and directory."""
     if config.audit == "off":
-        return None, _Audited(records, records.directory)
-    auditor = Auditor(
-        records,
-        clock,
-        metrics,
-        reads=config.audit == "all",
-        durable=config.audit_reads == "durable",
-    )
-    metrics.gauge("audit_rows_waiting", lambda: auditor.waiting)
-    return auditor, _Audited(
-        AuditedRecords(records, clock.now, metrics),
-        AuditedDirectory(records.directory, clock.now, metrics),
+        return parts
+    reads, durable = config.audit == "all", config.audit_reads == "durable"
+    auditor = Auditor(parts.records, parts.clock, parts.metrics, reads=reads, durable=durable)
+    parts.metrics.gauge("audit_rows_waiting", lambda: auditor.waiting)
+    now = parts.clock.now
+    return replace(
+        parts,
+        records=AuditedRecords(parts.records, now, parts.metrics),
+        directory=AuditedDirectory(parts.directory, now, parts.metrics),
+        audit=auditor,
     )
 
 
@@ -344,6 +337,7 @@ class _Models(NamedTuple):
     """The wanted one, and the one before it if it is being changed."""
     llm: LLM | None
     reranker: Reranker | None
+    endpoints: Endpoints | None = None
 
     async def close(self) -> None:
         """Release what they hold; the first failure is raised when all were tried."""
@@ -362,7 +356,9 @@ async def _reindexed(records: Records, key: bytes) -> None:
         _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
-def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) -> _Models:
+def _models(
+    config: Config, metrics: Metrics, cache: Cache, prices: ListPrices, now: Callable[[], float]
+) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedders = _embedders(config)
     llms = make_llms(config.llm)
@@ -371,6 +367,7 @@ def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) 
     if here and not llms and not rerankers:
         return _Models(embedders, None, None)
     prices.load(_paid(embedders, llms, rerankers))
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
@@ -380,6 +377,14 @@ def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) 
         tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
+        Endpoints(
+            {
+                "embedder": embedders[:1],
+                "llm": [llm for llm, _ in llms],
+                "reranker": [reranker for reranker, _ in rerankers],
+            },
+            now,
+        ),
     )
 
 

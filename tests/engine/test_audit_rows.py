@@ -31,6 +31,9 @@ async def admin(tmp_path: Path) -> AsyncIterator[AsyncAdmin]:
 
 async def test_who_looked_at_whose_memories(admin: AsyncAdmin) -> None:
     memory = admin.memory()
+    await memory.add("I live here", user_id="ann", agent_id="bot")
+    await memory.add("So do I", user_id="bob")
+    before = len(await rows(admin))
     added = await memory.add("I keep bees", user_id="ann", agent_id="bot")
     id_ = added["results"][0]["id"]
     await memory.search("bees", filters={"OR": [{"user_id": "ann"}, {"user_id": "bob"}]})
@@ -39,14 +42,15 @@ async def test_who_looked_at_whose_memories(admin: AsyncAdmin) -> None:
     await memory.update(id_, "I keep hens")
     await memory.history(id_)
     await memory.delete(id_)
-    found = [(r.action, r.user_id, r.agent_id, r.target, r.count) for r in await rows(admin)]
+    new = (await rows(admin))[before:]
+    found = [(r.action, r.user_id, r.agent_id, r.target, r.count) for r in new]
     assert sorted(found, key=lambda row: row[:2]) == sorted(
         [
             ("add", "ann", "bot", id_, 1),
-            ("search", "ann", None, None, 1),
-            ("search", "bob", None, None, 1),
+            ("search", "ann", None, None, 3),
+            ("search", "bob", None, None, 3),
             ("get", "ann", "bot", id_, 1),
-            ("get_all", "*", None, None, 1),
+            ("get_all", "*", None, None, 3),
             ("update", "ann", "bot", id_, 1),
             ("history", "ann", "bot", id_, 2),
             ("delete", "ann", "bot", id_, 1),
@@ -54,8 +58,25 @@ async def test_who_looked_at_whose_memories(admin: AsyncAdmin) -> None:
         key=lambda row: row[:2],
     )
     of_bob = [row.action for row in await rows(admin, user_id="bob")]
-    assert sorted(of_bob) == ["get_all", "search"], "those of anybody are his as well"
-    assert [row.action for row in await rows(admin, sort="write")] == ["add", "update", "delete"]
+    assert sorted(of_bob) == ["add", "get_all", "search"], "those of anybody are his as well"
+    written = [row.action for row in await rows(admin, sort="write")]
+    assert written == ["add", "add", "add", "update", "delete"]
+
+
+async def test_whoever_is_erased_is_not_named(admin: AsyncAdmin, tmp_path: Path) -> None:
+    await admin.memory().add("I keep bees", user_id="ann-quetzal")
+    await admin.memory().search("bees", filters={"user_id": "ann-quetzal"})
+    assert {row.user_id for row in await rows(admin, action="search")} == {"ann-quetzal"}
+    await admin.erasure.forget(user_id="ann-quetzal")
+    [row] = await rows(admin, action="search")
+    assert (row.user_id or "").startswith("~"), "a mark is left, and the chain is whole"
+    assert [one.is_good for one in await admin.audit.verify()] == [True]
+    asked = await rows(admin, action="search", user_id="ann-quetzal")
+    assert [row.user_id for row in asked] == ["ann-quetzal"], "who knows the name may ask for it"
+    with sqlite3.connect(tmp_path / "holdfast.db") as connection:
+        everything = str(connection.execute("SELECT * FROM audit").fetchall())
+    connection.close()
+    assert "quetzal" not in everything
 
 
 async def test_many_are_told_as_anybody(admin: AsyncAdmin) -> None:

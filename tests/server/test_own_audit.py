@@ -92,6 +92,7 @@ def test_a_request_that_is_wrong_leaves_a_row(client: httpx.Client) -> None:
 
 async def test_an_agent_leaves_rows(server: Served, client: httpx.Client) -> None:
     key = made_key(server, permissions=["read"])
+    remember(client)
     async with agent(server, key) as talking:
         await talking.call_tool("search_memories", {"query": "x", "user_id": "ann"})
     found = [row for row in rows(client) if row["action"] == "search"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace as change
 
 from holdfast.backends.memory_directory import holds
-from holdfast.core.audit import counted, empty, linked, signed
+from holdfast.core.audit import counted, empty, linked, masked, signed
 from holdfast.directory import Where
 from holdfast.model import Project
 from holdfast.ports.audit import Chain
@@ -39,7 +39,7 @@ class Audit:
         told = sorted(counted(rows, count), key=attrgetter("project"))
         for project, some in groupby(told, key=attrgetter("project")):
             head = self.heads.get(project, empty(project))
-            done, self.heads[project] = linked(self.key, "store", head, some)
+            done, self.heads[project] = linked(self.key, "store", head, masked(self.key, some))
             self.rows[project] = (*self.rows.get(project, ()), *done)
 
 

@@ -23,6 +23,7 @@ from holdfast.cli import (
     backups,
     caching,
     embedding,
+    erasure,
     evaluation,
     indexing,
     inspection,
@@ -81,6 +82,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Memories": memories.COMMANDS,
     "Many at once": transfer.COMMANDS,
+    "Forgetting": erasure.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
     "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS},
@@ -97,6 +99,7 @@ GROUPS = {
         **embedding.GROUPS,
         **sealing.GROUPS,
         **audit.GROUPS,
+        **erasure.GROUPS,
         **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,

@@ -23,7 +23,7 @@ from holdfast.errors import AccessError, AuthenticationError, HoldfastError, Rat
 from holdfast.filters import Compare, Cover, Filter, entity_choices
 from holdfast.filters.tree import And, Or
 from holdfast.limits import AUDIT_NEIGHBOURS, AUDIT_SUBJECTS_MAX
-from holdfast.model import ENTITY_KINDS, Json, Memory, Scope
+from holdfast.model import ANY, ENTITY_KINDS, Json, Memory, Scope
 from holdfast.ports import (
     EditMemory,
     FinishJob,
@@ -76,6 +76,42 @@ def linked(
         last = mac_of_row(key, behind)
         done.append(replace(behind, hash=last))
     return done, signed(key, keyed, replace(head, no=no, hash=last))
+
+
+def subject_mark(key: bytes, project: str, kind: str, name: str) -> str:
+    """By what the audit knows a subject without naming it: "~" and 32 hex digits.
+
+    Keyed with a secret of the store, so that whoever has the store can try names, others cannot:
+    what is erased is not named here either, and no row has to be changed for that.
+    """
+    said = _encode(["mark", project, kind, name])
+    return f"~{hmac.digest(key, said, 'sha256')[:16].hex()}"
+
+
+def masked(key: bytes, rows: Iterable[AuditRow]) -> list[AuditRow]:
+    """The rows with marks in place of the ids of those they are about; "*" stays."""
+    done = []
+    for row in rows:
+        marks = {
+            f"{kind}_id": subject_mark(key, row.project, kind, name)
+            for kind in ENTITY_KINDS
+            if (name := getattr(row, f"{kind}_id")) is not None and name != ANY
+        }
+        done.append(replace(row, **marks) if marks else row)
+    return done
+
+
+def unmasked(rows: Iterable[AuditRow], names: Mapping[str, str]) -> list[AuditRow]:
+    """The rows with the names of those that are known; of others the mark stays."""
+    done = []
+    for row in rows:
+        known = {
+            field: names[mark]
+            for field in (f"{kind}_id" for kind in ENTITY_KINDS)
+            if (mark := getattr(row, field)) in names
+        }
+        done.append(replace(row, **known) if known else row)
+    return done
 
 
 def counted(rows: Iterable[AuditRow], count: int | None) -> list[AuditRow]:

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from holdfast.clock import iso
+from holdfast.core.audit import subject_mark
 from holdfast.directory import Where
 from holdfast.errors import ValidationError
 from holdfast.model import ANY, Json, Struct
@@ -42,12 +43,22 @@ class AuditQuery(Struct, frozen=True, kw_only=True):
     before: float | None = None
     """Epoch seconds, exclusive."""
 
-    def conditions(self) -> list[Where]:
-        """The same as conditions on rows; whoever is asked for is meant by "*" as well."""
+    def names(self) -> list[tuple[str, str]]:
+        """Kind and id of whom is asked for."""
+        given = ((name[: -len("_id")], getattr(self, name)) for name in _WHOSE)
+        return [(kind, name) for kind, name in given if name is not None]
+
+    def conditions(self, project: str, key: bytes) -> list[Where]:
+        """The same as conditions on rows of a project; `key`: what its marks are made with.
+
+        Whoever is asked for is meant by "*" as well.
+        """
         given = {name: getattr(self, name) for name in (*_PLAIN, *_WHOSE)}
         found = [Where(name, given[name]) for name in _PLAIN if given[name] is not None]
         found += [
-            Where(name, (given[name], ANY), "in") for name in _WHOSE if given[name] is not None
+            Where(name, (subject_mark(key, project, name[: -len("_id")], one), ANY), "in")
+            for name in _WHOSE
+            if (one := given[name]) is not None
         ]
         if self.since is not None:
             found.append(Where("at", math.nextafter(self.since, -math.inf), "gt"))

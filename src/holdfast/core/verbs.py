@@ -114,6 +114,18 @@ BACKUPS: Final[Mapping[str, Verb]] = {
     "show": "read",
     "verify": "read",
     "restore": "admin",
+    "drop_subject": "work",
+}
+
+ERASURE: Final[Mapping[str, Verb]] = {
+    "inventory": "read",
+    "forget": "admin",
+    "resume": "work",
+    "status": "read",
+    "listed": "read",
+    "public_key": "read",
+    "verify_receipt": "read",
+    "reapply": "work",
 }
 
 USAGE: Final[Mapping[str, Verb]] = {"report": "read"}
@@ -136,6 +148,7 @@ SILENT: Final[Mapping[str, str]] = {
     "AsyncAdmin.open": "concerns the caller's own process",
     "AsyncAdmin.aclose": "concerns the caller's own process",
     "AsyncAdmin.memory": "gives a view; what is done with it leaves rows",
+    "AsyncAdmin.reach": "tells what this process is connected to",
     "AsyncAdmin.providers": "tells what is installed",
     "AsyncAdmin.census": "counts for metrics; their route leaves a row",
     "AsyncAdmin.probe": "a health check",
@@ -148,6 +161,7 @@ SILENT: Final[Mapping[str, str]] = {
     "Webhooks.serve": "a part of serving; deliveries tell what was sent",
     "Indexes.close": "concerns the caller's own process",
     "EmbedderChange.close": "concerns the caller's own process",
+    "Erasures.serve": "a part of serving; it goes on with what left rows",
     "Audit.serve": "a part of serving",
     "Audit.asked": "leaves the row itself",
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from holdfast.core.audit import Check
+from holdfast.acts import doing
+from holdfast.core.audit import Check, subject_mark, unmasked
 from holdfast.core.audit_shapes import AuditQuery
 from holdfast.directory import Where
 from holdfast.engine.parts import Parts
 from holdfast.errors import CorruptError
-from holdfast.limits import AUDIT_BATCH_ROWS, AUDIT_PAGE_ROWS
+from holdfast.limits import AUDIT_BATCH_ROWS, AUDIT_NAMES_MAX, AUDIT_PAGE_ROWS
 from holdfast.model import Project, Struct
 from holdfast.ports.audit import Chain, Trail
 from holdfast.trail import Anchor, AuditRow, Fault, Verdict
@@ -43,20 +44,35 @@ async def listed(
 ) -> AuditPage:
     """A page of the rows of a project."""
     trail = await written(parts)
+    key = (await trail.keys())["store"]
     rows = await trail.rows(
         parts.project,
-        *query.conditions(),
+        *query.conditions(parts.project, key),
         after=0 if newest_first or cursor is None else cursor,
         upto=cursor - 1 if newest_first and cursor is not None else None,
         newest_first=newest_first,
         size=size,
     )
-    return AuditPage(rows=tuple(rows), cursor=rows[-1].no if len(rows) == size else None)
+    names = await _names(parts, query, key)
+    more = rows[-1].no if len(rows) == size else None
+    return AuditPage(rows=tuple(unmasked(rows, names)), cursor=more)
+
+
+async def _names(parts: Parts, query: AuditQuery, key: bytes) -> Mapping[str, str]:
+    """Who stands behind marks: those who have memories, and who is asked for. Whoever was erased,
+    or never had any, has no name here."""
+    with doing(None):
+        found, _ = await parts.records.entities(parts.project, 0, AUDIT_NAMES_MAX)
+    named = [*query.names(), *((each.kind, each.id) for each in found)]
+    return {subject_mark(key, parts.project, kind, name): name for kind, name in named}
 
 
 async def exported(parts: Parts, query: AuditQuery) -> AsyncIterator[Sequence[AuditRow]]:
     """All rows of a project that there are now, in order, a page at a time."""
     trail = await written(parts)
+    key = (await trail.keys())["store"]
+    names = await _names(parts, query, key)
+    conditions = query.conditions(parts.project, key)
     chains = await trail.chains(parts.project)
     last = chains[0].last_no if chains else 0
 
@@ -64,10 +80,10 @@ async def exported(parts: Parts, query: AuditQuery) -> AsyncIterator[Sequence[Au
         after = 0
         while after < last:
             rows = await trail.rows(
-                parts.project, *query.conditions(), after=after, upto=last, size=AUDIT_PAGE_ROWS
+                parts.project, *conditions, after=after, upto=last, size=AUDIT_PAGE_ROWS
             )
             if rows:
-                yield rows
+                yield unmasked(rows, names)
             if len(rows) < AUDIT_PAGE_ROWS:
                 return
             after = rows[-1].no

@@ -203,7 +203,8 @@ class PutRows(Struct, frozen=True, kw_only=True):
 class PutAudit(Struct, frozen=True, kw_only=True):
     """Put rows of the project behind the end of its chain (`core.audit`). Result: None.
 
-    They stand behind each other in the order of the transaction's end, whatever else it does. A row
+    They stand behind each other in the order of the transaction's end, whatever else it does. Ids
+    of those they are about are stored as marks (`core.audit.masked`, by the key "store"). A row
     whose `count` is None gets the number of memories that the other operations of the commit put,
     edited or removed. Raises ValidationError for a row of another project.
     """

@@ -37,13 +37,15 @@ class Deployment:
     """Writes which keys were used."""
     pruning: asyncio.Task[None]
     """Prunes the audit by rule."""
+    erasing: asyncio.Task[None]
+    """Goes on with erasures whose process died."""
     requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
     async def close(self) -> None:
         """Release everything the server added, then the deployment."""
-        beside = (self.watching, self.telling, self.noting, self.pruning)
+        beside = (self.watching, self.telling, self.noting, self.pruning, self.erasing)
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -72,6 +74,7 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
         telling=telling,
         noting=asyncio.create_task(admin.write_key_uses()),
         pruning=asyncio.create_task(admin.audit.serve()),
+        erasing=asyncio.create_task(admin.erasure.serve()),
     )
 
 

@@ -14,7 +14,7 @@ from holdfast.backends.sql.conditions import condition_of
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import insert_all
 from holdfast.backends.sql.unlocking import derived
-from holdfast.core.audit import counted, linked, restored_row, signed
+from holdfast.core.audit import counted, linked, masked, restored_row, signed
 from holdfast.directory import Where
 from holdfast.model import Project
 from holdfast.ports.audit import Chain
@@ -116,14 +116,15 @@ def append(connection: Connection, rows: Iterable[AuditRow], changed: int | None
     rows = counted(rows, changed)
     rows.sort(key=attrgetter("project"))  # heads are locked in one order
     for project, some in groupby(rows, key=attrgetter("project")):
-        head, keyed, key = _locked(connection, project)
-        done, head = linked(key, keyed, head, some)
+        head, keyed, key, own = _locked(connection, project)
+        done, head = linked(key, keyed, head, masked(own, some))
         insert_all(connection, _INSERT, [_values(row) for row in done])
         _put(connection, head)
 
 
-def _locked(connection: Connection, project: str) -> tuple[Head, str, bytes]:
-    """The end of a chain, nobody else's to change until the transaction ends, and its key."""
+def _locked(connection: Connection, project: str) -> tuple[Head, str, bytes, bytes]:
+    """The end of a chain, nobody else's to change until the transaction ends, its key, and the
+    store's own."""
     lock = connection.dialect.lock_head
     sql = f"SELECT {_HEAD}, {_KEYS} FROM audit_heads h WHERE h.project = ?{lock}"
     row = connection.execute(sql, (project,)).fetchone()
@@ -131,10 +132,11 @@ def _locked(connection: Connection, project: str) -> tuple[Head, str, bytes]:
         connection.execute(_BEGIN, (project,))
         _make_key(connection)
         row = connection.execute(sql, (project,)).fetchone()
-    keyed, key = "store", _joined(*row[-2:])
+    own = _joined(*row[-2:])
+    keyed, key = "store", own
     if connection.sealer is not None:
         keyed, key = "sealed", derived(connection.sealer, b"holdfast audit")
-    return Head(**_named(Head, row)), keyed, key
+    return Head(**_named(Head, row)), keyed, key, own
 
 
 def _put(connection: Connection, head: Head) -> None:
@@ -170,7 +172,7 @@ def _keys(connection: Connection) -> dict[str, bytes]:
 
 
 def _prune(connection: Connection, project: Project, upto: int, limit: int) -> int:
-    head, keyed, key = _locked(connection, project)
+    head, keyed, key, _ = _locked(connection, project)
     last = min(upto, head.no - 1, head.base_no + limit)
     if last <= head.base_no:
         return 0
@@ -187,7 +189,7 @@ def _prune(connection: Connection, project: Project, upto: int, limit: int) -> i
 def keyed_anew(connection: Connection) -> None:
     """Key the ends of chains with the keyring's key, where a store begins to be sealed."""
     for (project,) in connection.execute("SELECT project FROM audit_heads", ()).fetchall():
-        head, keyed, key = _locked(connection, project)
+        head, keyed, key, _ = _locked(connection, project)
         _put(connection, signed(key, keyed, head))
 
 

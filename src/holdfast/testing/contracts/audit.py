@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.core.audit import Check, mac_of_head, mac_of_row
+from holdfast.core.audit import Check, mac_of_head, mac_of_row, subject_mark, unmasked
 from holdfast.directory import Member, Where
 from holdfast.errors import ConflictError, ValidationError
 from holdfast.filters import Compare
@@ -72,6 +72,15 @@ async def rows(trail: Trail, project: Project = RED, *where: Where, **how: Any) 
     return list(await trail.rows(project, *where, **{"size": 100, **how}))
 
 
+REST = (("app", ""), ("run", "r;--"))
+
+
+async def names(trail: Trail, *named: tuple[str, str]) -> dict[str, str]:
+    """The names behind marks, of some kinds and ids."""
+    key = (await trail.keys())["store"]
+    return {subject_mark(key, RED, kind, name): name for kind, name in named}
+
+
 async def actions(trail: Trail, *where: Where, **how: Any) -> list[str]:
     """The actions of the rows of a project, as they are told."""
     return [row.action for row in await rows(trail, RED, *where, **how)]
@@ -113,13 +122,23 @@ class AuditContract(_Fixtures):
 
     async def test_a_row_comes_back_whole(self, store: Store, trail: Trail) -> None:
         await commit(store, PutAudit(rows=(WHOLE,)))
-        [row] = await rows(trail)
+        [row] = unmasked(await rows(trail), await names(trail, ("user", "alice"), *REST))
         own = ("no", "keyed", "previous", "hash")
         for name in AuditRow.__struct_fields__:
             if name not in own:
                 assert getattr(row, name) == getattr(WHOLE, name), name
+        [stored] = await rows(trail)
         key = (await trail.keys())[row.keyed]
-        assert (row.no, row.previous, row.hash) == (1, "", mac_of_row(key, row))
+        assert (row.no, row.previous, row.hash) == (1, "", mac_of_row(key, stored))
+
+    async def test_those_it_is_about_are_not_named(self, store: Store, trail: Trail) -> None:
+        await commit(store, PutAudit(rows=(WHOLE,)), audit("b", user_id="bob"))
+        found = await rows(trail)
+        key = (await trail.keys())["store"]
+        assert found[0].user_id == subject_mark(key, RED, "user", "alice")
+        assert (found[0].agent_id, found[0].run_id) == ("*", subject_mark(key, RED, "run", "r;--"))
+        assert found[1].user_id not in (None, "bob", found[0].user_id)
+        assert await checked(trail) is None
 
     async def test_rows_are_numbered_and_linked_in_their_order(
         self, store: Store, trail: Trail
@@ -220,8 +239,9 @@ class AuditContract(_Fixtures):
         assert await actions(trail, newest_first=True) == ["d", "c", "b", "a"]
         assert await actions(trail, newest_first=True, size=2) == ["d", "c"]
         assert await actions(trail, size=2) == ["a", "b"]
-        assert await actions(trail, Where("user_id", ("ann", "*"), "in")) == ["a", "b", "c"]
-        assert await actions(trail, Where("user_id", "ann"), Where("action", "b")) == ["b"]
+        [ann] = await names(trail, ("user", "ann"))
+        assert await actions(trail, Where("user_id", (ann, "*"), "in")) == ["a", "b", "c"]
+        assert await actions(trail, Where("user_id", ann), Where("action", "b")) == ["b"]
         assert await actions(trail, Where("at", NOW, "gt")) == ["c"]
         assert await actions(trail, Where("code", None)) == ["a", "b", "c"]
         with pytest.raises(ValidationError):
