@@ -26,10 +26,12 @@ from holdfast.engine import worker
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
-from holdfast.errors import IndexUnavailableError
+from holdfast.engine.redaction import Hiding
+from holdfast.errors import ConfigError, IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
 from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Vectors
+from holdfast.ports.redactor import Redactor
 from holdfast.registry import (
     Store,
     cache_settings,
@@ -39,6 +41,7 @@ from holdfast.registry import (
     make_embedder,
     make_llms,
     make_records,
+    make_redactor,
     make_rerankers,
     make_vectors,
 )
@@ -49,9 +52,14 @@ if TYPE_CHECKING:
     from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import CandidateIndex
     from holdfast.backends.postgres.records import PostgresRecords
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.wrap.gate import Gate
 
 _log = logging.getLogger("holdfast")
+
+
+Redaction = tuple[Redactor, "PatternSettings"] | None
+"""What finds personal data, and what is to be done with it."""
 
 
 @dataclass
@@ -124,13 +132,16 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
+        redaction = await asyncio.to_thread(make_redactor, config.redaction)
         models = await asyncio.to_thread(_models, config, metrics, cache)
+        models = _redacting(models, redaction, metrics)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
         await records.open(spaces[0], key_mark(content_key), spaces[-1])
         await embedders.refresh()
         content_key = content_key or records.content_key
+        hiding = _hiding(redaction, config, content_key, metrics)
         await _reindexed(records, content_key)
         index, feeder = await _index(config, records, embedders.now.embedder.space, metrics, clock)
     except BaseException:
@@ -164,6 +175,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         home=Project(config.project),
         metrics=metrics,
         feeder=feeder,
+        hiding=hiding,
         seals=records.seals,
     )
     parts = _cached(parts, config, caching, cache, records.cache_key)
@@ -340,6 +352,40 @@ def _models(config: Config, metrics: Metrics, cache: Cache) -> _Models:
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
     )
+
+
+def _redacting(models: _Models, redaction: Redaction, metrics: Metrics) -> _Models:
+    """The models, shown placeholders where they are somebody else's; those here see the texts."""
+    if redaction is None or "model" not in redaction[1].where:
+        return models
+    from holdfast.wrap.redacting import (
+        Looker,
+        RedactingEmbedder,
+        RedactingLLM,
+        RedactingReranker,
+    )
+
+    looker = Looker(redaction[0], metrics)
+    return _Models(
+        tuple(e if e.in_process else RedactingEmbedder(e, looker) for e in models.embedders),
+        models.llm and RedactingLLM(models.llm, looker),
+        models.reranker and RedactingReranker(models.reranker, looker),
+    )
+
+
+def _hiding(
+    redaction: Redaction, config: Config, content_key: bytes, metrics: Metrics
+) -> Hiding | None:
+    """What takes personal data out of stored texts. Raises ConfigError for a missing key."""
+    if redaction is None or "storage" not in redaction[1].where:
+        return None
+    redactor, settings = redaction
+    if settings.style == "keyed" and not content_key:
+        raise ConfigError(
+            "redaction.config.style is keyed, and there is no key.",
+            hint="Set content_key before the first memory, or seal the store.",
+        )
+    return Hiding(redactor, settings.style, content_key, metrics)
 
 
 def _embedders(config: Config) -> tuple[Embedder, ...]:

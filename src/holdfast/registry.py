@@ -15,6 +15,7 @@ from holdfast.config import (
     INDEX,
     LOCAL_EMBEDDER,
     NO_KEYRING,
+    NO_REDACTION,
     RECORDS,
     CacheSettings,
     ChosenModel,
@@ -40,9 +41,11 @@ from holdfast.ports import (
     Spaces,
     Vectors,
 )
+from holdfast.ports.redactor import Redactor
 from holdfast.ports.sealing import Seals
 
 if TYPE_CHECKING:
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.backends.sql.keys import Sealing
 
 S = TypeVar("S", bound=Struct)
@@ -226,6 +229,23 @@ def make_sealing(part: Part) -> Sealing | None:
     settings, rest = _divided(SealSettings, part, "seal")
     keys = tuple(key.encode() for key in settings.fernet_keys)
     return Sealing(build(rest), Sealer(keys, settings.sensitive_metadata))
+
+
+def make_redactor(part: Part) -> tuple[Redactor, PatternSettings] | None:
+    """What takes personal data out of texts, and its settings; None if nothing does.
+
+    Raises ConfigError, MissingExtraError.
+    """
+    if part.provider == NO_REDACTION:
+        if part.config:
+            raise ConfigError(
+                "redaction.config is set, and redaction.provider is none.",
+                hint="Choose a provider.",
+            )
+        return None
+    from holdfast.backends.redactors import build
+
+    return build(part)
 
 
 def make_embedder(part: Part) -> Embedder:

@@ -28,7 +28,7 @@ HINTS: Final[Mapping[str, Any]] = {name: hint for name, hint in _OWN.items() if 
 """The annotated type of each setting, by its dotted name."""
 
 STORES: Final = ("records", "index", "cache")
-PARTS: Final = (*STORES, "seal", "embedder", "embedder_before", "llm", "reranker")
+PARTS: Final = (*STORES, "seal", "redaction", "embedder", "embedder_before", "llm", "reranker")
 OPTIONAL: Final = ("embedder_before", "llm", "reranker", "custom_instructions", "content_key")
 ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have

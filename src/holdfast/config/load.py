@@ -196,7 +196,13 @@ class _Draft:
             )
 
 
-_EXAMPLES: Final = {"records": "postgres", "index": "qdrant", "cache": "redis", "seal": "file"}
+_EXAMPLES: Final = {
+    "records": "postgres",
+    "index": "qdrant",
+    "cache": "redis",
+    "seal": "file",
+    "redaction": "patterns",
+}
 
 
 def _temporary_folder() -> str:
