@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from holdfast.accounts import Accounts
 from holdfast.assemble import Assembly
+from holdfast.backups import Backups
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
@@ -37,6 +38,7 @@ from holdfast.metrics import Metrics
 from holdfast.model import Census, Json, When
 from holdfast.registry import providers
 from holdfast.sealing import Sealing
+from holdfast.usage import UsageLedger
 from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -64,10 +66,14 @@ class AsyncAdmin:
         """Addresses that are told of what happens."""
         self.exports = Exports(self._parts)
         """What is made of memories."""
+        self.backups = Backups(self.config, lambda: self._is_open)
+        """Copies of everything, and the way back."""
         self.sealing = Sealing(self._parts)
         """What texts are sealed with."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
+        self.usage = UsageLedger(self._parts)
+        """What calls of models took and cost."""
         self.embedder = EmbedderChange(self._parts, lambda: self._assembled().records.indexing)
         """Changing the embedder while all goes on."""
 
@@ -75,6 +81,10 @@ class AsyncAdmin:
     def config(self) -> Config:
         """The settings in force."""
         return self._memory._resolved.config
+
+    @property
+    def _is_open(self) -> bool:
+        return self._memory._assembly is not None and not self._memory._closed
 
     async def open(self) -> None:
         """Open the store, load the models, start the workers. Idempotent; raises StoreError."""

@@ -19,6 +19,15 @@ Role = Literal["READER", "OWNER"]
 ExportState = Literal["PENDING", "SUCCEEDED", "FAILED"]
 DeliveryState = Literal["PENDING", "DELIVERED", "FAILED"]
 
+BudgetKind = Literal["project", "user", "key"]
+"""Whose calls a budget is for."""
+BudgetPeriod = Literal["day", "month"]
+"""Of UTC, as providers' bills are."""
+BudgetUnit = Literal["usd", "tokens"]
+AtLimit = Literal["warn", "degrade", "block"]
+"""What happens to a call that a budget has no room for: warn makes it all the same, degrade does
+without it where that is possible, block refuses what needs it."""
+
 
 class Row(Struct, frozen=True, kw_only=True):
     """Base of the rows: each kind has a table, and columns named like its fields."""
@@ -229,9 +238,48 @@ class ShardMap(Row, frozen=True, kw_only=True):
     value: str
 
 
+class Budget(Row, frozen=True, kw_only=True):
+    """How much model calls may take in a day or month."""
+
+    table = "budgets"
+    key = ("project", "kind", "subject", "period", "unit")
+
+    id: str
+    project: str
+    kind: BudgetKind
+    subject: str
+    """Id of the user or key; "*": each of them, by itself; "" of the project."""
+    period: BudgetPeriod
+    unit: BudgetUnit
+    amount: int
+    """Tokens, or billionths of a US dollar."""
+    at_limit: AtLimit
+    created_at: float
+    updated_at: float
+
+
+class Spending(Row, frozen=True, kw_only=True):
+    """What somebody has spent of a budget in one period."""
+
+    table = "budget_periods"
+    stamped = False
+    key = ("project", "budget", "subject", "since")
+
+    project: str
+    budget: str
+    """Its id."""
+    subject: str
+    since: float
+    """When the period began."""
+    spent: int = 0
+    held: int = 0
+    """Reserved for calls that have not told yet what they took, or never will: their process
+    died."""
+
+
 KINDS: tuple[type[Row], ...] = (
     ProjectInfo, ApiKey, KeyUse, Account, Session, Member, Webhook, Delivery, Feedback, Export,
-    ShardMap,
+    ShardMap, Budget, Spending,
 )  # fmt: skip
 
 

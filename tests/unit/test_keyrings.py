@@ -116,8 +116,8 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         build(Part("vault", {"url": "https://vault.test"}))
     with pytest.raises(ConfigError, match="no such setting"):
         build(Part("vault", {"url": "https://vault.test", "tokn": "x"}))
-    with pytest.raises(ConfigError, match="there is no 'gcp-kms'"):
-        build(Part("gcp-kms"))
+    with pytest.raises(ConfigError, match="there is no 'kms'"):
+        build(Part("kms"))
     with pytest.raises(ConfigError):
         build(Part("file"))
 

@@ -60,6 +60,22 @@ def _aws(part: Part) -> KeyRing:
     return AwsKeyRing(part_settings(AwsSettings, part, "seal"))
 
 
+def _google(part: Part) -> KeyRing:
+    try:
+        from holdfast.backends.google_keyring import GoogleKeyRing, GoogleSettings
+    except ModuleNotFoundError as error:
+        raise _missing("Google Cloud KMS", error, "gcp-kms") from error
+    return GoogleKeyRing(part_settings(GoogleSettings, part, "seal"))
+
+
+def _azure(part: Part) -> KeyRing:
+    try:
+        from holdfast.backends.azure_keyring import AzureKeyRing, AzureSettings
+    except ModuleNotFoundError as error:
+        raise _missing("Azure Key Vault", error, "azure-key-vault") from error
+    return AzureKeyRing(part_settings(AzureSettings, part, "seal"))
+
+
 def _missing(what: str, error: ModuleNotFoundError, extra: str) -> MissingExtraError:
     return MissingExtraError(
         f"A keyring in {what} needs the package {error.name}.",
@@ -72,4 +88,6 @@ _BUILDERS: Final[dict[str, Callable[[Part], KeyRing]]] = {
     "file": _file,
     "vault": _vault,
     "aws-kms": _aws,
+    "gcp-kms": _google,
+    "azure-key-vault": _azure,
 }

@@ -10,7 +10,7 @@ import msgspec
 
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.clock import Ids
-from holdfast.core.outcome import settled
+from holdfast.core.outcome import settled, unchangeable
 from holdfast.directory import Delivery, Export, Feedback
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
 from holdfast.filters import Filter, matches, matches_scope, names_entities_only
@@ -284,14 +284,15 @@ class Transaction:
 
     def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
         old = self.row(old_id)
-        if old is None or old.memory.valid_to is not None:
+        if old is None or old.memory.valid_to is not None or old.memory.immutable:
             return
         end = max(begins(by), begins(old.memory))
         self.end(old, end, by_id, by.updated_at)
         self.log("SUPERSEDE", old.memory, (old.memory.text, by.text), by.updated_at)
         rows = self.tables.of(self.project)
         for turn in rows:
-            behind = raw(turn) and turn.turns & old.turns and turn.memory.valid_to is None
+            may_end = raw(turn) and turn.memory.valid_to is None and not turn.memory.immutable
+            behind = may_end and turn.turns & old.turns
             if behind and not any(current(row) and row.turns & turn.turns for row in rows):
                 self.end(turn, max(end, turn.memory.event_at), by_id, by.updated_at)
 
@@ -309,6 +310,8 @@ class Transaction:
         row = self.row(op.memory_id)
         if row is None:
             return None
+        if row.memory.immutable:
+            raise unchangeable(row.memory.id)
         self.at = max(self.at, op.at)
         if op.identity is not None:
             for other in self.tables.of(self.project):

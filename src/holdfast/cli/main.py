@@ -18,6 +18,7 @@ import holdfast
 from holdfast.cli import (
     access,
     agents,
+    backups,
     caching,
     embedding,
     evaluation,
@@ -27,6 +28,7 @@ from holdfast.cli import (
     sealing,
     serving,
     transfer,
+    usage,
     webhooks,
 )
 from holdfast.cli.failure import reported
@@ -79,7 +81,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Many at once": transfer.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
-    "Looking inside": inspection.COMMANDS,
+    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS},
     "Trying it": evaluation.COMMANDS,
 }
 for _panel, _commands in PANELS.items():
@@ -92,6 +94,7 @@ GROUPS = {
         **indexing.GROUPS,
         **embedding.GROUPS,
         **sealing.GROUPS,
+        **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,
     },

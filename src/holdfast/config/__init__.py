@@ -6,10 +6,12 @@ variables, one file (YAML or TOML), defaults. Holdfast's own and Mem0's configur
 
 from __future__ import annotations
 
+from holdfast.config.backup import BackupSettings
 from holdfast.config.cache import CacheSettings, RedisSettings
 from holdfast.config.load import load_config
 from holdfast.config.models import ChosenModel, chosen_models
 from holdfast.config.parts import part_settings
+from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import (
     CACHE,
@@ -31,9 +33,11 @@ __all__ = [
     "NO_KEYRING",
     "NO_REDACTION",
     "RECORDS",
+    "BackupSettings",
     "CacheSettings",
     "ChosenModel",
     "Config",
+    "ModelPrice",
     "Part",
     "RedisSettings",
     "Resolved",

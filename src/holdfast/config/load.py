@@ -197,12 +197,9 @@ class _Draft:
 
 
 _EXAMPLES: Final = {
-    "records": "postgres",
-    "index": "qdrant",
-    "cache": "redis",
-    "seal": "file",
+    "records": "postgres", "index": "qdrant", "cache": "redis", "seal": "file", "backup": "folder",
     "redaction": "patterns",
-}
+}  # fmt: skip
 
 
 def _temporary_folder() -> str:

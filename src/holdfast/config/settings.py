@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from holdfast import limits
+from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
 from holdfast.model import DEFAULT_PROJECT, Json, Struct
 
@@ -122,7 +123,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Part,
         Meta(
             description="Where the master keys are that texts and vectors are sealed with: "
-            "`environment`, `file`, `vault` or `aws-kms`; `none` stores them in the clear."
+            "`environment`, `file`, `vault`, `aws-kms`, `gcp-kms` or `azure-key-vault`; `none` "
+            "stores them in the clear."
         ),
     ] = msgspec.field(default_factory=_no_keyring)
     redaction: Annotated[
@@ -132,6 +134,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "stored: `patterns` or `presidio`; `none` leaves it in."
         ),
     ] = msgspec.field(default_factory=_no_redaction)
+    backup: Annotated[
+        Part | None,
+        Meta(description="Where backups are kept: `folder`, `s3`, `gcs` or `azure`."),
+    ] = None
     embedder: Annotated[
         Part,
         Meta(description="Model that turns text into vectors. `wordllama` works offline."),
@@ -150,6 +156,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reranker: Annotated[
         Part | None, Meta(description="Model that orders results anew for `rerank=True`.")
     ] = None
+    prices: Annotated[
+        dict[str, ModelPrice],
+        Meta(
+            description="What models cost by `provider:model`, where the price list that comes "
+            "with the package does not know it, or you have other prices."
+        ),
+    ] = msgspec.field(default_factory=dict)
     custom_instructions: Annotated[
         str | None, Meta(description="What extraction is to look for, or to leave alone.")
     ] = None
@@ -226,6 +239,9 @@ def leaves(config: Config) -> Iterator[tuple[str, Json]]:
         if isinstance(value, ServerConfig):
             for key, item in msgspec.structs.asdict(value).items():
                 yield f"{name}.{key}", item
+            continue
+        if isinstance(value, Mapping):
+            yield name, msgspec.to_builtins(value)
             continue
         if not isinstance(value, Part):
             yield name, value

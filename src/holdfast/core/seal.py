@@ -68,7 +68,7 @@ def seal(key: bytes, version: int, nonce: bytes, place: Place, value: str | byte
     if not 0 < version <= VERSIONS_MAX or len(nonce) != NONCE_BYTES:
         raise ValueError("a key version of 1 to 255 and a nonce of 12 bytes")
     plain = value if isinstance(value, bytes) else value.encode()
-    raw = bytes([version]) + nonce + _cipher(key).encrypt(nonce, plain, place.bound())
+    raw = bytes([version]) + nonce + cipher(key).encrypt(nonce, plain, place.bound())
     return raw if isinstance(value, bytes) else PREFIX + base64.urlsafe_b64encode(raw).decode()
 
 
@@ -96,7 +96,7 @@ def unseal(key: bytes, place: Place, sealed: str | bytes) -> str | bytes:
         raise _damaged()
     nonce, body = raw[1 : 1 + NONCE_BYTES], raw[1 + NONCE_BYTES :]
     try:
-        plain = _cipher(key).decrypt(nonce, body, place.bound())
+        plain = cipher(key).decrypt(nonce, body, place.bound())
         return plain if isinstance(sealed, bytes) else plain.decode()
     except (InvalidTag, UnicodeDecodeError):
         raise CorruptError(
@@ -135,7 +135,8 @@ def unfernet(keys: tuple[bytes, ...], text: str) -> str:
 
 
 @lru_cache(maxsize=1_024)
-def _cipher(key: bytes) -> AESGCM:
+def cipher(key: bytes) -> AESGCM:
+    """The cipher of a key of 32 bytes. Raises MissingExtraError."""
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ModuleNotFoundError:

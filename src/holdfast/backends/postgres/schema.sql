@@ -46,6 +46,30 @@ CREATE TABLE api_keys (
 
 CREATE INDEX api_keys_by_project ON api_keys (project);
 
+CREATE TABLE budget_periods (
+	project TEXT COLLATE "C" NOT NULL, 
+	budget TEXT COLLATE "C" NOT NULL, 
+	subject TEXT COLLATE "C" NOT NULL, 
+	since DOUBLE PRECISION NOT NULL, 
+	spent BIGINT NOT NULL, 
+	held BIGINT NOT NULL, 
+	PRIMARY KEY (project, budget, subject, since)
+);
+
+CREATE TABLE budgets (
+	id TEXT COLLATE "C" NOT NULL, 
+	project TEXT COLLATE "C" NOT NULL, 
+	kind TEXT COLLATE "C" NOT NULL, 
+	subject TEXT COLLATE "C" NOT NULL, 
+	period TEXT COLLATE "C" NOT NULL, 
+	unit TEXT COLLATE "C" NOT NULL, 
+	amount BIGINT NOT NULL, 
+	at_limit TEXT COLLATE "C" NOT NULL, 
+	created_at DOUBLE PRECISION NOT NULL, 
+	updated_at DOUBLE PRECISION NOT NULL, 
+	PRIMARY KEY (project, kind, subject, period, unit)
+);
+
 CREATE TABLE counters (
 	name TEXT COLLATE "C" NOT NULL, 
 	value BIGINT NOT NULL, 
@@ -221,6 +245,7 @@ CREATE TABLE memories (
 	flags BIGINT NOT NULL, 
 	words BIGINT NOT NULL, 
 	speaker BIGINT NOT NULL, 
+	immutable BIGINT, 
 	PRIMARY KEY (no), 
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)
@@ -333,6 +358,10 @@ CREATE TABLE usage (
 	app_id TEXT COLLATE "C", 
 	run_id TEXT COLLATE "C", 
 	job_id TEXT COLLATE "C", 
+	cache_write_tokens BIGINT, 
+	key_id TEXT COLLATE "C", 
+	nano_usd BIGINT, 
+	price_version TEXT COLLATE "C", 
 	PRIMARY KEY (no)
 );
 
@@ -361,6 +390,24 @@ ALTER TABLE api_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE api_keys FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY api_keys_of_project ON api_keys USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE budget_periods ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE budget_periods FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY budget_periods_of_project ON budget_periods USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE budgets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE budgets FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY budgets_of_project ON budgets USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );

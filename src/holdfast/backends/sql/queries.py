@@ -11,6 +11,7 @@ from holdfast.backends.sql.rows import (
     HISTORY_COLUMNS,
     JOB_COLUMNS,
     MEMORY_COLUMNS,
+    MEMORY_WIDTH,
     entity_condition,
     history_from,
     jobs_from,
@@ -263,10 +264,11 @@ def entries_from(
     """
     rows, entries = list(rows), []
     memories = memories_from(connection, project, rows)
-    stored = ((row[0], row[4:8], row[26], row[27]) for row in rows)
+    at = MEMORY_WIDTH + 5
+    stored = ((row[0], row[4:8], row[at], row[at + 1]) for row in rows)
     vectors = vectors_from(connection, project, stored, dimensions)
     for row, memory, vector in zip(rows, memories, vectors, strict=True):
-        no, terms, flags, words, speaker = row[21:26]
+        no, terms, flags, words, speaker = row[MEMORY_WIDTH:at]
         entries.append(
             Entry(
                 id=memory.id,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from holdfast.backends.sql import queries, queue, terms
+from holdfast.backends.sql import ledger, queries, queue, terms
+from holdfast.backends.sql.archiving import refuse_half
 from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
@@ -35,7 +36,15 @@ from holdfast.model import (
     Space,
     Turn,
 )
-from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
+from holdfast.ports import (
+    Analyse,
+    Delta,
+    EntityState,
+    Listing,
+    Op,
+    UsageQuery,
+    UsageSum,
+)
 
 T = TypeVar("T")
 
@@ -133,6 +142,7 @@ class SqlRecords(ABC):
 
         Raises ConfigError, SpaceMismatchError, KeyRingError, CorruptError.
         """
+        await self.run_read(None, refuse_half, brief=True)
         sealing = self._sealing
         if sealing is not None:
             self._keys = SubjectKeys(sealing.ring, sealing.sealer, self)
@@ -197,6 +207,9 @@ class SqlRecords(ABC):
         return await self.read_copy(
             project, lambda c: queries.delta(c, project, entity, since, epoch)
         )
+
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        return await self.read_copy(project, lambda c: ledger.usage(c, project, query), brief=True)
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.read_copy(project, lambda c: queries.stats(c, project))

@@ -18,15 +18,18 @@ from holdfast.ports import PutMemory
 MEMORY_COLUMNS = (
     "m.id, m.text, m.hash, m.kind, m.user_id, m.agent_id, m.app_id, m.run_id, m.actor_id, m.role, "
     "m.metadata, m.categories, m.listed, m.event_at, m.valid_from, m.valid_to, m.superseded_by, "
-    "m.expires_on, m.created_at, m.updated_at, m.version"
+    "m.expires_on, m.created_at, m.updated_at, m.version, m.immutable"
 )
+
+MEMORY_WIDTH = len(MEMORY_COLUMNS.split(","))
+"""Columns of a memory: what a statement selects after them begins here."""
 
 INSERT_MEMORY = """
 INSERT INTO memories (
   no, id, project, identity, kind, text, hash, user_id, agent_id, app_id, run_id, actor_id, role,
   metadata, categories, listed, event_at, valid_from, valid_to, superseded_by, expires_on,
-  created_at, updated_at, version, terms, flags, words, speaker
-) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+  created_at, updated_at, version, terms, flags, words, speaker, immutable
+) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT DO NOTHING
 """
 
@@ -121,6 +124,7 @@ def _memory_from(row: tuple[Any, ...], text: str, metadata: Mapping[str, Json] |
         created_at=row[18],
         updated_at=row[19],
         version=row[20],
+        immutable=bool(row[21]),
     )
 
 
@@ -187,6 +191,7 @@ def memory_values(connection: Connection, project: Project, op: PutMemory) -> tu
         terms.flags,
         terms.words,
         terms.speaker,
+        int(memory.immutable) or None,
     )
 
 

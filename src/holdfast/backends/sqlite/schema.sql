@@ -39,6 +39,32 @@ CREATE TABLE api_keys (
 
 CREATE INDEX api_keys_by_project ON api_keys (project);
 
+CREATE TABLE budget_periods (
+	project TEXT NOT NULL, 
+	budget TEXT NOT NULL, 
+	subject TEXT NOT NULL, 
+	since FLOAT NOT NULL, 
+	spent INTEGER NOT NULL, 
+	held INTEGER NOT NULL, 
+	PRIMARY KEY (project, budget, subject, since)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE budgets (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	subject TEXT NOT NULL, 
+	period TEXT NOT NULL, 
+	unit TEXT NOT NULL, 
+	amount INTEGER NOT NULL, 
+	at_limit TEXT NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	updated_at FLOAT NOT NULL, 
+	PRIMARY KEY (project, kind, subject, period, unit)
+)
+ WITHOUT ROWID;
+
 CREATE TABLE counters (
 	name TEXT NOT NULL, 
 	value INTEGER NOT NULL, 
@@ -220,6 +246,7 @@ CREATE TABLE memories (
 	flags INTEGER NOT NULL, 
 	words INTEGER NOT NULL, 
 	speaker INTEGER NOT NULL, 
+	immutable INTEGER, 
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)
 );
@@ -337,6 +364,10 @@ CREATE TABLE usage (
 	app_id TEXT, 
 	run_id TEXT, 
 	job_id TEXT, 
+	cache_write_tokens INTEGER, 
+	key_id TEXT, 
+	nano_usd INTEGER, 
+	price_version TEXT, 
 	PRIMARY KEY (no)
 );
 

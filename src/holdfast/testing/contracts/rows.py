@@ -7,6 +7,7 @@ from typing import Any
 from holdfast.directory import (
     Account,
     ApiKey,
+    Budget,
     Delivery,
     Export,
     Feedback,
@@ -16,6 +17,7 @@ from holdfast.directory import (
     Row,
     Session,
     ShardMap,
+    Spending,
     Webhook,
 )
 from holdfast.testing.contracts.values import NOW
@@ -56,6 +58,15 @@ _FIELDS: dict[type[Row], dict[str, Any]] = {
         "reason": "wrong", "at": NOW,
     },
     ShardMap: {"collection": "holdfast_2", "version": 7, "value": '{"phase": "settled"}'},
+    Budget: {
+        "id": "budg", "project": "red", "kind": "user", "subject": "*", "period": "month",
+        "unit": "usd", "amount": 5_000_000_000_000, "at_limit": "degrade", "created_at": NOW,
+        "updated_at": NOW + 1,
+    },
+    Spending: {
+        "project": "red", "budget": "budg", "subject": "ann", "since": NOW,
+        "spent": 4_999_999_999_999, "held": 7,
+    },
     Export: {
         "id": "expo", "project": "red", "request": _JSON, "state": "SUCCEEDED",
         "result": {"memories": [_JSON]}, "memories": ("m1", "m2"), "error": "none",

@@ -1,0 +1,134 @@
+"""The public face of backups: made while everybody works, verified, restored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from msgspec.structs import replace
+
+from holdfast.clock import SystemClock
+from holdfast.config import Config, Part
+from holdfast.engine import backups as engine
+from holdfast.engine import restoring
+from holdfast.engine.backups import Backup, BackupContents, Shelf, Told
+from holdfast.engine.restoring import Restored, Verified
+from holdfast.errors import ConflictError, ValidationError
+from holdfast.registry import make_shelf
+
+_SCHEMES = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "azure": "azure"}
+
+
+class Backups:
+    """The backups of a deployment, of all its projects; `AsyncAdmin.backups` gives it.
+
+    Where a method takes `at`, it is a folder or an address (`s3://bucket/prefix`) in place of the
+    configured one. The store need not be open, and others may use it. All raise
+    BackupUnavailableError where backups cannot be reached, ConfigError, MissingExtraError.
+    """
+
+    def __init__(self, config: Config, is_open: Callable[[], bool]) -> None:
+        """`is_open`: whether this process has the store open."""
+        self._config = config
+        self._is_open = is_open
+
+    async def create(
+        self, *, full: bool = False, at: str | None = None, told: Told | None = None
+    ) -> Backup:
+        """Archive the store as it is now, while it is written to.
+
+        Incremental upon the newest full archive there is, unless that is too old, or `full`.
+        `told`: how many rows are done, and of how many. Raises StoreError, KeyRingError.
+        """
+        async with self._shelf(at) as shelf:
+            return await engine.create(shelf, full=full, told=told or _nobody)
+
+    async def listed(self, *, at: str | None = None) -> list[Backup]:
+        """Every backup, the oldest first."""
+        async with self._shelf(at) as shelf:
+            return await engine.listed(shelf)
+
+    async def show(self, backup_id: str, *, at: str | None = None) -> BackupContents:
+        """What a backup holds; `latest` is the newest. Raises NotFoundError, CorruptError,
+        KeyRingError."""
+        async with self._shelf(at) as shelf:
+            return await engine.show(shelf, _checked(backup_id))
+
+    async def verify(
+        self, backup_id: str = "latest", *, at: str | None = None, told: Told | None = None
+    ) -> Verified:
+        """Restore a backup into a store that is thrown away, and compare both row by row.
+
+        Raises CorruptError if it is not what was archived, NotFoundError, KeyRingError.
+        """
+        async with self._shelf(at) as shelf:
+            return await restoring.verify(shelf, _checked(backup_id), told=told or _nobody)
+
+    async def restore(
+        self,
+        backup_id: str = "latest",
+        *,
+        at: str | None = None,
+        restart: bool = False,
+        told: Told | None = None,
+    ) -> Restored:
+        """Restore a backup into the configured store, which must be empty and not open here.
+
+        Ids, texts, vectors and history are as they were; nothing is embedded again. Interrupted, it
+        goes on where it was when called again; until it is done nobody can open the store.
+        `restart`: begin anew instead. What an external index holds is made anew by itself.
+
+        Raises ConflictError for a store that is not empty, NotFoundError, CorruptError,
+        KeyRingError, StoreError.
+        """
+        if self._is_open():
+            raise ConflictError(
+                "The store is open in this process, and a restore puts another in its place.",
+                hint="Close it first.",
+            )
+        async with self._shelf(at) as shelf:
+            told = told or _nobody
+            return await restoring.restore(shelf, _checked(backup_id), restart=restart, told=told)
+
+    @asynccontextmanager
+    async def _shelf(self, at: str | None) -> AsyncIterator[Shelf]:
+        config = self._config if at is None else replace(self._config, backup=self._at(at))
+        shelf = make_shelf(config, SystemClock())
+        try:
+            yield shelf
+        finally:
+            await shelf.close()
+
+    def _at(self, at: str) -> Part:
+        """The configured settings, with another place."""
+        scheme, found, _ = at.partition("://")
+        known = self._config.backup
+        if not found:
+            provider, place = "folder", {"path": at}
+        elif scheme in _SCHEMES:
+            provider, place = _SCHEMES[scheme], {"url": at}
+        else:
+            raise ValidationError(
+                f"{scheme[:16]}:// is no place for backups.",
+                hint="Name a folder, or an address that begins with s3://, gs:// or az://.",
+            )
+        settings = dict(known.config) if known is not None else {}
+        if known is not None and known.provider != provider:
+            from holdfast.config import BackupSettings
+
+            common = BackupSettings.__struct_fields__
+            settings = {name: value for name, value in settings.items() if name in common}
+        return Part(provider, settings | place)
+
+
+def _checked(backup_id: str) -> str:
+    """An id that is about to be a part of a name."""
+    if not backup_id or not backup_id.replace("-", "").isalnum() or len(backup_id) > 64:
+        raise ValidationError(
+            "That is no id of a backup.", hint="`holdfast backup list` tells them; or `latest`."
+        )
+    return backup_id
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Is told, and does not care."""
