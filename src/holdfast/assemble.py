@@ -177,6 +177,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         job_attempts_max=config.job_attempts_max,
         directory=records.directory,
         home=Project(config.project),
+        subjects=records.subjects,
         metrics=metrics,
         feeder=feeder,
         hiding=hiding,

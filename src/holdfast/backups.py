@@ -14,6 +14,7 @@ from holdfast.engine import restoring
 from holdfast.engine.backups import Backup, BackupContents, Shelf, Told
 from holdfast.engine.restoring import Restored, Verified
 from holdfast.errors import ConflictError, ValidationError
+from holdfast.model import Entity
 from holdfast.registry import make_shelf
 
 _SCHEMES = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "azure": "azure"}
@@ -89,6 +90,14 @@ class Backups:
         async with self._shelf(at) as shelf:
             told = told or _nobody
             return await restoring.restore(shelf, _checked(backup_id), restart=restart, told=told)
+
+    async def drop_subject(self, project: str, entity: Entity) -> None:
+        """A subject was erased: take its keys from beside the archives of the configured place, and
+        note that nothing of it is to be restored. Does nothing where none is configured."""
+        if self._config.backup is None:
+            return
+        async with self._shelf(None) as shelf:
+            await engine.drop_subject(shelf, project, entity.kind, entity.id)
 
     @asynccontextmanager
     async def _shelf(self, at: str | None) -> AsyncIterator[Shelf]:

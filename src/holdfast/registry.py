@@ -46,6 +46,7 @@ from holdfast.ports.archiving import Archiving
 from holdfast.ports.destination import Destination
 from holdfast.ports.redactor import Redactor
 from holdfast.ports.sealing import Seals
+from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
     from holdfast.backends.prices import ListPrices
@@ -85,6 +86,10 @@ class Store(Records, Jobs, Protocol):
 
     async def release(self) -> None:
         """Let go of what the keyring holds. Idempotent."""
+
+    @property
+    def subjects(self) -> Subjects:
+        """What the same database keeps of one subject."""
 
     @property
     def spaces(self) -> Spaces:

@@ -23,6 +23,7 @@ from holdfast.model import (
     Json,
     Memory,
     Project,
+    Scope,
     Space,
     Struct,
     Turn,
@@ -90,6 +91,8 @@ class Tables:
     generation: int = 0
     last_no: int = 0
     turns: dict[Key, Turn] = field(default_factory=dict)
+    scopes: dict[Key, Scope] = field(default_factory=dict)
+    """Whose the turns are."""
     rows: dict[Key, Row] = field(default_factory=dict)
     removed: dict[Project, tuple[Row, ...]] = field(default_factory=dict)
     """Deleted rows; their generation is that of the deletion."""
@@ -251,6 +254,7 @@ class Transaction:
     def put_turns(self, op: PutTurns) -> None:
         for turn in op.turns:
             self.tables.turns.setdefault((self.project, turn.id), turn)
+            self.tables.scopes.setdefault((self.project, turn.id), op.scope)
 
     def put_memory(self, op: PutMemory) -> str:
         self.at = max(self.at, op.memory.updated_at)
@@ -389,6 +393,7 @@ class Transaction:
         """Delete raw turns; memories that stay do not come from them any more."""
         for turn_id in turn_ids:
             del self.tables.turns[self.project, turn_id]
+            self.tables.scopes.pop((self.project, turn_id), None)
         for row in self.tables.of(self.project):
             self.tables.rows[self.project, row.memory.id] = change(row, turns=row.turns - turn_ids)
 
@@ -451,6 +456,7 @@ class Transaction:
         tables = self.tables
         mine = self.project
         tables.turns = {key: turn for key, turn in tables.turns.items() if key[0] != mine}
+        tables.scopes = {key: whose for key, whose in tables.scopes.items() if key[0] != mine}
         tables.rows = {key: row for key, row in tables.rows.items() if key[0] != mine}
         tables.written = {key: when for key, when in tables.written.items() if key[0] != mine}
         tables.jobs = {key: job for key, job in tables.jobs.items() if key[0] != mine}

@@ -108,9 +108,10 @@ async def _work(config: Config) -> None:
             err=True,
         )
         telling = asyncio.create_task(admin.webhooks.serve())
+        erasing = asyncio.create_task(admin.erasure.serve())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((telling, stopped), return_when=asyncio.FIRST_COMPLETED)
-        for task in (telling, stopped):
+        for task in (telling, erasing, stopped):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

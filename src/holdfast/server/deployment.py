@@ -35,13 +35,15 @@ class Deployment:
     """Tells webhooks what happens."""
     noting: asyncio.Task[None]
     """Writes which keys were used."""
+    erasing: asyncio.Task[None]
+    """Goes on with erasures whose process died."""
     requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
     async def close(self) -> None:
         """Release everything the server added, then the deployment."""
-        beside = (self.watching, self.telling, self.noting)
+        beside = (self.watching, self.telling, self.noting, self.erasing)
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -69,6 +71,7 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
         watching=asyncio.create_task(telemetry.watch(admin.metrics)),
         telling=telling,
         noting=asyncio.create_task(admin.write_key_uses()),
+        erasing=asyncio.create_task(admin.erasure.serve()),
     )
 
 

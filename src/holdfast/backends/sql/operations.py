@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from holdfast.backends.sql import directory, ledger, queue, removal
+from holdfast.backends.sql import directory, erasing, ledger, queue, removal
 from holdfast.backends.sql.changes import Changes, Follower, forget_all, record
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import insert_all
@@ -78,6 +78,7 @@ def carry_out(
         current = confirm(connection, binding)
         for _, ops in commits:
             _check_epoch(ops, binding, current)
+    erasing.check(connection, commits, binding, current)
     group = Group(connection, current, ids)
     outcomes = [Transaction(group, project).run(ops) for project, ops in commits]
     group.puts.flush()

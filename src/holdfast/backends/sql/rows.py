@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.sealed_metadata import open_metadata, seal_metadata
-from holdfast.backends.sql.sealing import Text, job_ids, opened, plain, sealed
+from holdfast.backends.sql.sealing import ERASED, Text, job_ids, opened, plain, sealed
 from holdfast.model import Entity, HistoryEvent, Job, Json, Memory, Project, Scope, Source, Turn
 from holdfast.ports import PutMemory
 
@@ -85,7 +85,10 @@ def from_json(text: str | None) -> Json:
 
 
 def memories_from(connection: Connection, project: Project, rows: Iterable[Any]) -> list[Memory]:
-    """Memories from rows of MEMORY_COLUMNS (further columns are passed over), opened."""
+    """Memories from rows of MEMORY_COLUMNS (further columns are passed over), opened.
+
+    The text of one whose subject was erased is ERASED.
+    """
     rows = list(rows)
     if connection.sealer is None:
         plain(connection, [row[1] for row in rows])
@@ -236,7 +239,11 @@ def jobs_from(connection: Connection, rows: Iterable[Any]) -> list[Job]:
     for field, column in (("payload", 5), ("result", 9)):
         stored = [Text(row[0], job_ids(row[4]), row[column]) for row in rows]
         texts.append(opened(connection, rows[0][1], "jobs", field, stored))
-    return [_job_from(*parts) for parts in zip(rows, *texts, strict=True)]
+    return [
+        _job_from(row, *told)
+        for row, *told in zip(rows, *texts, strict=True)
+        if not any(text is ERASED for text in told)
+    ]
 
 
 def _job_from(row: tuple[Any, ...], payload: str, result: str | None) -> Job:
@@ -306,7 +313,11 @@ def history_from(
         )
         for column, field in enumerate(HISTORY_TEXTS, 3)
     ]
-    return [_event_from(*parts) for parts in zip(rows, *texts, strict=True)]
+    return [
+        _event_from(row, *told)
+        for row, *told in zip(rows, *texts, strict=True)
+        if not any(text is ERASED for text in told)
+    ]
 
 
 def _event_from(row: tuple[Any, ...], old: str | None, new: str | None) -> HistoryEvent:
