@@ -137,8 +137,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     content_key = (config.content_key or "").encode()
     try:
         redaction = await asyncio.to_thread(make_redactor, config.redaction)
-        models = await asyncio.to_thread(_models, config, metrics, cache, prices)
-        models = _redacting(models, redaction, metrics)
+        models = await asyncio.to_thread(_models, config, metrics, cache, prices, redaction)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
@@ -340,7 +339,9 @@ async def _reindexed(records: Records, key: bytes) -> None:
         _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
-def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) -> _Models:
+def _models(
+    config: Config, metrics: Metrics, cache: Cache, prices: ListPrices, redaction: Redaction
+) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedders = _embedders(config)
     llms = make_llms(config.llm)
@@ -354,11 +355,12 @@ def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) 
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
     wrapping = Wrapping(bounds, metrics, cache if cache.shared else None)
-    return _Models(
+    models = _Models(
         tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
     )
+    return _redacting(models, redaction, metrics)
 
 
 def _redacting(models: _Models, redaction: Redaction, metrics: Metrics) -> _Models:
