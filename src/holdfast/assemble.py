@@ -16,7 +16,15 @@ import holdfast
 from holdfast import deadline
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
-from holdfast.config import INDEX, LOCAL_EMBEDDER, CacheSettings, Config, Part, RedisSettings
+from holdfast.config import (
+    INDEX,
+    LOCAL_EMBEDDER,
+    NO_KEYRING,
+    CacheSettings,
+    Config,
+    Part,
+    RedisSettings,
+)
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.packing import Packing
@@ -52,6 +60,7 @@ from holdfast.wrap.cached_index import CachedIndex
 if TYPE_CHECKING:
     from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import CandidateIndex
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.backends.prices import ListPrices
     from holdfast.backends.redactors import PatternSettings
@@ -75,13 +84,15 @@ class Assembly:
     """What searches where nothing is cached."""
     cache: Cache
     workers: list[asyncio.Task[None]]
+    endpoints: Endpoints | None = None
+    """Where models of other machines are asked, if there are any."""
     borrowed: bool = False
     """Whether this is a view, and the parts are another assembly's to close."""
 
     def within(self, project: Project, fence: Fence) -> Assembly:
         """The same parts for another project, or for a part of one."""
         parts = replace(self.parts, project=project, fence=fence)
-        return Assembly(parts, self.records, self.index, self.cache, [], borrowed=True)
+        return replace(self, parts=parts, workers=[], borrowed=True)
 
     async def clear_cache(self) -> None:
         """Forget cached answers and vectors. Raises CacheUnavailableError."""
@@ -126,6 +137,7 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
 
 async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     check_stores(config)
+    redaction = await asyncio.to_thread(_redaction, config)
     clock = clock or SystemClock()
     ids = Ids(clock)
     metrics = Metrics(clock.now)
@@ -136,15 +148,13 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
-        redaction = await asyncio.to_thread(make_redactor, config.redaction)
-        models = await asyncio.to_thread(_models, config, metrics, cache, prices, redaction)
+        models = await asyncio.to_thread(_models, config, metrics, cache, prices, clock.now)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
         await records.open(spaces[0], key_mark(content_key), spaces[-1])
         await embedders.refresh()
         content_key = content_key or records.content_key
-        hiding = _hiding(redaction, config, content_key, metrics)
         await _reindexed(records, content_key)
         index, feeder = await _index(config, records, embedders.now.embedder.space, metrics, clock)
     except BaseException:
@@ -179,12 +189,12 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         subjects=records.subjects,
         metrics=metrics,
         feeder=feeder,
-        hiding=hiding,
         seals=records.seals,
         prices=prices,
     )
-    parts = _cached(parts, config, caching, cache, records.cache_key)
-    return Assembly(parts, records, index, cache, _workers(parts, config.workers))
+    parts = _cached(_redacting(parts, redaction), config, caching, cache, records.cache_key)
+    workers = _workers(parts, config.workers)
+    return Assembly(parts, records, index, cache, workers, models.endpoints)
 
 
 def _vectors_bytes(config: Config, settings: CacheSettings) -> int:
@@ -321,6 +331,7 @@ class _Models(NamedTuple):
     """The wanted one, and the one before it if it is being changed."""
     llm: LLM | None
     reranker: Reranker | None
+    endpoints: Endpoints | None = None
 
     async def close(self) -> None:
         """Release what they hold; the first failure is raised when all were tried."""
@@ -340,7 +351,7 @@ async def _reindexed(records: Records, key: bytes) -> None:
 
 
 def _models(
-    config: Config, metrics: Metrics, cache: Cache, prices: ListPrices, redaction: Redaction
+    config: Config, metrics: Metrics, cache: Cache, prices: ListPrices, now: Callable[[], float]
 ) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedders = _embedders(config)
@@ -350,51 +361,56 @@ def _models(
     if here and not llms and not rerankers:
         return _Models(embedders, None, None)
     prices.load(_paid(embedders, llms, rerankers))
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
     wrapping = Wrapping(bounds, metrics, cache if cache.shared else None)
-    models = _Models(
+    return _Models(
         tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
-    )
-    return _redacting(models, redaction, metrics)
-
-
-def _redacting(models: _Models, redaction: Redaction, metrics: Metrics) -> _Models:
-    """The models, shown placeholders where they are somebody else's; those here see the texts."""
-    if redaction is None or "model" not in redaction[1].where:
-        return models
-    from holdfast.wrap.redacting import (
-        Looker,
-        RedactingEmbedder,
-        RedactingLLM,
-        RedactingReranker,
-    )
-
-    looker = Looker(redaction[0], metrics)
-    return _Models(
-        tuple(e if e.in_process else RedactingEmbedder(e, looker) for e in models.embedders),
-        models.llm and RedactingLLM(models.llm, looker),
-        models.reranker and RedactingReranker(models.reranker, looker),
+        Endpoints(
+            {
+                "embedder": embedders[:1],
+                "llm": [llm for llm, _ in llms],
+                "reranker": [reranker for reranker, _ in rerankers],
+            },
+            now,
+        ),
     )
 
 
-def _hiding(
-    redaction: Redaction, config: Config, content_key: bytes, metrics: Metrics
-) -> Hiding | None:
-    """What takes personal data out of stored texts. Raises ConfigError for a missing key."""
-    if redaction is None or "storage" not in redaction[1].where:
-        return None
-    redactor, settings = redaction
-    if settings.style == "keyed" and not content_key:
+def _redaction(config: Config) -> Redaction:
+    """What finds personal data. Raises ConfigError, MissingExtraError."""
+    made = make_redactor(config.redaction)
+    keyless = config.content_key is None and config.seal.provider == NO_KEYRING
+    if made is not None and made[1].style == "keyed" and keyless:
         raise ConfigError(
             "redaction.config.style is keyed, and there is no key.",
             hint="Set content_key before the first memory, or seal the store.",
         )
-    return Hiding(redactor, settings.style, content_key, metrics)
+    return made
+
+
+def _redacting(parts: Parts, redaction: Redaction) -> Parts:
+    """The parts, with placeholders in what models of other machines see and in what is stored."""
+    if redaction is None:
+        return parts
+    redactor, settings = redaction
+    if "storage" in settings.where:
+        hiding = Hiding(redactor, settings.style, parts.content_key, parts.metrics)
+        parts = replace(parts, hiding=hiding)
+    if "model" not in settings.where:
+        return parts
+    from holdfast.wrap import redacting as wrap
+
+    looker = wrap.Looker(redactor, parts.metrics)
+    parts.embedders.wrap(lambda e: e if e.in_process else wrap.RedactingEmbedder(e, looker))
+    llm = parts.llm and wrap.RedactingLLM(parts.llm, looker)
+    reranker = parts.reranker and wrap.RedactingReranker(parts.reranker, looker)
+    return replace(parts, llm=llm, reranker=reranker)
 
 
 def _paid(
