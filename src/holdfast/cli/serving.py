@@ -109,8 +109,9 @@ async def _work(config: Config) -> None:
         )
         telling = asyncio.create_task(admin.webhooks.serve())
         stopped = asyncio.create_task(stop.wait())
+        backing_up = asyncio.create_task(admin.backups.serve())
         await asyncio.wait((telling, stopped), return_when=asyncio.FIRST_COMPLETED)
-        for task in (telling, stopped):
+        for task in (telling, stopped, backing_up):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

@@ -63,7 +63,7 @@ class Health(BaseModel):
     version: str
     draining: bool
     parts: dict[str, PartHealth]
-    """records, index, queue, embedder, llm, reranker, cache, redis (of the limits)"""
+    """records, index, queue, embedder, llm, reranker, cache, redis (of the limits), backup"""
 
 
 @route("GET", "/health/live", summary="Is the process alive", response_model=Live)
@@ -101,8 +101,12 @@ async def health(request: Request) -> Reply:
     deployment: Deployment = request.app.state.deployment
     config = deployment.admin.config
     metrics = deployment.admin.metrics
-    records, queue, cache, redis = await asyncio.gather(
-        _records(deployment), _queue(deployment), _cache(deployment), _redis(deployment)
+    records, queue, cache, redis, backup = await asyncio.gather(
+        _records(deployment),
+        _queue(deployment),
+        _cache(deployment),
+        _redis(deployment),
+        _backup(deployment),
     )
 
     def model(part: Part, *, there: bool) -> PartHealth:
@@ -121,6 +125,7 @@ async def health(request: Request) -> Reply:
         "reranker": model("reranker", there=config.reranker is not None),
         "cache": cache,
         "redis": redis,
+        "backup": backup,
     }
     ill = any(part.status in ("degraded", "down") for part in parts.values())
     told = Health(
@@ -174,6 +179,23 @@ async def _redis(deployment: Deployment) -> PartHealth:
     if not await limiter.probe():
         return PartHealth(status="down", error="REDIS")
     return _well(began)
+
+
+async def _backup(deployment: Deployment) -> PartHealth:
+    """Degraded if the newest is too old, or one has failed since."""
+    admin = deployment.admin
+    if admin.config.backup is None:
+        return PartHealth(status="off")
+    ill = False
+
+    async def ask() -> None:
+        nonlocal ill
+        ill = not (await deployment.backed_up.status()).well
+
+    found = await _asked(ask)
+    if found.status == "down":  # where they are kept is away: nothing here is
+        return found.model_copy(update={"status": "degraded"})
+    return found.model_copy(update={"status": "degraded"}) if ill else found
 
 
 async def _asked(ask: Callable[[], Awaitable[object]]) -> PartHealth:
