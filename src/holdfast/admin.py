@@ -31,13 +31,15 @@ from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.engine.uses import last_uses
+from holdfast.erasure import Erasures
 from holdfast.errors import ClosedError, StoreError, ValidationError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
 from holdfast.metrics import Metrics
-from holdfast.model import Census, Json, When
+from holdfast.model import Census, Entity, Json, When
 from holdfast.registry import providers
 from holdfast.sealing import Sealing
+from holdfast.usage import UsageLedger
 from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -69,8 +71,14 @@ class AsyncAdmin:
         """Copies of everything, and the way back."""
         self.sealing = Sealing(self._parts)
         """What texts are sealed with."""
+        self.erasure = Erasures(
+            self._parts, _Elsewhere(self), lambda: self._assembled().records.indexing
+        )
+        """Forgetting subjects, and the proof of it."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
+        self.usage = UsageLedger(self._parts)
+        """What calls of models took and cost."""
         self.embedder = EmbedderChange(self._parts, lambda: self._assembled().records.indexing)
         """Changing the embedder while all goes on."""
 
@@ -314,6 +322,19 @@ class AsyncAdmin:
         home = project is None and fence.is_open
         memory = self._memory if home else self.memory(project, fence)
         return await memory._ready()
+
+
+class _Elsewhere:
+    """`engine.forget.Elsewhere` of a deployment."""
+
+    def __init__(self, admin: AsyncAdmin) -> None:
+        self._admin = admin
+
+    async def clear_cache(self) -> None:
+        await self._admin.clear_cache()
+
+    async def drop_from_backups(self, project: str, entity: Entity) -> None:
+        await self._admin.backups.drop_subject(project, entity)
 
 
 def _permissions(names: Iterable[str]) -> tuple[Permission, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -38,6 +38,7 @@ from holdfast.registry import (
     make_cache,
     make_embedder,
     make_llms,
+    make_prices,
     make_records,
     make_rerankers,
     make_vectors,
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
     from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import CandidateIndex
     from holdfast.backends.postgres.records import PostgresRecords
+    from holdfast.backends.prices import ListPrices
     from holdfast.wrap.gate import Gate
+    from holdfast.wrap.models import Chosen
 
 _log = logging.getLogger("holdfast")
 
@@ -121,10 +124,11 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     records = make_records(config, clock, ids)
     caching = cache_settings(config.cache)
     cache = await make_cache(caching, metrics, _vectors_bytes(config, caching))
+    prices = make_prices(config)
     closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
-        models = await asyncio.to_thread(_models, config, metrics, cache)
+        models = await asyncio.to_thread(_models, config, metrics, cache, prices)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
@@ -162,9 +166,11 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         job_attempts_max=config.job_attempts_max,
         directory=records.directory,
         home=Project(config.project),
+        subjects=records.subjects,
         metrics=metrics,
         feeder=feeder,
         seals=records.seals,
+        prices=prices,
     )
     parts = _cached(parts, config, caching, cache, records.cache_key)
     return Assembly(parts, records, index, cache, _workers(parts, config.workers))
@@ -322,7 +328,7 @@ async def _reindexed(records: Records, key: bytes) -> None:
         _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
-def _models(config: Config, metrics: Metrics, cache: Cache) -> _Models:
+def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedders = _embedders(config)
     llms = make_llms(config.llm)
@@ -330,6 +336,7 @@ def _models(config: Config, metrics: Metrics, cache: Cache) -> _Models:
     here = all(each.in_process for each in embedders)
     if here and not llms and not rerankers:
         return _Models(embedders, None, None)
+    prices.load(_paid(embedders, llms, rerankers))
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
@@ -340,6 +347,19 @@ def _models(config: Config, metrics: Metrics, cache: Cache) -> _Models:
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
     )
+
+
+def _paid(
+    embedders: Sequence[Embedder],
+    llms: Sequence[Chosen[LLM]],
+    rerankers: Sequence[Chosen[Reranker]],
+) -> Sequence[str]:
+    """The names of the models whose calls may cost something."""
+    spaces = [each.space for each in embedders if not each.in_process]
+    names = [f"{space.provider}:{space.model}" for space in spaces]
+    names += [model.name for model, _ in llms]
+    names += [model.name for model, _ in rerankers]
+    return list(dict.fromkeys(names))
 
 
 def _embedders(config: Config) -> tuple[Embedder, ...]:

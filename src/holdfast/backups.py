@@ -20,6 +20,7 @@ from holdfast.engine.backups import Backup, BackupContents, Shelf, Told
 from holdfast.engine.restoring import Restored, Verified
 from holdfast.errors import ConfigError, ConflictError, ValidationError
 from holdfast.metrics import Metrics
+from holdfast.model import Entity
 from holdfast.ports import IndexSource
 from holdfast.registry import backup_settings, make_shelf
 
@@ -155,6 +156,14 @@ class Backups:
 
     def _configured(self, at: str | None) -> Config:
         return self._config if at is None else replace(self._config, backup=self._at(at))
+
+    async def drop_subject(self, project: str, entity: Entity) -> None:
+        """A subject was erased: take its keys from beside the archives of the configured place, and
+        note that nothing of it is to be restored. Does nothing where none is configured."""
+        if self._config.backup is None:
+            return
+        async with self._shelf(None) as shelf:
+            await engine.drop_subject(shelf, project, entity.kind, entity.id)
 
     @asynccontextmanager
     async def _shelf(self, at: str | None) -> AsyncIterator[Shelf]:

@@ -25,6 +25,8 @@ Name = Literal[
     "call_event",
     "model_call",
     "model_token",
+    "model_cost_usd",
+    "unpriced_call",
     "replica_read",
     "backup",
 ]
@@ -98,6 +100,14 @@ COUNTERS: Mapping[Name, Counter] = {
         ("model", "kind"),
     ),
     "backup": Counter("Backups that were due by the schedule: made, failed.", ("outcome",)),
+    "model_cost_usd": Counter(
+        "Price of calls in the usage ledger in US dollars, as far as this process wrote it.",
+        ("model", "operation"),
+    ),
+    "unpriced_call": Counter(
+        "Calls in the usage ledger whose price is not known, as far as this process wrote it.",
+        ("model",),
+    ),
 }
 """Every counter."""
 

@@ -44,8 +44,10 @@ from holdfast.ports import (
 from holdfast.ports.archiving import Archiving
 from holdfast.ports.destination import Destination
 from holdfast.ports.sealing import Seals
+from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
+    from holdfast.backends.prices import ListPrices
     from holdfast.backends.sql.keys import Sealing
     from holdfast.engine.backups import Shelf
 
@@ -81,6 +83,10 @@ class Store(Records, Jobs, Protocol):
 
     async def release(self) -> None:
         """Let go of what the keyring holds. Idempotent."""
+
+    @property
+    def subjects(self) -> Subjects:
+        """What the same database keeps of one subject."""
 
     @property
     def spaces(self) -> Spaces:
@@ -241,6 +247,13 @@ def make_embedder(part: Part) -> Embedder:
     from holdfast.backends.models import build_embedder
 
     return build_embedder(part.provider, part.config)
+
+
+def make_prices(config: Config) -> ListPrices:
+    """What calls of models cost."""
+    from holdfast.backends.prices import ListPrices
+
+    return ListPrices(config.prices)
 
 
 def make_llms(part: Part | None) -> list[tuple[LLM, ChosenModel]]:

@@ -149,6 +149,7 @@ class PydanticLLM:
             model=self.name,
             input_tokens=used.input_tokens,
             cached_tokens=used.cache_read_tokens,
+            cache_write_tokens=used.cache_write_tokens,
             output_tokens=used.output_tokens,
         )
         if not text.strip():

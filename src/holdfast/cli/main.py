@@ -21,6 +21,7 @@ from holdfast.cli import (
     backups,
     caching,
     embedding,
+    erasure,
     evaluation,
     indexing,
     inspection,
@@ -28,6 +29,7 @@ from holdfast.cli import (
     sealing,
     serving,
     transfer,
+    usage,
     webhooks,
 )
 from holdfast.cli.failure import reported
@@ -78,9 +80,10 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Memories": memories.COMMANDS,
     "Many at once": transfer.COMMANDS,
+    "Forgetting": erasure.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
-    "Looking inside": inspection.COMMANDS,
+    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS},
     "Trying it": evaluation.COMMANDS,
 }
 for _panel, _commands in PANELS.items():
@@ -93,6 +96,7 @@ GROUPS = {
         **indexing.GROUPS,
         **embedding.GROUPS,
         **sealing.GROUPS,
+        **erasure.GROUPS,
         **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,

@@ -11,6 +11,7 @@ from holdfast.config.cache import CacheSettings, RedisSettings
 from holdfast.config.load import load_config
 from holdfast.config.models import ChosenModel, chosen_models
 from holdfast.config.parts import part_settings
+from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import (
     CACHE,
@@ -34,6 +35,7 @@ __all__ = [
     "CacheSettings",
     "ChosenModel",
     "Config",
+    "ModelPrice",
     "Part",
     "RedisSettings",
     "Resolved",

@@ -34,6 +34,8 @@ OPTIONAL: Final = (
 )  # fmt: skip
 ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
+TABLES: Final = ("prices",)
+"""Settings that are mappings of names to values of a form, and have no variable."""
 _PART_KEYS: Final = ("provider", "config")
 
 
@@ -41,6 +43,8 @@ def variables() -> dict[str, str]:
     """Environment variables that set something: name to the dotted name of the setting."""
     found = {}
     for name in HINTS:
+        if name in TABLES:
+            continue
         prefix = f"HOLDFAST_{name.replace('.', '_').upper()}"
         if name in PARTS:
             found[f"{prefix}_PROVIDER"] = f"{name}.provider"
@@ -56,6 +60,8 @@ def kind_of(name: str) -> str:
     """What a setting must be, in words: "a whole number from 1 to 64"."""
     if name in PARTS:
         return "a mapping of provider and config"
+    if name in TABLES:
+        return "a mapping of `provider:model` to `input`, `output`, `cached`, `version`"
     base, meta = HINTS[name].__origin__, HINTS[name].__metadata__[0]
     if base is bool:
         return "true or false"
@@ -100,7 +106,9 @@ def checked(name: str, value: Any, origin: str) -> Any:
         value = os.fspath(value)
     try:
         value = msgspec.convert(value, HINTS[name], strict=strict)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if name in TABLES and isinstance(value, Mapping):
+            raise fault(name, origin, str(error), f"It is {kind_of(name)}.") from None
         raise _expected(name, value, origin) from None
     check = _CHECKS.get(name)
     return value if check is None else check(value, name, origin)

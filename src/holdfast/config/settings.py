@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from holdfast import limits
+from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
 from holdfast.model import DEFAULT_PROJECT, Json, Struct
 
@@ -142,6 +143,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reranker: Annotated[
         Part | None, Meta(description="Model that orders results anew for `rerank=True`.")
     ] = None
+    prices: Annotated[
+        dict[str, ModelPrice],
+        Meta(
+            description="What models cost by `provider:model`, where the price list that comes "
+            "with the package does not know it, or you have other prices."
+        ),
+    ] = msgspec.field(default_factory=dict)
     custom_instructions: Annotated[
         str | None, Meta(description="What extraction is to look for, or to leave alone.")
     ] = None
@@ -218,6 +226,9 @@ def leaves(config: Config) -> Iterator[tuple[str, Json]]:
         if isinstance(value, ServerConfig):
             for key, item in msgspec.structs.asdict(value).items():
                 yield f"{name}.{key}", item
+            continue
+        if isinstance(value, Mapping):
+            yield name, msgspec.to_builtins(value)
             continue
         if not isinstance(value, Part):
             yield name, value

@@ -10,7 +10,7 @@ from typing import cast
 
 from msgspec.structs import replace
 
-from holdfast import deadline
+from holdfast import credential, deadline
 from holdfast.core.fence import check_inside, own_key
 from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_identity
 from holdfast.core.intake import Said
@@ -18,7 +18,7 @@ from holdfast.core.outcome import settled
 from holdfast.engine import jobs
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, local_vectors, terms_of
-from holdfast.engine.ledger import Payer
+from holdfast.engine.ledger import payer_of
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
 from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Turn
@@ -43,6 +43,8 @@ class AddRequest(Struct, frozen=True, kw_only=True):
     instructions: str | None = None
     custom_categories: tuple[str, ...] = ()
     """The names the model may choose categories from; the project's own if empty."""
+    immutable: bool = False
+    """What is made of it never changes: it can only be deleted."""
     idempotency_key: str | None = None
     wait: bool = True
 
@@ -167,7 +169,7 @@ async def _put_turns(
     listed: bool,
 ) -> list[PutMemory]:
     """A memory of each turn, searchable from the commit on."""
-    payer = Payer(project=parts.project, operation="add", scope=request.scope)
+    payer = payer_of(parts, "add", request.scope)
     vectors = await local_vectors(parts, [turn.text for turn in turns], payer, pair)
     if len(turns) > _INLINE_TURNS:  # analysing many would keep the event loop from other callers
         return await asyncio.to_thread(_puts, parts, request, turns, vectors, now, listed=listed)
@@ -223,6 +225,7 @@ def _turn_memory(
         metadata=request.metadata,
         categories=request.categories,
         listed=listed,
+        immutable=request.immutable,
         event_at=turn.event_at,
         expires_on=request.expires_on,
         created_at=now,
@@ -273,6 +276,8 @@ def _payload(
         "memories": [put.memory.id for put in puts],
         "at": now,
     }
+    if (key := credential.current()) is not None:
+        payload["key"] = key
     if extracting:
         payload |= {
             "metadata": request.metadata,
@@ -282,6 +287,7 @@ def _payload(
             "unembedded": any(put.vector is None for put in puts),
             "procedural": request.procedural,
             "custom_categories": list(request.custom_categories),
+            "immutable": request.immutable,
         }
     return payload
 
@@ -298,6 +304,7 @@ def _fingerprint(parts: Parts, request: AddRequest) -> str:
     said = [(one.role, one.text, one.actor_id, one.at) for one in request.said]
     rest = (request.at, request.metadata, request.categories, request.expires_on)
     flags = (request.infer, request.procedural, request.instructions, *request.custom_categories)
+    flags = (*flags, "immutable") if request.immutable else flags
     return fingerprint(
         list(itertools.chain([scope_key(request.scope), said], rest, flags)), parts.content_key
     )

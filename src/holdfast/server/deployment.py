@@ -40,13 +40,15 @@ class Deployment:
     """Makes backups by the schedule, if there is one."""
     backed_up: BackedUp
     """How backups stand."""
+    erasing: asyncio.Task[None]
+    """Goes on with erasures whose process died."""
     requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
     async def close(self) -> None:
         """Release everything the server added, then the deployment."""
-        beside = (self.watching, self.telling, self.noting, self.backing_up)
+        beside = (self.watching, self.telling, self.noting, self.backing_up, self.erasing)
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -78,6 +80,7 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
         noting=asyncio.create_task(admin.write_key_uses()),
         backing_up=backing_up,
         backed_up=BackedUp(admin),
+        erasing=asyncio.create_task(admin.erasure.serve()),
     )
 
 

@@ -28,6 +28,8 @@ ARCHIVED: Final[Mapping[str, tuple[str, ...]]] = {
     "history": ("no",),
     "jobs": ("no",),
     "usage": ("no",),
+    "budgets": ("project", "kind", "subject", "period", "unit"),
+    "budget_periods": ("project", "budget", "subject", "since"),
     "projects": ("id",),
     "api_keys": ("id",),
     "key_uses": ("id",),
