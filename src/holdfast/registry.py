@@ -371,9 +371,19 @@ def make_destination(part: Part) -> Destination:
 
         settings = part_settings(FolderSettings, part, "backup")
         return FolderDestination(Path(settings.path).expanduser())
-    raise ConfigError(
-        f"backup.provider: there is no {part.provider[:64]!r}.", hint="Known is folder."
-    )
+    if part.provider not in ("s3", "gcs", "azure"):
+        raise ConfigError(
+            f"backup.provider: there is no {part.provider[:64]!r}.",
+            hint="Known are folder, s3, gcs and azure.",
+        )
+    try:
+        from holdfast.backends.object_destination import ObjectDestination
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"Backups in a bucket need the package {error.name}.",
+            hint="pip install 'holdfast[backup]'.",
+        ) from error
+    return ObjectDestination.configured(part)
 
 
 def make_archiving(config: Config, clock: Clock) -> Archiving:
