@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from holdfast.accounts import Accounts
 from holdfast.assemble import Assembly
 from holdfast.audit import Audit
-from holdfast.backups import Backups
+from holdfast.backups import Backups, Source
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake, verbs
@@ -73,7 +73,7 @@ class AsyncAdmin:
         """Addresses that are told of what happens."""
         self.exports = Exports(self._parts)
         """What is made of memories."""
-        self.backups = Backups(self.config, lambda: self._is_open, self._parts)
+        self.backups = Backups(self.config, lambda: self._is_open, self._backup_source, self._parts)
         """Copies of everything, and the way back."""
         self.sealing = Sealing(self._parts)
         """What texts are sealed with."""
@@ -94,6 +94,10 @@ class AsyncAdmin:
     def config(self) -> Config:
         """The settings in force."""
         return self._memory._resolved.config
+
+    async def _backup_source(self) -> Source:
+        parts = await self._parts()
+        return Source(self._assembled().records.indexing, parts.metrics)
 
     @property
     def _is_open(self) -> bool:

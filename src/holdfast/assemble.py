@@ -17,7 +17,15 @@ from holdfast import deadline
 from holdfast.acts import acting, doing, process_actor
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
-from holdfast.config import INDEX, LOCAL_EMBEDDER, CacheSettings, Config, Part, RedisSettings
+from holdfast.config import (
+    INDEX,
+    LOCAL_EMBEDDER,
+    NO_KEYRING,
+    CacheSettings,
+    Config,
+    Part,
+    RedisSettings,
+)
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.packing import Packing
@@ -28,10 +36,12 @@ from holdfast.engine.auditing import Auditor
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
-from holdfast.errors import IndexUnavailableError
+from holdfast.engine.redaction import Hiding
+from holdfast.errors import ConfigError, IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
 from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Vectors
+from holdfast.ports.redactor import Redactor
 from holdfast.registry import (
     Store,
     cache_settings,
@@ -42,6 +52,7 @@ from holdfast.registry import (
     make_llms,
     make_prices,
     make_records,
+    make_redactor,
     make_rerankers,
     make_vectors,
 )
@@ -55,10 +66,15 @@ if TYPE_CHECKING:
     from holdfast.backends.endpoints import Endpoints
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.backends.prices import ListPrices
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.wrap.gate import Gate
     from holdfast.wrap.models import Chosen
 
 _log = logging.getLogger("holdfast")
+
+
+Redaction = tuple[Redactor, "PatternSettings"] | None
+"""What finds personal data, and what is to be done with it."""
 
 
 @dataclass
@@ -127,6 +143,7 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
 
 async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     check_stores(config)
+    redaction = await asyncio.to_thread(_redaction, config)
     clock = clock or SystemClock()
     ids = Ids(clock)
     metrics = Metrics(clock.now)
@@ -150,11 +167,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         records.close_now()
         await _each(*closers)
         raise
-    if config.records.provider == "postgres":
-        noted = partial(metrics.count, "replica_read")
-        cast("PostgresRecords", records).on_replica_read = noted
-    for name, read in records.gauges().items():
-        metrics.gauge(name, read)
+    _counted(config, records, metrics)
     parts = Parts(
         project=Project(config.project),
         records=records,
@@ -182,9 +195,19 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         trail=records.trail,
         prices=prices,
     )
-    parts = _cached(_audited(parts, config), config, caching, cache, records.cache_key)
+    parts = _redacting(_audited(parts, config), redaction)
+    parts = _cached(parts, config, caching, cache, records.cache_key)
     workers = _workers(parts, config.workers)
     return Assembly(parts, records, index, cache, workers, models.endpoints)
+
+
+def _counted(config: Config, records: Store, metrics: Metrics) -> None:
+    """Have it told how the records do."""
+    if config.records.provider == "postgres":
+        noted = partial(metrics.count, "replica_read")
+        cast("PostgresRecords", records).on_replica_read = noted
+    for name, read in records.gauges().items():
+        metrics.gauge(name, read)
 
 
 def _audited(parts: Parts, config: Config) -> Parts:
@@ -386,6 +409,37 @@ def _models(
             now,
         ),
     )
+
+
+def _redaction(config: Config) -> Redaction:
+    """What finds personal data. Raises ConfigError, MissingExtraError."""
+    made = make_redactor(config.redaction)
+    keyless = config.content_key is None and config.seal.provider == NO_KEYRING
+    if made is not None and made[1].style == "keyed" and keyless:
+        raise ConfigError(
+            "redaction.config.style is keyed, and there is no key.",
+            hint="Set content_key before the first memory, or seal the store.",
+        )
+    return made
+
+
+def _redacting(parts: Parts, redaction: Redaction) -> Parts:
+    """The parts, with placeholders in what models of other machines see and in what is stored."""
+    if redaction is None:
+        return parts
+    redactor, settings = redaction
+    if "storage" in settings.where:
+        hiding = Hiding(redactor, settings.style, parts.content_key, parts.metrics)
+        parts = replace(parts, hiding=hiding)
+    if "model" not in settings.where:
+        return parts
+    from holdfast.wrap import redacting as wrap
+
+    looker = wrap.Looker(redactor, parts.metrics)
+    parts.embedders.wrap(lambda e: e if e.in_process else wrap.RedactingEmbedder(e, looker))
+    llm = parts.llm and wrap.RedactingLLM(parts.llm, looker)
+    reranker = parts.reranker and wrap.RedactingReranker(parts.reranker, looker)
+    return replace(parts, llm=llm, reranker=reranker)
 
 
 def _paid(

@@ -168,6 +168,8 @@ CALLS: Mapping[str, Callable[[AsyncAdmin], Any]] = {
     "Erasures.public_key": lambda a: a.erasure.public_key(),
     "Erasures.verify_receipt": lambda a: a.erasure.verify_receipt({"form": "x"}),
     "Erasures.reapply": lambda a: a.erasure.reapply([]),
+    "Backups.status": lambda a: a.backups.status(),
+    "Backups.prune": lambda a: a.backups.prune(at=f"{a.config.path}-kept"),
     "Backups.drop_subject": lambda a: a.backups.drop_subject("default", Entity("user", "ann")),
     "UsageLedger.report": lambda a: a.usage.report(),
     "Backups.create": lambda a: a.backups.create(at=f"{a.config.path}-kept"),

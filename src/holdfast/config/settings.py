@@ -22,6 +22,8 @@ CACHE: Final = "process"
 """Where records, index and cache are unless told otherwise: with this process."""
 NO_KEYRING: Final = "none"
 """Texts are stored as they are."""
+NO_REDACTION: Final = "none"
+"""Texts are stored, and shown to models, as they are."""
 
 _SECRET = re.compile(
     r"api_?key|admin_key|tls_key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz|fernet"
@@ -77,6 +79,10 @@ def _own_cache() -> Part:
 
 def _no_keyring() -> Part:
     return Part(provider=NO_KEYRING)
+
+
+def _no_redaction() -> Part:
+    return Part(provider=NO_REDACTION)
 
 
 def home_folder(environ: Mapping[str, str] | None = None) -> str:
@@ -141,6 +147,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ge=0, le=36_500, description="Days rows of the audit are kept; 0 keeps them for good."
         ),
     ] = 0
+    redaction: Annotated[
+        Part,
+        Meta(
+            description="What takes personal data out of texts for models, or before they are "
+            "stored: `patterns` or `presidio`; `none` leaves it in."
+        ),
+    ] = msgspec.field(default_factory=_no_redaction)
     backup: Annotated[
         Part | None,
         Meta(description="Where backups are kept: `folder`, `s3`, `gcs` or `azure`."),

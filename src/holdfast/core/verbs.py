@@ -114,6 +114,8 @@ BACKUPS: Final[Mapping[str, Verb]] = {
     "show": "read",
     "verify": "read",
     "restore": "admin",
+    "status": "read",
+    "prune": "admin",
     "drop_subject": "work",
 }
 
@@ -161,6 +163,7 @@ SILENT: Final[Mapping[str, str]] = {
     "Webhooks.serve": "a part of serving; deliveries tell what was sent",
     "Indexes.close": "concerns the caller's own process",
     "EmbedderChange.close": "concerns the caller's own process",
+    "Backups.serve": "a part of serving; backups that are due are counted",
     "Erasures.serve": "a part of serving; it goes on with what left rows",
     "Audit.serve": "a part of serving",
     "Audit.asked": "leaves the row itself",

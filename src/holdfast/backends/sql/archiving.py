@@ -41,6 +41,8 @@ ARCHIVED: Final[Mapping[str, tuple[str, ...]]] = {
     "exports": ("id",),
     "audit": ("project", "no"),
     "audit_heads": ("project",),
+    "erasures": ("id",),
+    "signing_keys": ("id",),
 }
 """The tables of an archive and the key of each, in the order in which they are loaded."""
 
