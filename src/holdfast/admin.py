@@ -35,7 +35,7 @@ from holdfast.erasure import Erasures
 from holdfast.errors import ClosedError, StoreError, ValidationError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
-from holdfast.metrics import Metrics
+from holdfast.metrics import Metrics, Part
 from holdfast.model import Census, Entity, Json, When
 from holdfast.registry import providers
 from holdfast.sealing import Sealing
@@ -44,6 +44,7 @@ from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from holdfast.assemble import Assembly
+    from holdfast.backends.endpoints import Look
 
 _VIEWS_MAX = 4_096
 
@@ -155,6 +156,15 @@ class AsyncAdmin:
     async def probe_cache(self) -> None:
         """Ask the cache. Raises CacheUnavailableError if it does not answer."""
         await self._assembled().cache.probe()
+
+    async def reach(self, part: Part) -> Sequence[Look]:
+        """Connect to where the models of a part are asked, and send nothing: how that went, in the
+        order in which they are asked. Remembered for ENDPOINT_AGE_MAX_S.
+
+        Nothing for what is in this process, behind a proxy, or at an address that is not known.
+        """
+        endpoints = self._assembled().endpoints
+        return () if endpoints is None else await endpoints.of(part)
 
     async def clear_cache(self) -> None:
         """Forget all answers and vectors of the shared cache and of this process.

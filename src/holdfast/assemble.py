@@ -49,6 +49,7 @@ from holdfast.wrap.cached_index import CachedIndex
 if TYPE_CHECKING:
     from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import CandidateIndex
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.backends.prices import ListPrices
     from holdfast.wrap.gate import Gate
@@ -67,13 +68,15 @@ class Assembly:
     """What searches where nothing is cached."""
     cache: Cache
     workers: list[asyncio.Task[None]]
+    endpoints: Endpoints | None = None
+    """Where models of other machines are asked, if there are any."""
     borrowed: bool = False
     """Whether this is a view, and the parts are another assembly's to close."""
 
     def within(self, project: Project, fence: Fence) -> Assembly:
         """The same parts for another project, or for a part of one."""
         parts = replace(self.parts, project=project, fence=fence)
-        return Assembly(parts, self.records, self.index, self.cache, [], borrowed=True)
+        return replace(self, parts=parts, workers=[], borrowed=True)
 
     async def clear_cache(self) -> None:
         """Forget cached answers and vectors. Raises CacheUnavailableError."""
@@ -128,7 +131,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
-        models = await asyncio.to_thread(_models, config, metrics, cache, prices)
+        models = await asyncio.to_thread(_models, config, metrics, cache, prices, clock.now)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
@@ -173,7 +176,8 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         prices=prices,
     )
     parts = _cached(parts, config, caching, cache, records.cache_key)
-    return Assembly(parts, records, index, cache, _workers(parts, config.workers))
+    workers = _workers(parts, config.workers)
+    return Assembly(parts, records, index, cache, workers, models.endpoints)
 
 
 def _vectors_bytes(config: Config, settings: CacheSettings) -> int:
@@ -310,6 +314,7 @@ class _Models(NamedTuple):
     """The wanted one, and the one before it if it is being changed."""
     llm: LLM | None
     reranker: Reranker | None
+    endpoints: Endpoints | None = None
 
     async def close(self) -> None:
         """Release what they hold; the first failure is raised when all were tried."""
@@ -328,7 +333,9 @@ async def _reindexed(records: Records, key: bytes) -> None:
         _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
-def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) -> _Models:
+def _models(
+    config: Config, metrics: Metrics, cache: Cache, prices: ListPrices, now: Callable[[], float]
+) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedders = _embedders(config)
     llms = make_llms(config.llm)
@@ -337,6 +344,7 @@ def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) 
     if here and not llms and not rerankers:
         return _Models(embedders, None, None)
     prices.load(_paid(embedders, llms, rerankers))
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
@@ -346,6 +354,14 @@ def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) 
         tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
+        Endpoints(
+            {
+                "embedder": embedders[:1],
+                "llm": [llm for llm, _ in llms],
+                "reranker": [reranker for reranker, _ in rerankers],
+            },
+            now,
+        ),
     )
 
 
