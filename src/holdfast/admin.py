@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from holdfast.accounts import Accounts
 from holdfast.assemble import Assembly
-from holdfast.backups import Backups
+from holdfast.backups import Backups, Source
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
@@ -68,7 +68,7 @@ class AsyncAdmin:
         """Addresses that are told of what happens."""
         self.exports = Exports(self._parts)
         """What is made of memories."""
-        self.backups = Backups(self.config, lambda: self._is_open)
+        self.backups = Backups(self.config, lambda: self._is_open, self._backup_source)
         """Copies of everything, and the way back."""
         self.sealing = Sealing(self._parts)
         """What texts are sealed with."""
@@ -87,6 +87,10 @@ class AsyncAdmin:
     def config(self) -> Config:
         """The settings in force."""
         return self._memory._resolved.config
+
+    async def _backup_source(self) -> Source:
+        parts = await self._parts()
+        return Source(self._assembled().records.indexing, parts.metrics)
 
     @property
     def _is_open(self) -> bool:

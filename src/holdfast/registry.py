@@ -15,6 +15,7 @@ from holdfast.config import (
     INDEX,
     LOCAL_EMBEDDER,
     NO_KEYRING,
+    NO_REDACTION,
     RECORDS,
     BackupSettings,
     CacheSettings,
@@ -43,11 +44,13 @@ from holdfast.ports import (
 )
 from holdfast.ports.archiving import Archiving
 from holdfast.ports.destination import Destination
+from holdfast.ports.redactor import Redactor
 from holdfast.ports.sealing import Seals
 from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
     from holdfast.backends.prices import ListPrices
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.backends.sql.keys import Sealing
     from holdfast.engine.backups import Shelf
 
@@ -238,6 +241,23 @@ def make_sealing(part: Part) -> Sealing | None:
     return Sealing(build(rest), Sealer(keys, settings.sensitive_metadata))
 
 
+def make_redactor(part: Part) -> tuple[Redactor, PatternSettings] | None:
+    """What takes personal data out of texts, and its settings; None if nothing does.
+
+    Raises ConfigError, MissingExtraError.
+    """
+    if part.provider == NO_REDACTION:
+        if part.config:
+            raise ConfigError(
+                "redaction.config is set, and redaction.provider is none.",
+                hint="Choose a provider.",
+            )
+        return None
+    from holdfast.backends.redactors import build
+
+    return build(part)
+
+
 def make_embedder(part: Part) -> Embedder:
     """The configured embedder. Raises ConfigError, MissingExtraError, ModelError."""
     if part.provider == LOCAL_EMBEDDER:
@@ -351,9 +371,19 @@ def make_destination(part: Part) -> Destination:
 
         settings = part_settings(FolderSettings, part, "backup")
         return FolderDestination(Path(settings.path).expanduser())
-    raise ConfigError(
-        f"backup.provider: there is no {part.provider[:64]!r}.", hint="Known is folder."
-    )
+    if part.provider not in ("s3", "gcs", "azure"):
+        raise ConfigError(
+            f"backup.provider: there is no {part.provider[:64]!r}.",
+            hint="Known are folder, s3, gcs and azure.",
+        )
+    try:
+        from holdfast.backends.object_destination import ObjectDestination
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"Backups in a bucket need the package {error.name}.",
+            hint="pip install 'holdfast[backup]'.",
+        ) from error
+    return ObjectDestination.configured(part)
 
 
 def make_archiving(config: Config, clock: Clock) -> Archiving:

@@ -24,7 +24,7 @@ from support.served import PLAIN, Served, served
 
 pytest.importorskip("pydantic_ai")
 
-PARTS = {"records", "index", "queue", "embedder", "llm", "reranker", "cache", "redis"}
+PARTS = {"records", "index", "queue", "embedder", "llm", "reranker", "cache", "redis", "backup"}
 SECRET = "sk-very-secret"
 
 
@@ -55,7 +55,7 @@ def test_a_server_that_does_well(server: Served) -> None:
         }  # fmt: skip
     states = {name: part["status"] for name, part in told["parts"].items()}
     well = dict.fromkeys(("records", "index", "queue", "embedder", "cache"), "ok")
-    assert states == well | dict.fromkeys(("llm", "reranker", "redis"), "off")
+    assert states == well | dict.fromkeys(("llm", "reranker", "redis", "backup"), "off")
     assert told["parts"]["records"]["latency_ms"] >= 0
 
 
@@ -211,3 +211,14 @@ def test_many_probes_cost_one_census(server: Served) -> None:
             assert ask(server).status_code == 200
     assert asked == 1
     assert limits.CENSUS_AGE_MAX_S >= 10
+
+
+def test_backups_that_are_too_old_are_told(tmp_path: Path) -> None:
+    place = {"provider": "folder", "config": {"path": str(tmp_path / "backups")}}
+    with served(tmp_path / "store", {"backup": place}) as server:
+        told = ask(server).json()
+        assert (told["status"], told["parts"]["backup"]["status"]) == ("degraded", "degraded")
+        server.run(server.deployment.admin.backups.create())
+        server.deployment.backed_up._last = None  # a minute later
+        told = ask(server).json()
+        assert (told["status"], told["parts"]["backup"]["status"]) == ("ok", "ok")

@@ -76,7 +76,7 @@ class Health(BaseModel):
     version: str
     draining: bool
     parts: dict[str, PartHealth]
-    """records, index, queue, embedder, llm, reranker, cache, redis (of the limits)"""
+    """records, index, queue, embedder, llm, reranker, cache, redis (of the limits), backup"""
 
 
 @route("GET", "/health/live", summary="Is the process alive", response_model=Live)
@@ -115,11 +115,12 @@ async def health(request: Request) -> Reply:
     config = deployment.admin.config
     metrics = deployment.admin.metrics
     local = deployment.admin.embeds_here
-    records, queue, cache, redis, embedder, llm, reranker = await asyncio.gather(
+    records, queue, cache, redis, backup, embedder, llm, reranker = await asyncio.gather(
         _records(deployment),
         _queue(deployment),
         _cache(deployment),
         _redis(deployment),
+        _backup(deployment),
         _model(deployment, "embedder", there=not local),
         _model(deployment, "llm", there=config.llm is not None),
         _model(deployment, "reranker", there=config.reranker is not None),
@@ -136,6 +137,7 @@ async def health(request: Request) -> Reply:
         "reranker": reranker,
         "cache": cache,
         "redis": redis,
+        "backup": backup,
     }
     ill = any(part.status in ("degraded", "down") for part in parts.values())
     told = Health(
@@ -226,6 +228,23 @@ async def _redis(deployment: Deployment) -> PartHealth:
     if not await limiter.probe():
         return PartHealth(status="down", error="REDIS")
     return _well(began)
+
+
+async def _backup(deployment: Deployment) -> PartHealth:
+    """Degraded if the newest is too old, or one has failed since."""
+    admin = deployment.admin
+    if admin.config.backup is None:
+        return PartHealth(status="off")
+    ill = False
+
+    async def ask() -> None:
+        nonlocal ill
+        ill = not (await deployment.backed_up.status()).well
+
+    found = await _asked(ask)
+    if found.status == "down":  # where they are kept is away: nothing here is
+        return found.model_copy(update={"status": "degraded"})
+    return found.model_copy(update={"status": "degraded"}) if ill else found
 
 
 async def _asked(ask: Callable[[], Awaitable[object]]) -> PartHealth:
