@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from holdfast.accounts import Accounts
 from holdfast.assemble import Assembly
-from holdfast.backups import Backups
+from holdfast.backups import Backups, Source
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
@@ -35,7 +35,7 @@ from holdfast.erasure import Erasures
 from holdfast.errors import ClosedError, StoreError, ValidationError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
-from holdfast.metrics import Metrics
+from holdfast.metrics import Metrics, Part
 from holdfast.model import Census, Entity, Json, When
 from holdfast.registry import providers
 from holdfast.sealing import Sealing
@@ -44,6 +44,7 @@ from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from holdfast.assemble import Assembly
+    from holdfast.backends.endpoints import Look
 
 _VIEWS_MAX = 4_096
 
@@ -67,7 +68,7 @@ class AsyncAdmin:
         """Addresses that are told of what happens."""
         self.exports = Exports(self._parts)
         """What is made of memories."""
-        self.backups = Backups(self.config, lambda: self._is_open)
+        self.backups = Backups(self.config, lambda: self._is_open, self._backup_source)
         """Copies of everything, and the way back."""
         self.sealing = Sealing(self._parts)
         """What texts are sealed with."""
@@ -86,6 +87,10 @@ class AsyncAdmin:
     def config(self) -> Config:
         """The settings in force."""
         return self._memory._resolved.config
+
+    async def _backup_source(self) -> Source:
+        parts = await self._parts()
+        return Source(self._assembled().records.indexing, parts)
 
     @property
     def _is_open(self) -> bool:
@@ -155,6 +160,15 @@ class AsyncAdmin:
     async def probe_cache(self) -> None:
         """Ask the cache. Raises CacheUnavailableError if it does not answer."""
         await self._assembled().cache.probe()
+
+    async def reach(self, part: Part) -> Sequence[Look]:
+        """Connect to where the models of a part are asked, and send nothing: how that went, in the
+        order in which they are asked. Remembered for ENDPOINT_AGE_MAX_S.
+
+        Nothing for what is in this process, behind a proxy, or at an address that is not known.
+        """
+        endpoints = self._assembled().endpoints
+        return () if endpoints is None else await endpoints.of(part)
 
     async def clear_cache(self) -> None:
         """Forget all answers and vectors of the shared cache and of this process.

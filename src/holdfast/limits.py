@@ -182,6 +182,9 @@ BODY_GRACE_S = 1.0
 DEPENDENCY_TIMEOUT_S = 2.0
 """Seconds the store or Redis may take to answer a health check."""
 
+ENDPOINT_AGE_MAX_S = 30.0
+"""Age up to which a look at a model's endpoint is told again instead of connecting anew."""
+
 CENSUS_AGE_MAX_S = 30.0
 """Age up to which counts over the whole store are told again instead of made anew."""
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from msgspec import Meta
+from msgspec.structs import replace
 
-from holdfast.clock import Clock, Ids
+from holdfast.clock import Clock, Ids, SystemClock
 from holdfast.config import (
     CACHE,
     INDEX,
     LOCAL_EMBEDDER,
     NO_KEYRING,
+    NO_REDACTION,
     RECORDS,
     BackupSettings,
     CacheSettings,
@@ -25,9 +28,10 @@ from holdfast.config import (
     chosen_models,
     part_settings,
 )
+from holdfast.core.identity import key_mark
 from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.metrics import Metrics
-from holdfast.model import Struct
+from holdfast.model import Space, Struct
 from holdfast.ports import (
     LLM,
     Cache,
@@ -43,11 +47,14 @@ from holdfast.ports import (
 )
 from holdfast.ports.archiving import Archiving
 from holdfast.ports.destination import Destination
+from holdfast.ports.moving import Moving
+from holdfast.ports.redactor import Redactor
 from holdfast.ports.sealing import Seals
 from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
     from holdfast.backends.prices import ListPrices
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.backends.sql.keys import Sealing
     from holdfast.engine.backups import Shelf
 
@@ -87,6 +94,10 @@ class Store(Records, Jobs, Protocol):
     @property
     def subjects(self) -> Subjects:
         """What the same database keeps of one subject."""
+
+    @property
+    def moving(self) -> Moving:
+        """Reads whole memories, to put them elsewhere."""
 
     @property
     def spaces(self) -> Spaces:
@@ -238,6 +249,23 @@ def make_sealing(part: Part) -> Sealing | None:
     return Sealing(build(rest), Sealer(keys, settings.sensitive_metadata))
 
 
+def make_redactor(part: Part) -> tuple[Redactor, PatternSettings] | None:
+    """What takes personal data out of texts, and its settings; None if nothing does.
+
+    Raises ConfigError, MissingExtraError.
+    """
+    if part.provider == NO_REDACTION:
+        if part.config:
+            raise ConfigError(
+                "redaction.config is set, and redaction.provider is none.",
+                hint="Choose a provider.",
+            )
+        return None
+    from holdfast.backends.redactors import build
+
+    return build(part)
+
+
 def make_embedder(part: Part) -> Embedder:
     """The configured embedder. Raises ConfigError, MissingExtraError, ModelError."""
     if part.provider == LOCAL_EMBEDDER:
@@ -351,9 +379,19 @@ def make_destination(part: Part) -> Destination:
 
         settings = part_settings(FolderSettings, part, "backup")
         return FolderDestination(Path(settings.path).expanduser())
-    raise ConfigError(
-        f"backup.provider: there is no {part.provider[:64]!r}.", hint="Known is folder."
-    )
+    if part.provider not in ("s3", "gcs", "azure"):
+        raise ConfigError(
+            f"backup.provider: there is no {part.provider[:64]!r}.",
+            hint="Known are folder, s3, gcs and azure.",
+        )
+    try:
+        from holdfast.backends.object_destination import ObjectDestination
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"Backups in a bucket need the package {error.name}.",
+            hint="pip install 'holdfast[backup]'.",
+        ) from error
+    return ObjectDestination.configured(part)
 
 
 def make_archiving(config: Config, clock: Clock) -> Archiving:
@@ -368,6 +406,23 @@ def make_archiving(config: Config, clock: Clock) -> Archiving:
     from holdfast.backends.postgres.settings import read_settings
 
     return PostgresArchiving(read_settings(config.records), clock)
+
+
+@asynccontextmanager
+async def opened_beside(config: Config, folder: Path, space: Space) -> AsyncIterator[Store]:
+    """A store in a folder, sealed and keyed as the configured one, to read from.
+
+    Raises SpaceMismatchError, ConfigError, KeyRingError, StoreError.
+    """
+    beside = replace(config, path=str(folder), records=Part(RECORDS))
+    clock = SystemClock()
+    records = make_records(beside, clock, Ids(clock))
+    try:
+        await records.open(space, key_mark((config.content_key or "").encode()))
+        yield records
+    finally:
+        await records.close()
+        await records.release()
 
 
 def make_shelf(config: Config, clock: Clock) -> Shelf:
