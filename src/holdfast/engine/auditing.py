@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from itertools import groupby, islice
 from operator import attrgetter
@@ -193,17 +193,45 @@ def _audited(action: str, verb: Verb, method: Any) -> Any:
     names_target = first in _TARGETS
     sort: Sort = "admin" if verb == "work" else verb
 
-    @wraps(method)
-    async def call(self: Any, *args: Any, **given: Any) -> Any:
+    def begun(args: Sequence[Any], given: Mapping[str, Any]) -> Act:
         act = Act(action, sort, actor_now())
         if names_target:
             act.target = told_id(args[0] if args else given.get(first))
+        return act
+
+    @wraps(method)
+    async def stream(self: Any, *args: Any, **given: Any) -> AsyncIterator[Any]:
+        async for piece in _streamed(begun(args, given), method(self, *args, **given)):
+            yield piece
+
+    @wraps(method)
+    async def call(self: Any, *args: Any, **given: Any) -> Any:
+        act = begun(args, given)
         with doing(act):
             if verb == "work":
                 await _begin(self, act)
             return await _ended(act, method(self, *args, **given))
 
-    return call
+    return stream if inspect.isasyncgenfunction(method) else call
+
+
+async def _streamed(act: Act, pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The pieces; the act is the context's while one is made, and not while it is used."""
+    count = 0
+    try:
+        while True:
+            with doing(act):
+                try:
+                    piece = await anext(pieces)
+                except StopAsyncIteration:
+                    break
+            count += 1
+            yield piece
+    except BaseException as error:
+        await _note_failure(act, error)
+        raise
+    act.count = count
+    await _note(act, "ok")
 
 
 async def _begin(face: Any, act: Act) -> None:
