@@ -22,6 +22,7 @@ from holdfast.errors import HoldfastError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
 from holdfast.model import Entity
+from holdfast.profiles import Profiles
 from holdfast.sealing import Sealing
 from holdfast.trail import AuditRow
 from holdfast.usage import UsageLedger
@@ -40,6 +41,7 @@ FACES: Mapping[type, Mapping[str, str]] = {
     Backups: verbs.BACKUPS,
     UsageLedger: verbs.USAGE,
     Erasures: verbs.ERASURE,
+    Profiles: verbs.PROFILES,
 }
 ANN = {"user_id": "ann"}
 UNKNOWN = "0197a3c0-0000-7000-8000-000000000000"
@@ -165,6 +167,12 @@ CALLS: Mapping[str, Callable[[AsyncAdmin], Any]] = {
     "EmbedderChange.cutover": lambda a: a.embedder.cutover(),
     "EmbedderChange.rollback": lambda a: a.embedder.rollback(),
     "EmbedderChange.finish": lambda a: a.embedder.finish(),
+    "Profiles.settings": lambda a: a.profiles.settings(),
+    "Profiles.configure": lambda a: a.profiles.configure({"enabled": True}),
+    "Profiles.find": lambda a: a.profiles.find("ann"),
+    "Profiles.generate": lambda a: a.profiles.generate("ann"),
+    "Profiles.sample": lambda a: a.profiles.sample("ann"),
+    "Profiles.job": lambda a: a.profiles.job(UNKNOWN),
     "Erasures.inventory": lambda a: a.erasure.inventory(user_id="ann"),
     "Erasures.forget": lambda a: a.erasure.forget(user_id="ann"),
     "Erasures.export": lambda a: whole(a.erasure.export(user_id="ann")),
@@ -200,6 +208,7 @@ ABOUT = {
     "Backups": "backups.",
     "UsageLedger": "usage.",
     "Erasures": "erasure.",
+    "Profiles": "profiles.",
 }
 
 ELSEWHERE = {"Audit.listed", "EmbedderChange.begin", "Backups.restore", "Backups.merge"}

@@ -134,6 +134,15 @@ ERASURE: Final[Mapping[str, Verb]] = {
 
 USAGE: Final[Mapping[str, Verb]] = {"report": "read"}
 
+PROFILES: Final[Mapping[str, Verb]] = {
+    "settings": "read",
+    "configure": "admin",
+    "find": "write",
+    "generate": "write",
+    "sample": "read",
+    "job": "read",
+}
+
 AUDIT: Final[Mapping[str, Verb]] = {
     "listed": "read",
     "heads": "read",
