@@ -171,7 +171,7 @@ CALLS: Mapping[str, Callable[[AsyncAdmin], Any]] = {
     "Profiles.configure": lambda a: a.profiles.configure({"enabled": True}),
     "Profiles.find": lambda a: a.profiles.find("ann"),
     "Profiles.generate": lambda a: a.profiles.generate("ann"),
-    "Profiles.sample": lambda a: a.profiles.sample("ann"),
+    "Profiles.sample": lambda a: a.profiles.sample(),
     "Profiles.job": lambda a: a.profiles.job(UNKNOWN),
     "Erasures.inventory": lambda a: a.erasure.inventory(user_id="ann"),
     "Erasures.forget": lambda a: a.erasure.forget(user_id="ann"),

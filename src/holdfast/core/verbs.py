@@ -139,7 +139,7 @@ PROFILES: Final[Mapping[str, Verb]] = {
     "configure": "admin",
     "find": "write",
     "generate": "write",
-    "sample": "read",
+    "sample": "write",
     "job": "read",
 }
 
