@@ -68,6 +68,8 @@ OPERATIONS: Mapping[str, Rule] = {
     "feedback": Rule("write", "write"),
     "create_export": Rule("read", "search", "project"),
     "get_export": Rule("read", "read", "project"),
+    "get_profile": Rule("read", "search", "project"),
+    "generate_profile": Rule("write", "search", "project"),
     "summary": Rule("read", "search"),
     "stats": Rule("read", "read", "project"),
     "usage": Rule("read", "read", "project"),
