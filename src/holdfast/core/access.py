@@ -56,6 +56,7 @@ OPERATIONS: Mapping[str, Rule] = {
     "get": Rule("read", "read"),
     "get_all": Rule("read", "read"),
     "history": Rule("read", "read"),
+    "provenance": Rule("read", "read"),
     "update": Rule("write", "write"),
     "delete": Rule("write", "write"),
     "delete_all": Rule("write", "write"),
