@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from holdfast.directory import Export
-from holdfast.engine import profiles
+from holdfast.engine import exports, profiles
 from server.platform_client import added, talking
 from support.llm_server import LLMServer, failure
 from support.served import Served, served
@@ -175,7 +175,11 @@ def test_profiles_take_no_room_of_exports_and_only_so_many_stay(
     directory = server.deployment.admin._open_parts().directory
     kept = sorted(one.id.rpartition(" ")[2] for one in server.run(directory.select(Export)))
     assert kept[1:] == ["bob", "cat"]
+    assert profile(client)["status"] == "succeeded"
+    with patch.object(exports, "EXPORTS_KEPT_MAX", 1):
+        client.post("/v1/exports/", json={"schema": SCHEMA, "filters": filters})
     assert client.post("/v1/exports/get/", json={"filters": filters}).json()["memories"]
+    assert profile(client)["generation_count"] == 1, "it was not pruned"
 
 
 def test_a_key_of_one_user_sees_no_profiles(client: httpx.Client, server: Served) -> None:
