@@ -44,7 +44,7 @@ def _default(name: str) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return f"{value:,}"
-    return "none" if value in (None, "") else f"`{value}`"
+    return "none" if value in (None, "", {}) else f"`{value}`"
 
 
 def render(page: str) -> str:

@@ -19,6 +19,7 @@ from holdfast.deadline import time_limit
 from holdfast.errors import (
     AccessError,
     AuthenticationError,
+    BackupUnavailableError,
     BadAnswerError,
     CacheUnavailableError,
     ClosedError,
@@ -68,6 +69,7 @@ __all__ = [
     "AsyncClient",
     "AsyncMemory",
     "AuthenticationError",
+    "BackupUnavailableError",
     "BadAnswerError",
     "CacheUnavailableError",
     "Client",

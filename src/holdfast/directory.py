@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from holdfast.model import Json, Struct
+from holdfast.model import EntityKind, Json, Struct
 
 Permission = Literal["read", "write", "admin"]
 PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
@@ -18,6 +18,17 @@ Role = Literal["READER", "OWNER"]
 
 ExportState = Literal["PENDING", "SUCCEEDED", "FAILED"]
 DeliveryState = Literal["PENDING", "DELIVERED", "FAILED"]
+ErasureState = Literal["RUNNING", "DONE", "FAILED"]
+"""RUNNING: not at its end yet, whether or not somebody works at it; FAILED: something was left."""
+
+BudgetKind = Literal["project", "user", "key"]
+"""Whose calls a budget is for."""
+BudgetPeriod = Literal["day", "month"]
+"""Of UTC, as providers' bills are."""
+BudgetUnit = Literal["usd", "tokens"]
+AtLimit = Literal["warn", "degrade", "block"]
+"""What happens to a call that a budget has no room for: warn makes it all the same, degrade does
+without it where that is possible, block refuses what needs it."""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -229,9 +240,93 @@ class ShardMap(Row, frozen=True, kw_only=True):
     value: str
 
 
+class Erasure(Row, frozen=True, kw_only=True):
+    """That a subject was, or is being, erased. Who it was is known only until it is done."""
+
+    table = "erasures"
+    stamped = False
+
+    id: str
+    project: str
+    kind: EntityKind
+    mark: str
+    """A keyed hash of the subject (`core.erasure.mark_of`): by it the subject is known again."""
+    subject: str | None = None
+    """Its id; None once it is erased."""
+    state: ErasureState
+    found: Mapping[str, int] = {}
+    """Rows of each copy that there were when it began."""
+    remains: Mapping[str, int] = {}
+    """What the verification found; empty if nothing was left."""
+    receipt: Json = None
+    """What was handed out, once it is done."""
+    started_at: float
+    completed_at: float | None = None
+
+
+class SigningKey(Row, frozen=True, kw_only=True):
+    """What receipts are signed with."""
+
+    table = "signing_keys"
+    stamped = False
+
+    id: str
+    project: str
+    """The one of the configuration: whose key seals the secret, where texts are sealed."""
+    algorithm: str
+    """One of `core.signing.ALGORITHMS`."""
+    secret: str
+    """base64."""
+    public: str | None
+    """base64; None where whoever verifies needs the secret."""
+    created_at: float
+
+    def __repr__(self) -> str:
+        return f"SigningKey(id={self.id!r}, algorithm={self.algorithm!r}, secret=***)"
+
+
+class Budget(Row, frozen=True, kw_only=True):
+    """How much model calls may take in a day or month."""
+
+    table = "budgets"
+    key = ("project", "kind", "subject", "period", "unit")
+
+    id: str
+    project: str
+    kind: BudgetKind
+    subject: str
+    """Id of the user or key; "*": each of them, by itself; "" of the project."""
+    period: BudgetPeriod
+    unit: BudgetUnit
+    amount: int
+    """Tokens, or billionths of a US dollar."""
+    at_limit: AtLimit
+    created_at: float
+    updated_at: float
+
+
+class Spending(Row, frozen=True, kw_only=True):
+    """What somebody has spent of a budget in one period."""
+
+    table = "budget_periods"
+    stamped = False
+    key = ("project", "budget", "subject", "since")
+
+    project: str
+    budget: str
+    """Its id."""
+    subject: str
+    since: float
+    """When the period began."""
+    spent: int = 0
+    held: int = 0
+    """Reserved for calls that have not told yet what they took, or never will: their process
+    died."""
+
+
 KINDS: tuple[type[Row], ...] = (
     ProjectInfo, ApiKey, KeyUse, Account, Session, Member, Webhook, Delivery, Feedback, Export,
-    ShardMap,
+    ShardMap, Budget, Spending, Erasure, SigningKey,
 )  # fmt: skip
 
 

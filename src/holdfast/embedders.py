@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from holdfast.core.pricing import usd_of
 from holdfast.engine import reembedding as engine
 from holdfast.engine.parts import Parts
 from holdfast.engine.reembedding import (
@@ -34,11 +35,6 @@ class ChangeWork(Struct, frozen=True, kw_only=True):
     result: Changed | None = None
     error: str | None = None
     """Code of the error with which it failed."""
-
-
-def free(_usage: Usage) -> float:
-    """The price of a call where nobody knows prices."""
-    return 0.0
 
 
 class EmbedderChange:
@@ -74,7 +70,7 @@ class EmbedderChange:
 
         Args:
             limits: how fast, and for how much money.
-            price: US dollars that a call costs; a budget needs it.
+            price: US dollars that a call costs; the price list's if it is not given.
             told: told how far it is.
 
         Raises:
@@ -83,8 +79,9 @@ class EmbedderChange:
         """
         limits = limits or ChangeLimits()
         parts = await self._parts()
+        price = price or _listed(parts)
         _check(limits, price, parts)
-        return await engine.change(parts, self._source(), limits, price or free, told)
+        return await engine.change(parts, self._source(), limits, price, told)
 
     async def cutover(self, told: Told | None = None) -> Switched:
         """Search the vectors of the new embedder from now on, in every process at once.
@@ -96,7 +93,8 @@ class EmbedderChange:
     async def rollback(self, *, price: Price | None = None, told: Told | None = None) -> Switched:
         """Search the vectors of the embedder before again, once those of what was written since
         are made. Errors as of `change`."""
-        return await engine.roll_back(await self._parts(), self._source(), price or free, told)
+        parts = await self._parts()
+        return await engine.roll_back(parts, self._source(), price or _listed(parts), told)
 
     async def finish(self, told: Told | None = None) -> int:
         """Delete the vectors that are not searched any more; how many they were.
@@ -105,13 +103,13 @@ class EmbedderChange:
         """
         return await engine.finish(await self._parts(), self._source(), told)
 
-    async def begin(self, limits: ChangeLimits, price: Price) -> ChangeWork:
+    async def begin(self, limits: ChangeLimits) -> ChangeWork:
         """`change` in the background of this process; `work` tells how far it is.
 
         Raises ConflictError while it is under way here; ValidationError.
         """
         parts = await self._parts()
-        _check(limits, price, parts)
+        _check(limits, _listed(parts), parts)
         if self._task is not None and not self._task.done():
             raise ConflictError(
                 "This process is changing the embedder already.", hint="Ask for its status."
@@ -120,7 +118,7 @@ class EmbedderChange:
         self.work = ChangeWork(
             state="RUNNING", progress=Progress(done=0, total=0), started_at=now()
         )
-        self._task = asyncio.create_task(self._run(limits, price, now))
+        self._task = asyncio.create_task(self._run(limits, now))
         return self.work
 
     async def close(self) -> None:
@@ -129,11 +127,9 @@ class EmbedderChange:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self, limits: ChangeLimits, price: Price, now: Callable[[], float]) -> None:
+    async def _run(self, limits: ChangeLimits, now: Callable[[], float]) -> None:
         try:
-            result = await self.change(
-                limits, price=price, told=lambda progress: self._note(progress=progress)
-            )
+            result = await self.change(limits, told=lambda progress: self._note(progress=progress))
         except asyncio.CancelledError:
             self._note(state="CANCELLED", ended_at=now())
             raise
@@ -148,7 +144,17 @@ class EmbedderChange:
         self.work = replace(self.work, **values)
 
 
-def _check(limits: ChangeLimits, price: Price | None, parts: Parts) -> None:
+def _listed(parts: Parts) -> Price:
+    """US dollars that a call costs by the price list; 0 where it does not know the model."""
+
+    def price(usage: Usage) -> float:
+        cost = parts.prices.cost(usage, parts.clock.now())
+        return 0.0 if cost is None else usd_of(cost.nano_usd)
+
+    return price
+
+
+def _check(limits: ChangeLimits, price: Price, parts: Parts) -> None:
     for name in limits.__struct_fields__:
         value = getattr(limits, name)
         if value is not None and not 0 < value < float("inf"):
@@ -157,7 +163,7 @@ def _check(limits: ChangeLimits, price: Price | None, parts: Parts) -> None:
     if limits.budget_usd is None or wanted.in_process:
         return
     name = f"{wanted.space.provider}:{wanted.space.model}"
-    if price is None or not price(Usage(model=name, input_tokens=1_000_000)):
+    if not price(Usage(model=name, input_tokens=1_000_000)):
         raise ValidationError(
             f"A budget needs a price, and none is known of {name}.",
             hint="Leave the budget out; a rate bounds the work as well.",

@@ -205,6 +205,13 @@ class KeyRingError(HoldfastError):
     retryable = True
 
 
+class BackupUnavailableError(HoldfastError):
+    """Where backups are kept cannot be reached, is full, or refuses."""
+
+    code = "BACKUP_UNAVAILABLE"
+    retryable = True
+
+
 class ClosedError(HoldfastError):
     """The memory was used after close()."""
 

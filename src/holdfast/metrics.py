@@ -25,9 +25,13 @@ Name = Literal[
     "call_event",
     "model_call",
     "model_token",
+    "model_cost_usd",
+    "unpriced_call",
     "replica_read",
+    "redaction",
+    "backup",
 ]
-Part = Literal["embedder", "llm", "reranker", "index"]
+Part = Literal["embedder", "llm", "reranker", "index", "backup"]
 
 
 class Counter(Struct, frozen=True):
@@ -91,10 +95,24 @@ COUNTERS: Mapping[Name, Counter] = {
         " behind (it lacked something acknowledged) or away.",
         ("outcome",),
     ),
+    "redaction": Counter(
+        "Passages with personal data that were replaced, by where (model: in what a model of"
+        " another machine was shown; storage: in what is stored or searched with) and kind.",
+        ("where", "kind"),
+    ),
     "model_token": Counter(
         "Tokens in the usage ledger, as far as this process wrote it: input, cached (the part of"
         " input the provider had), output.",
         ("model", "kind"),
+    ),
+    "backup": Counter("Backups that were due by the schedule: made, failed.", ("outcome",)),
+    "model_cost_usd": Counter(
+        "Price of calls in the usage ledger in US dollars, as far as this process wrote it.",
+        ("model", "operation"),
+    ),
+    "unpriced_call": Counter(
+        "Calls in the usage ledger whose price is not known, as far as this process wrote it.",
+        ("model",),
     ),
 }
 """Every counter."""
@@ -108,6 +126,9 @@ GAUGES: Mapping[str, str] = {
     "writes_waiting": "Writes that wait for the writer.",
     "index_lag_generations": "Transactions that the external index lacks, of the project that lacks"
     " most, as far as this process feeds it.",
+    "backup_newest_at": "When the newest backup was made, epoch seconds, as the schedule last saw;"
+    " 0 if there is none.",
+    "backup_bytes": "Bytes of the newest backup.",
     "index_drift": "Points of the external index that were not as they should be when this process"
     " last compared it with the records.",
 }

@@ -88,6 +88,8 @@ class Memory(Struct, frozen=True, kw_only=True):
     categories: tuple[str, ...] = ()
     listed: bool = True
     """False for raw turns that a model extracts, or has extracted, facts from."""
+    immutable: bool = False
+    """Never changes and never ends by another memory: it can only be deleted."""
     event_at: float
     valid_from: float | None = None
     valid_to: float | None = None
@@ -189,9 +191,23 @@ class Usage(Struct, frozen=True, kw_only=True):
     """Tokens one model call really took, from the provider's answer."""
 
     model: str
+    """provider:model."""
     input_tokens: int = 0
+    """All of them, those of the provider's cache too."""
     cached_tokens: int = 0
+    """The part of the input that the provider had in its cache."""
+    cache_write_tokens: int = 0
+    """The part of the input that the provider put into its cache."""
     output_tokens: int = 0
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """What a call cost, and by which price list."""
+
+    nano_usd: int
+    """Billionths of a US dollar: whole numbers, so that sums are exact."""
+    version: str
+    """Of the prices."""
 
 
 class EntitySummary(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,9 @@ from holdfast.config import (
     INDEX,
     LOCAL_EMBEDDER,
     NO_KEYRING,
+    NO_REDACTION,
     RECORDS,
+    BackupSettings,
     CacheSettings,
     ChosenModel,
     Config,
@@ -40,10 +42,17 @@ from holdfast.ports import (
     Spaces,
     Vectors,
 )
+from holdfast.ports.archiving import Archiving
+from holdfast.ports.destination import Destination
+from holdfast.ports.redactor import Redactor
 from holdfast.ports.sealing import Seals
+from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
+    from holdfast.backends.prices import ListPrices
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.backends.sql.keys import Sealing
+    from holdfast.engine.backups import Shelf
 
 S = TypeVar("S", bound=Struct)
 
@@ -77,6 +86,10 @@ class Store(Records, Jobs, Protocol):
 
     async def release(self) -> None:
         """Let go of what the keyring holds. Idempotent."""
+
+    @property
+    def subjects(self) -> Subjects:
+        """What the same database keeps of one subject."""
 
     @property
     def spaces(self) -> Spaces:
@@ -228,6 +241,23 @@ def make_sealing(part: Part) -> Sealing | None:
     return Sealing(build(rest), Sealer(keys, settings.sensitive_metadata))
 
 
+def make_redactor(part: Part) -> tuple[Redactor, PatternSettings] | None:
+    """What takes personal data out of texts, and its settings; None if nothing does.
+
+    Raises ConfigError, MissingExtraError.
+    """
+    if part.provider == NO_REDACTION:
+        if part.config:
+            raise ConfigError(
+                "redaction.config is set, and redaction.provider is none.",
+                hint="Choose a provider.",
+            )
+        return None
+    from holdfast.backends.redactors import build
+
+    return build(part)
+
+
 def make_embedder(part: Part) -> Embedder:
     """The configured embedder. Raises ConfigError, MissingExtraError, ModelError."""
     if part.provider == LOCAL_EMBEDDER:
@@ -237,6 +267,13 @@ def make_embedder(part: Part) -> Embedder:
     from holdfast.backends.models import build_embedder
 
     return build_embedder(part.provider, part.config)
+
+
+def make_prices(config: Config) -> ListPrices:
+    """What calls of models cost."""
+    from holdfast.backends.prices import ListPrices
+
+    return ListPrices(config.prices)
 
 
 def make_llms(part: Part | None) -> list[tuple[LLM, ChosenModel]]:
@@ -306,3 +343,80 @@ def make_sender(private: bool) -> Sender:
             "Webhooks need the package httpx.", hint="pip install 'holdfast[server]'."
         ) from error
     return HttpSender(private=private)
+
+
+# ------------------------------------------------------------------ backups
+
+
+def backup_settings(config: Config) -> tuple[BackupSettings, Part]:
+    """What is said of backups wherever they are kept, and what is left for the kind of place.
+
+    Raises ConfigError.
+    """
+    if config.backup is None:
+        raise ConfigError(
+            "It is not configured where backups are kept.",
+            hint="Set `backup`, or name a folder or address (--at).",
+        )
+    return _divided(BackupSettings, config.backup, "backup")
+
+
+def make_destination(part: Part) -> Destination:
+    """Where backups are kept; `part` as `backup_settings` leaves it.
+
+    Raises ConfigError, MissingExtraError.
+    """
+    if part.provider == "folder":
+        from holdfast.backends.folder_destination import FolderDestination, FolderSettings
+
+        settings = part_settings(FolderSettings, part, "backup")
+        return FolderDestination(Path(settings.path).expanduser())
+    if part.provider not in ("s3", "gcs", "azure"):
+        raise ConfigError(
+            f"backup.provider: there is no {part.provider[:64]!r}.",
+            hint="Known are folder, s3, gcs and azure.",
+        )
+    try:
+        from holdfast.backends.object_destination import ObjectDestination
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"Backups in a bucket need the package {error.name}.",
+            hint="pip install 'holdfast[backup]'.",
+        ) from error
+    return ObjectDestination.configured(part)
+
+
+def make_archiving(config: Config, clock: Clock) -> Archiving:
+    """The tables of the configured record database. Raises ConfigError, MissingExtraError."""
+    if config.records.provider == RECORDS:
+        from holdfast.backends.sqlite.archiving import SqliteArchiving
+        from holdfast.backends.sqlite.records import DATABASE
+
+        return SqliteArchiving(Path(config.path) / DATABASE, clock, config.busy_timeout_s)
+    make_records(config, clock, Ids(clock))  # says what is wrong with the name, or is missing
+    from holdfast.backends.postgres.archiving import PostgresArchiving
+    from holdfast.backends.postgres.settings import read_settings
+
+    return PostgresArchiving(read_settings(config.records), clock)
+
+
+def make_shelf(config: Config, clock: Clock) -> Shelf:
+    """The configured store and where its backups are kept. Raises ConfigError,
+    MissingExtraError."""
+    from holdfast.backends.codecs import codec
+    from holdfast.backends.sqlite.archiving import SqliteArchiving
+    from holdfast.backends.sqlite.records import DATABASE
+    from holdfast.engine.backups import Shelf
+
+    settings, part = backup_settings(config)
+    sealing = make_sealing(config.seal)
+    return Shelf(
+        archiving=make_archiving(config, clock),
+        destination=make_destination(part),
+        codecs=codec,
+        ring=None if sealing is None else sealing.ring,
+        clock=clock,
+        scratch=lambda folder: SqliteArchiving(folder / DATABASE, clock),
+        compression=settings.compression,
+        full_every_s=86_400 * settings.full_every_days,
+    )

@@ -10,8 +10,9 @@ from unittest.mock import patch
 
 import pytest
 
+from holdfast.backends.prices import ListPrices
 from holdfast.config import Part
-from holdfast.server import prices
+from holdfast.model import Cost, Usage
 from support.embedded import HashEmbedder
 
 Told = Callable[..., Any]
@@ -78,6 +79,10 @@ def test_a_budget_needs_a_price(run: Told, filled: Path, monkeypatch: pytest.Mon
     assert unknown.exit_code != 0
     assert "no" in unknown.output
     assert "tests:paid" in unknown.output
-    monkeypatch.setattr(prices, "price_usd", lambda _model, _kind, tokens: tokens / 1e6)
+
+    def cost(_prices: ListPrices, usage: Usage, _at: float) -> Cost:
+        return Cost(nano_usd=1_000 * usage.input_tokens, version="test")
+
+    monkeypatch.setattr(ListPrices, "cost", cost)
     assert run("embedder", "change", "--budget", "1", *both).exit_code == 0
     assert run("embedder", "change", "--budget", "0", *both).exit_code != 0

@@ -24,9 +24,11 @@ from holdfast.testing.contracts.records import RecordsContract
 from holdfast.testing.contracts.values import SPACE
 from holdfast.testing.machines import RecordsMachine
 from holdfast.testing.replica import Store
-from tests.contract import planted_reads, planted_writes
+from tests.contract import planted_reads, planted_usage, planted_writes
+from tests.contract.planted_reads import Broken
+from tests.contract.planted_writes import Faulty
 
-Broken = type[MemoryRecords]
+BrokenStore = type[MemoryRecords]
 
 
 def classes(module: ModuleType, base: type) -> list[type[Any]]:
@@ -36,10 +38,12 @@ def classes(module: ModuleType, base: type) -> list[type[Any]]:
     return [each for each in found if issubclass(each, base) and each not in named]
 
 
-def broken_stores() -> dict[str, Broken]:
+def broken_stores() -> dict[str, BrokenStore]:
     """Every fault as a kind of store."""
-    stores = {each.__name__: each for each in classes(planted_reads, planted_reads.Broken)}
-    for fault in classes(planted_writes, planted_writes.Faulty):
+    reads = [*classes(planted_reads, Broken), *classes(planted_usage, Broken)]
+    writes = [*classes(planted_writes, Faulty), *classes(planted_usage, Faulty)]
+    stores = {each.__name__: each for each in reads}
+    for fault in writes:
         stores[fault.__name__] = type(fault.__name__, (MemoryRecords,), {"transaction": fault})
     return stores
 
@@ -56,7 +60,7 @@ def sentences() -> Iterator[tuple[type, str]]:
                 yield contract, name
 
 
-async def holds(contract: type, name: str, kind: Broken, ids: Ids) -> bool:
+async def holds(contract: type, name: str, kind: BrokenStore, ids: Ids) -> bool:
     """Whether a kind of store keeps one sentence."""
     shared = Shared()
 
@@ -82,7 +86,7 @@ def seen() -> dict[str, set[str]]:
     return {}
 
 
-async def broken_by(kind: Broken) -> set[str]:
+async def broken_by(kind: BrokenStore) -> set[str]:
     """The sentences a kind of store does not keep."""
     ids = seeded_ids(ManualClock(), seed=3)
     return {name for contract, name in sentences() if not await holds(contract, name, kind, ids)}

@@ -148,7 +148,7 @@ def test_models_jobs_and_facts_are_counted(tmp_path: Path, llm: LLMServer) -> No
     assert value(samples, tokens, model=model, kind="cached") == 80
     assert value(samples, tokens, model=model, kind="output") == 20
     # 20 fresh at 0.15, 80 cached at 0.075, 20 made at 0.60 dollars a million
-    cost = value(samples, "holdfast_model_cost_usd_total", model=model)
+    cost = value(samples, "holdfast_model_cost_usd_total", model=model, operation="add")
     assert cost == pytest.approx((20 * 0.15 + 80 * 0.075 + 20 * 0.60) / 1e6)
 
 

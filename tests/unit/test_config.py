@@ -184,7 +184,7 @@ def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     [
         ({"thresold": 1}, "thresold (argument): no such setting. Did you mean 'threshold'?"),
         ({"vectorstore": {}}, "Did you mean 'vector_store'?"),
-        ({"zzz": 1}, "Known are: busy_timeout_s, cache, content_key,"),
+        ({"zzz": 1}, "Known are: backup, busy_timeout_s, cache, content_key,"),
         ({"threshold": 7}, "threshold (argument): expected a number from 0 to 1, got 7."),
         ({"threshold": "0.5"}, "expected a number from 0 to 1, got text."),
         ({"threshold": True}, "expected a number from 0 to 1, got true or false."),

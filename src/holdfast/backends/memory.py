@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from holdfast.backends.memory_directory import MemoryDirectory
 from holdfast.backends.memory_indexing import MemoryIndexing, entry_of, told_pairs
+from holdfast.backends.memory_ledger import usage_sums
+from holdfast.backends.memory_subjects import MemorySubjects, refuse_erased
 from holdfast.backends.memory_tables import Key, Leased, Tables, Transaction, change
 from holdfast.backends.memory_tables import current as is_current
 from holdfast.clock import Ids
@@ -36,7 +38,15 @@ from holdfast.model import (
     Space,
     Turn,
 )
-from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
+from holdfast.ports import (
+    Analyse,
+    Delta,
+    EntityState,
+    Listing,
+    Op,
+    UsageQuery,
+    UsageSum,
+)
 
 _UNFINISHED = ("PENDING", "RUNNING")
 
@@ -77,6 +87,11 @@ class MemoryRecords:
     def directory(self) -> MemoryDirectory:
         """The directory beside the records."""
         return MemoryDirectory(self)
+
+    @property
+    def subjects(self) -> MemorySubjects:
+        """What these records keep of one subject."""
+        return MemorySubjects(self)
 
     @property
     def indexing(self) -> MemoryIndexing:
@@ -122,6 +137,7 @@ class MemoryRecords:
 
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         tables = self.tables.copy()
+        refuse_erased(tables, self.store_id, project, ops)
         results = self.transaction(tables, project, self._ids).run(ops)
         self._store.tables = tables
         return results
@@ -207,6 +223,9 @@ class MemoryRecords:
             removed=tuple(row.memory.id for row in gone if row.memory.id not in here and known),
             told=told_pairs(rows, {row.no for row in changed}),
         )
+
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        return usage_sums(self.tables.usage, project, query)
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
         tables = self.tables

@@ -52,9 +52,12 @@ class PydanticLLM:
         close: Callable[[], Awaitable[None]],
         *,
         timed: bool = True,
+        address: str | None = None,
     ) -> None:
-        """`timed` tells the provider's library the time limit as well, where it takes one."""
+        """`timed` tells the provider's library the time limit as well, where it takes one;
+        `address`: the URL it is asked at."""
         self.name = name
+        self.address = address
         self._timed = timed
         self._model = model
         self._settings = dict(settings)
@@ -149,6 +152,7 @@ class PydanticLLM:
             model=self.name,
             input_tokens=used.input_tokens,
             cached_tokens=used.cache_read_tokens,
+            cache_write_tokens=used.cache_write_tokens,
             output_tokens=used.output_tokens,
         )
         if not text.strip():

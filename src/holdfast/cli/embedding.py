@@ -72,13 +72,12 @@ def change(
 
     async def work(admin: AsyncAdmin) -> Changed:
         from holdfast.engine.reembedding import ChangeLimits
-        from holdfast.server.prices import usage_usd
 
         limits = ChangeLimits(
             texts_per_second=rate, requests_per_minute=requests, budget_usd=budget
         )
         with _bar(common, "embedding") as told:
-            return await admin.embedder.change(limits, price=usage_usd, told=told)
+            return await admin.embedder.change(limits, told=told)
 
     changed = done(common, work)
     _show(common, changed)
@@ -106,10 +105,8 @@ def rollback(common: Common) -> None:
     """
 
     async def work(admin: AsyncAdmin) -> Switched:
-        from holdfast.server.prices import usage_usd
-
         with _bar(common, "embedding") as told:
-            return await admin.embedder.rollback(price=usage_usd, told=told)
+            return await admin.embedder.rollback(told=told)
 
     _show(common, done(common, work))
 

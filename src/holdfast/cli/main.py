@@ -18,8 +18,10 @@ import holdfast
 from holdfast.cli import (
     access,
     agents,
+    backups,
     caching,
     embedding,
+    erasure,
     evaluation,
     indexing,
     inspection,
@@ -27,6 +29,7 @@ from holdfast.cli import (
     sealing,
     serving,
     transfer,
+    usage,
     webhooks,
 )
 from holdfast.cli.failure import reported
@@ -77,9 +80,10 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Memories": memories.COMMANDS,
     "Many at once": transfer.COMMANDS,
+    "Forgetting": erasure.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
-    "Looking inside": inspection.COMMANDS,
+    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS},
     "Trying it": evaluation.COMMANDS,
 }
 for _panel, _commands in PANELS.items():
@@ -92,6 +96,8 @@ GROUPS = {
         **indexing.GROUPS,
         **embedding.GROUPS,
         **sealing.GROUPS,
+        **erasure.GROUPS,
+        **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,
     },

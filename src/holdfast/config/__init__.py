@@ -6,16 +6,19 @@ variables, one file (YAML or TOML), defaults. Holdfast's own and Mem0's configur
 
 from __future__ import annotations
 
+from holdfast.config.backup import BackupSettings
 from holdfast.config.cache import CacheSettings, RedisSettings
 from holdfast.config.load import load_config
 from holdfast.config.models import ChosenModel, chosen_models
 from holdfast.config.parts import part_settings
+from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import (
     CACHE,
     INDEX,
     LOCAL_EMBEDDER,
     NO_KEYRING,
+    NO_REDACTION,
     RECORDS,
     Config,
     Part,
@@ -28,10 +31,13 @@ __all__ = [
     "INDEX",
     "LOCAL_EMBEDDER",
     "NO_KEYRING",
+    "NO_REDACTION",
     "RECORDS",
+    "BackupSettings",
     "CacheSettings",
     "ChosenModel",
     "Config",
+    "ModelPrice",
     "Part",
     "RedisSettings",
     "Resolved",

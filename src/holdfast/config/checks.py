@@ -28,10 +28,16 @@ HINTS: Final[Mapping[str, Any]] = {name: hint for name, hint in _OWN.items() if 
 """The annotated type of each setting, by its dotted name."""
 
 STORES: Final = ("records", "index", "cache")
-PARTS: Final = (*STORES, "seal", "embedder", "embedder_before", "llm", "reranker")
-OPTIONAL: Final = ("embedder_before", "llm", "reranker", "custom_instructions", "content_key")
+PARTS: Final = (
+    *STORES, "seal", "redaction", "backup", "embedder", "embedder_before", "llm", "reranker",
+)  # fmt: skip
+OPTIONAL: Final = (
+    "backup", "embedder_before", "llm", "reranker", "custom_instructions", "content_key",
+)  # fmt: skip
 ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
+TABLES: Final = ("prices",)
+"""Settings that are mappings of names to values of a form, and have no variable."""
 _PART_KEYS: Final = ("provider", "config")
 
 
@@ -39,10 +45,12 @@ def variables() -> dict[str, str]:
     """Environment variables that set something: name to the dotted name of the setting."""
     found = {}
     for name in HINTS:
+        if name in TABLES:
+            continue
         prefix = f"HOLDFAST_{name.replace('.', '_').upper()}"
         if name in PARTS:
             found[f"{prefix}_PROVIDER"] = f"{name}.provider"
-            what = "path" if name == "seal" else "url" if name in STORES else "model"
+            what = "path" if name in ("seal", "backup") else "url" if name in STORES else "model"
             found[f"{prefix}_{what.upper()}"] = f"{name}.config.{what}"
         else:
             found[prefix] = name
@@ -54,6 +62,8 @@ def kind_of(name: str) -> str:
     """What a setting must be, in words: "a whole number from 1 to 64"."""
     if name in PARTS:
         return "a mapping of provider and config"
+    if name in TABLES:
+        return "a mapping of `provider:model` to `input`, `output`, `cached`, `version`"
     base, meta = HINTS[name].__origin__, HINTS[name].__metadata__[0]
     if base is bool:
         return "true or false"
@@ -98,7 +108,9 @@ def checked(name: str, value: Any, origin: str) -> Any:
         value = os.fspath(value)
     try:
         value = msgspec.convert(value, HINTS[name], strict=strict)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if name in TABLES and isinstance(value, Mapping):
+            raise fault(name, origin, str(error), f"It is {kind_of(name)}.") from None
         raise _expected(name, value, origin) from None
     check = _CHECKS.get(name)
     return value if check is None else check(value, name, origin)

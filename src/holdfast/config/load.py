@@ -196,7 +196,10 @@ class _Draft:
             )
 
 
-_EXAMPLES: Final = {"records": "postgres", "index": "qdrant", "cache": "redis", "seal": "file"}
+_EXAMPLES: Final = {
+    "records": "postgres", "index": "qdrant", "cache": "redis", "seal": "file", "backup": "folder",
+    "redaction": "patterns",
+}  # fmt: skip
 
 
 def _temporary_folder() -> str:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from holdfast import limits
+from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
 from holdfast.model import DEFAULT_PROJECT, Json, Struct
 
@@ -21,6 +22,8 @@ CACHE: Final = "process"
 """Where records, index and cache are unless told otherwise: with this process."""
 NO_KEYRING: Final = "none"
 """Texts are stored as they are."""
+NO_REDACTION: Final = "none"
+"""Texts are stored, and shown to models, as they are."""
 
 _SECRET = re.compile(
     r"api_?key|admin_key|tls_key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz|fernet"
@@ -78,6 +81,10 @@ def _no_keyring() -> Part:
     return Part(provider=NO_KEYRING)
 
 
+def _no_redaction() -> Part:
+    return Part(provider=NO_REDACTION)
+
+
 def home_folder(environ: Mapping[str, str] | None = None) -> str:
     """The folder of everything that is not placed elsewhere."""
     home = (os.environ if environ is None else environ).get("HOLDFAST_HOME", "").strip()
@@ -120,6 +127,17 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "stores them in the clear."
         ),
     ] = msgspec.field(default_factory=_no_keyring)
+    redaction: Annotated[
+        Part,
+        Meta(
+            description="What takes personal data out of texts for models, or before they are "
+            "stored: `patterns` or `presidio`; `none` leaves it in."
+        ),
+    ] = msgspec.field(default_factory=_no_redaction)
+    backup: Annotated[
+        Part | None,
+        Meta(description="Where backups are kept: `folder`, `s3`, `gcs` or `azure`."),
+    ] = None
     embedder: Annotated[
         Part,
         Meta(description="Model that turns text into vectors. `wordllama` works offline."),
@@ -138,6 +156,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reranker: Annotated[
         Part | None, Meta(description="Model that orders results anew for `rerank=True`.")
     ] = None
+    prices: Annotated[
+        dict[str, ModelPrice],
+        Meta(
+            description="What models cost by `provider:model`, where the price list that comes "
+            "with the package does not know it, or you have other prices."
+        ),
+    ] = msgspec.field(default_factory=dict)
     custom_instructions: Annotated[
         str | None, Meta(description="What extraction is to look for, or to leave alone.")
     ] = None
@@ -214,6 +239,9 @@ def leaves(config: Config) -> Iterator[tuple[str, Json]]:
         if isinstance(value, ServerConfig):
             for key, item in msgspec.structs.asdict(value).items():
                 yield f"{name}.{key}", item
+            continue
+        if isinstance(value, Mapping):
+            yield name, msgspec.to_builtins(value)
             continue
         if not isinstance(value, Part):
             yield name, value

@@ -13,6 +13,7 @@ import msgspec
 
 from holdfast.config.faults import fault
 from holdfast.config.mem0 import unset_dump
+from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import Config, Part, home_folder
 from holdfast.errors import ConfigError
@@ -151,7 +152,7 @@ def spelled(config: Config) -> dict[str, Any]:
 def _part_spelled(value: Any) -> Any:
     if isinstance(value, Part):
         return {"provider": value.provider, "config": value.config}
-    if isinstance(value, ServerConfig):
+    if isinstance(value, ServerConfig | ModelPrice):
         return msgspec.structs.asdict(value)
     return value
 

@@ -69,6 +69,7 @@ OPERATIONS: Mapping[str, Rule] = {
     "get_export": Rule("read", "read", "project"),
     "summary": Rule("read", "search"),
     "stats": Rule("read", "read", "project"),
+    "usage": Rule("read", "read", "project"),
     "whoami": Rule("read", "read"),
     "reset": Rule("admin", "admin", "project"),
     "get_project": Rule("read", "read", "project"),

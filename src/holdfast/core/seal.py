@@ -78,7 +78,7 @@ def seal(key: bytes, version: int, nonce: bytes, place: Place, value: str | byte
     if not 0 < version <= VERSIONS_MAX or len(nonce) != NONCE_BYTES:
         raise ValueError("a key version of 1 to 255 and a nonce of 12 bytes")
     plain = value if isinstance(value, bytes) else value.encode()
-    raw = bytes([version]) + nonce + _cipher(key).encrypt(nonce, plain, place.bound())
+    raw = bytes([version]) + nonce + cipher(key).encrypt(nonce, plain, place.bound())
     if isinstance(value, bytes):
         return raw
     return PREFIX + binascii.b2a_base64(raw, newline=False).translate(_URL_SAFE).decode("ascii")
@@ -120,7 +120,7 @@ def disclose(key: bytes, place: Place, raw: bytes, *, is_text: bool) -> Any:
     """`unseal` for what `envelope` gave."""
     nonce, body = raw[1 : 1 + NONCE_BYTES], raw[1 + NONCE_BYTES :]
     try:
-        plain = _cipher(key).decrypt(nonce, body, place.bound())
+        plain = cipher(key).decrypt(nonce, body, place.bound())
         return plain.decode() if is_text else plain
     except (_invalid_tag(), UnicodeDecodeError):
         raise CorruptError(
@@ -153,7 +153,8 @@ def _invalid_tag() -> type[Exception]:
 
 
 @lru_cache(maxsize=1_024)
-def _cipher(key: bytes) -> AESGCM:
+def cipher(key: bytes) -> AESGCM:
+    """The cipher of a key of 32 bytes. Raises MissingExtraError."""
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ModuleNotFoundError:

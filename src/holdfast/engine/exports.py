@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from msgspec.structs import replace as change
 
+from holdfast import credential
 from holdfast.core import exports
 from holdfast.core.extract import parse_summary
 from holdfast.directory import Export, ExportState, Where
 from holdfast.engine.asking import Asker
-from holdfast.engine.ledger import Payer, job_payer
+from holdfast.engine.ledger import job_payer, payer_of
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import ListRequest, get_all
 from holdfast.errors import (
@@ -136,7 +137,7 @@ async def summarise(parts: Parts, filters: Mapping[str, Json]) -> list[dict[str,
     if parts.llm is None:
         return [{"summary": exports.digest(memories), **told}]
     exports.check_size(memories)
-    payer = Payer(project=parts.project, operation="summary", scope=named_scope(wanted))
+    payer = payer_of(parts, "summary", named_scope(wanted))
     answer = await Asker(parts, payer).ask(exports.summary_prompt(memories))
     return [{"summary": parse_summary(answer.text), **told, "made_by": "model"}]
 
@@ -197,7 +198,7 @@ def _job(parts: Parts, export: Export) -> Job:
         state="PENDING",
         scope_key=f"export {export.id}",
         # of nobody: whoever sees only a part of the project is not told of it
-        payload={"event": "EXPORT", "scope": [None, None, None, None]},
+        payload={"event": "EXPORT", "scope": [None, None, None, None], "key": credential.current()},
         run_after=export.created_at,
         created_at=export.created_at,
     )

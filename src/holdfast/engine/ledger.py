@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from holdfast import credential
+from holdfast.core.pricing import usd_of
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.errors import ClosedError, ModelError
 from holdfast.model import Job, Project, Scope, Struct, Usage
@@ -21,12 +23,27 @@ class Payer(Struct, frozen=True, kw_only=True):
     `job_id` tells it from others."""
     scope: Scope
     job_id: str | None = None
+    key_id: str | None = None
+    """The credential of whoever called."""
+
+
+def payer_of(parts: Parts, operation: str, scope: Scope) -> Payer:
+    """Whoever calls now pays."""
+    return Payer(
+        project=parts.project, operation=operation, scope=scope, key_id=credential.current()
+    )
 
 
 def job_payer(job: Job) -> Payer:
     """Who pays for the work of a job."""
     operation = "create_export" if job.kind == "export" else "add"
-    return Payer(project=job.project, operation=operation, scope=scope_of(job), job_id=job.id)
+    return Payer(
+        project=job.project,
+        operation=operation,
+        scope=scope_of(job),
+        job_id=job.id,
+        key_id=job.payload.get("key"),
+    )
 
 
 async def record(parts: Parts, payer: Payer, calls: Sequence[Usage]) -> None:
@@ -39,15 +56,25 @@ async def record(parts: Parts, payer: Payer, calls: Sequence[Usage]) -> None:
             scope=payer.scope,
             at=now,
             job_id=payer.job_id,
+            key_id=payer.key_id,
+            cost=parts.prices.cost(usage, now),
         )
         for usage in calls
     ]
     if rows:
         await parts.records.commit(payer.project, rows)
-    for usage in calls:
-        for kind in ("input", "cached", "output"):
-            amount = getattr(usage, f"{kind}_tokens")
-            parts.metrics.count("model_token", usage.model, kind, amount=amount)
+    for row in rows:
+        _count(parts, row)
+
+
+def _count(parts: Parts, row: PutUsage) -> None:
+    usage, count = row.usage, parts.metrics.count
+    for kind in ("input", "cached", "output"):
+        count("model_token", usage.model, kind, amount=getattr(usage, f"{kind}_tokens"))
+    if row.cost is None:
+        count("unpriced_call", usage.model)
+    else:
+        count("model_cost_usd", usage.model, row.operation, amount=usd_of(row.cost.nano_usd))
 
 
 @asynccontextmanager

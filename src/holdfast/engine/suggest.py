@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.core import suggest
-from holdfast.engine.ledger import Payer, billed
+from holdfast.engine.ledger import billed, payer_of
 from holdfast.engine.parts import Parts
 from holdfast.errors import BadAnswerError, UnsupportedError
 from holdfast.model import Scope
@@ -20,7 +20,7 @@ async def suggestion(parts: Parts, use_case: str) -> suggest.Suggestion:
             hint="Configure `llm` and restart, or write them yourself.",
         )
     question = suggest.prompt(use_case)
-    payer = Payer(project=parts.project, operation="instructions", scope=Scope())
+    payer = payer_of(parts, "instructions", Scope())
     async with billed(parts, payer) as spend:
         try:
             answer = await parts.llm.complete(

@@ -40,6 +40,7 @@ from holdfast.ports.operations import (
 )
 from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records, View
 from holdfast.ports.spaces import Epoch, Filling, Spaces, SpaceSwitched, StoredSpace, Unfilled
+from holdfast.ports.usage import Prices, UsageGroup, UsageQuery, UsageSum
 from holdfast.ports.vectors import Match, Point, TermMatches, Vectors
 from holdfast.ports.webhooks import Sender, Sent
 
@@ -70,6 +71,7 @@ __all__ = [
     "Match",
     "Op",
     "Point",
+    "Prices",
     "Probe",
     "PutJob",
     "PutMemory",
@@ -92,6 +94,9 @@ __all__ = [
     "StoredSpace",
     "TermMatches",
     "Unfilled",
+    "UsageGroup",
+    "UsageQuery",
+    "UsageSum",
     "Vectors",
     "View",
     "build_number",

@@ -21,6 +21,7 @@ from holdfast.model import (
     Turn,
 )
 from holdfast.ports.operations import Op
+from holdfast.ports.usage import UsageQuery, UsageSum
 
 if TYPE_CHECKING:
     from holdfast.core.view import Entry
@@ -178,6 +179,13 @@ class Records(Protocol):
 
         `since` is a generation that the entity, or anything else of the project, had, or None for
         a complete answer; "*" as id means all of the kind.
+        """
+
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        """Sums over the ledger of a project, or for None of all, in no order.
+
+        Groups without a call are left out; without `by` there is one group, be it of no calls.
+        Costs a scan of the ledger's rows of that time.
         """
 
     async def stats(self, project: Project) -> Mapping[str, Json]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from holdfast import credential
 from holdfast.admin import AsyncAdmin
 from holdfast.client import AsyncMemory
 from holdfast.core.access import Principal, Rule, decide
@@ -73,6 +74,7 @@ async def admit(request: Request, operation: str) -> Context:
     else:
         principal = await deployment.authenticator.principal(request)
     scope["holdfast_principal"] = principal
+    credential.came_with(principal.id)
     rule = decide(principal, operation)
     scope["holdfast_limit"] = await deployment.limiter.count_key(principal, rule.load)
     memory = deployment.admin.memory(principal.project, principal.fence)

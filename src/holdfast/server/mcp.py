@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from holdfast import credential
 from holdfast.config import ServerConfig
 from holdfast.core.access import Principal, decide
 from holdfast.core.affinity import users_in
@@ -83,6 +84,7 @@ class _Caller:
         arguments = with_user(tool, given, self._user)
         for user in users_in(arguments):
             await limiter.count_user(self._principal.project, user, rule.load)
+        credential.came_with(self._principal.id)
         try:
             return await call(tool, self._memory, arguments)
         except HoldfastError as error:

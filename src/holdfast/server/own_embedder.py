@@ -12,7 +12,6 @@ from holdfast.embedders import ChangeWork
 from holdfast.engine.reembedding import ChangeLimits, Switched
 from holdfast.model import Json
 from holdfast.server.context import Context, allow
-from holdfast.server.prices import usage_usd
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -111,7 +110,7 @@ async def change_embedder(
     """Begins in the background of the process that answers; the status tells how it goes. One that
     was interrupted goes on."""
     limits = ChangeLimits(**body.model_dump())
-    return Reply(_work(await context.admin.embedder.begin(limits, usage_usd)), 202)
+    return Reply(_work(await context.admin.embedder.begin(limits)), 202)
 
 
 @route(
@@ -138,7 +137,7 @@ async def roll_embedder_back(
     context: Annotated[Context, Depends(allow("change_embedder"))],
 ) -> Reply:
     """The vectors of what was written since the cut-over are made first."""
-    return Reply(_switched(await context.admin.embedder.rollback(price=usage_usd)))
+    return Reply(_switched(await context.admin.embedder.rollback()))
 
 
 @route(

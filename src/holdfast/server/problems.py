@@ -37,6 +37,7 @@ STATUS: Mapping[type[errors.HoldfastError], int] = {
     errors.IndexUnavailableError: 503,
     errors.CacheUnavailableError: 503,
     errors.KeyRingError: 503,
+    errors.BackupUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.StoreReadOnlyError: 503,  # a standby, say, until the fail-over is over
     errors.IndexUnavailableError: 503,

@@ -17,7 +17,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from holdfast.metrics import COUNTERS, GAUGES, Metrics, Name
-from holdfast.server.prices import price_usd
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable that names the folder several processes count in."""
@@ -72,14 +71,10 @@ class Telemetry:
             "livemin",
         )
         self._counts: dict[Name, Counter] = {
-            name: self._counter(f"holdfast_{name}s", counter.meaning, *counter.labels)
+            name: self._counter(_plural(name), counter.meaning, *counter.labels)
             for name, counter in COUNTERS.items()
         }
-        self._cost = self._counter(
-            "holdfast_model_cost_usd", "Price of the tokens, where it is known.", "model"
-        )
         self._gauges = {name: self._gauge(f"holdfast_{name}", GAUGES[name]) for name in GAUGES}
-        self._owed: dict[str, float] = {}
         self._known: dict[tuple[Name, tuple[str, ...]], float] = {}
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -133,19 +128,8 @@ class Telemetry:
             self._known[name, labels] = value
             counter = self._counts[name]
             (counter.labels(*labels) if labels else counter).inc(more)
-            if name == "model_token":
-                model, kind = labels
-                self._add_cost(model, price_usd(model, kind, more))
         for gauge, value in metrics.gauges().items():
             self._gauges[gauge].set(value)
-
-    def _add_cost(self, model: str, usd: float) -> None:
-        """`cached` tokens are told as input first, and are cheaper: their share may be negative."""
-        owed = self._owed.get(model, 0.0) + usd
-        if owed > 0:
-            self._cost.labels(model).inc(owed)
-            owed = 0.0
-        self._owed[model] = owed
 
     # ------------------------------------------------------------------ told to Prometheus
 
@@ -159,6 +143,11 @@ class Telemetry:
         for collector in more:
             asked.register(collector)
         return generate_latest(registry) + generate_latest(asked)
+
+
+def _plural(name: Name) -> str:
+    """The name of a counter to Prometheus, which adds `_total`; money has no plural."""
+    return f"holdfast_{name}" if name == "model_cost_usd" else f"holdfast_{name}s"
 
 
 def operation_of(scope: Any) -> str:

@@ -14,6 +14,7 @@ from holdfast.core.identity import scope_key
 from holdfast.filters import And, Compare, Everything, Filter, Not, Or
 from holdfast.model import (
     ANY,
+    Cost,
     Entity,
     IndexTerms,
     Job,
@@ -117,6 +118,7 @@ def _memories(draw: st.DrawFn, ids: st.SearchStrategy[str]) -> Memory:
         metadata=draw(metadata),
         categories=draw(categories),
         listed=kind != "turn" or draw(st.booleans()),
+        immutable=draw(st.sampled_from((False, False, False, True))),
         event_at=draw(times),
         valid_from=draw(st.none() | times),
         expires_on=draw(days),
@@ -205,6 +207,8 @@ usages = st.builds(
     operation=st.just("add"),
     scope=scopes(),
     at=times,
+    key_id=st.sampled_from((None, "k")),
+    cost=st.sampled_from((None, Cost(nano_usd=5, version="v1"))),
 )
 
 _leaves: st.SearchStrategy[Filter] = st.one_of(

@@ -41,6 +41,7 @@ class PostgresDialect:
         "CREATE TEMP TABLE IF NOT EXISTS doomed "
         "(no BIGINT PRIMARY KEY, asked BIGINT NOT NULL) ON COMMIT DELETE ROWS"
     )
+    day = "floor(at / 86400)::bigint"
     export_ids = "(SELECT jsonb_array_elements_text(exports.memories::jsonb) AS value)"
 
     def numbers(

@@ -46,6 +46,30 @@ CREATE TABLE api_keys (
 
 CREATE INDEX api_keys_by_project ON api_keys (project);
 
+CREATE TABLE budget_periods (
+	project TEXT COLLATE "C" NOT NULL, 
+	budget TEXT COLLATE "C" NOT NULL, 
+	subject TEXT COLLATE "C" NOT NULL, 
+	since DOUBLE PRECISION NOT NULL, 
+	spent BIGINT NOT NULL, 
+	held BIGINT NOT NULL, 
+	PRIMARY KEY (project, budget, subject, since)
+);
+
+CREATE TABLE budgets (
+	id TEXT COLLATE "C" NOT NULL, 
+	project TEXT COLLATE "C" NOT NULL, 
+	kind TEXT COLLATE "C" NOT NULL, 
+	subject TEXT COLLATE "C" NOT NULL, 
+	period TEXT COLLATE "C" NOT NULL, 
+	unit TEXT COLLATE "C" NOT NULL, 
+	amount BIGINT NOT NULL, 
+	at_limit TEXT COLLATE "C" NOT NULL, 
+	created_at DOUBLE PRECISION NOT NULL, 
+	updated_at DOUBLE PRECISION NOT NULL, 
+	PRIMARY KEY (project, kind, subject, period, unit)
+);
+
 CREATE TABLE counters (
 	name TEXT COLLATE "C" NOT NULL, 
 	value BIGINT NOT NULL, 
@@ -94,6 +118,25 @@ CREATE TABLE entities (
 	PRIMARY KEY (no), 
 	UNIQUE (project, kind, id)
 );
+
+CREATE TABLE erasures (
+	id TEXT COLLATE "C" NOT NULL, 
+	project TEXT COLLATE "C" NOT NULL, 
+	kind TEXT COLLATE "C" NOT NULL, 
+	mark TEXT COLLATE "C" NOT NULL, 
+	subject TEXT COLLATE "C", 
+	state TEXT COLLATE "C" NOT NULL, 
+	found TEXT COLLATE "C" NOT NULL, 
+	remains TEXT COLLATE "C" NOT NULL, 
+	receipt TEXT COLLATE "C", 
+	started_at DOUBLE PRECISION NOT NULL, 
+	completed_at DOUBLE PRECISION, 
+	PRIMARY KEY (id)
+);
+
+CREATE INDEX erasures_by_mark ON erasures (project, mark);
+
+CREATE INDEX erasures_running ON erasures (project) WHERE state = 'RUNNING';
 
 CREATE TABLE exports (
 	id TEXT COLLATE "C" NOT NULL, 
@@ -221,6 +264,7 @@ CREATE TABLE memories (
 	flags BIGINT NOT NULL, 
 	words BIGINT NOT NULL, 
 	speaker BIGINT NOT NULL, 
+	immutable BIGINT, 
 	PRIMARY KEY (no), 
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)
@@ -287,6 +331,16 @@ CREATE TABLE shard_maps (
 	PRIMARY KEY (collection)
 );
 
+CREATE TABLE signing_keys (
+	id TEXT COLLATE "C" NOT NULL, 
+	project TEXT COLLATE "C" NOT NULL, 
+	algorithm TEXT COLLATE "C" NOT NULL, 
+	secret TEXT COLLATE "C" NOT NULL, 
+	public TEXT COLLATE "C", 
+	created_at DOUBLE PRECISION NOT NULL, 
+	PRIMARY KEY (id)
+);
+
 CREATE TABLE sources (
 	memory_no BIGINT NOT NULL, 
 	message_no BIGINT NOT NULL, 
@@ -333,6 +387,10 @@ CREATE TABLE usage (
 	app_id TEXT COLLATE "C", 
 	run_id TEXT COLLATE "C", 
 	job_id TEXT COLLATE "C", 
+	cache_write_tokens BIGINT, 
+	key_id TEXT COLLATE "C", 
+	nano_usd BIGINT, 
+	price_version TEXT COLLATE "C", 
 	PRIMARY KEY (no)
 );
 
@@ -365,6 +423,24 @@ CREATE POLICY api_keys_of_project ON api_keys USING (
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
 
+ALTER TABLE budget_periods ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE budget_periods FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY budget_periods_of_project ON budget_periods USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE budgets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE budgets FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY budgets_of_project ON budgets USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
 ALTER TABLE deliveries ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE deliveries FORCE ROW LEVEL SECURITY;
@@ -379,6 +455,15 @@ ALTER TABLE entities ENABLE ROW LEVEL SECURITY;
 ALTER TABLE entities FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY entities_of_project ON entities USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE erasures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE erasures FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY erasures_of_project ON erasures USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
@@ -451,6 +536,15 @@ ALTER TABLE messages ENABLE ROW LEVEL SECURITY;
 ALTER TABLE messages FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY messages_of_project ON messages USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE signing_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signing_keys FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY signing_keys_of_project ON signing_keys USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );

@@ -119,6 +119,8 @@ memories = Table(
     Column("flags", Integer, nullable=False),
     Column("words", Integer, nullable=False),
     Column("speaker", Integer, nullable=False),
+    # NULL, as in rows of before there was this column: it may change
+    Column("immutable", Integer),
     UniqueConstraint("project", "id"),
     # duplicates are impossible, not unlikely
     UniqueConstraint("project", "identity"),
@@ -241,22 +243,3 @@ Index(
     sqlite_where=text("state IN ('PENDING', 'RUNNING')"),
     postgresql_where=text("state IN ('PENDING', 'RUNNING')"),
 )
-
-usage = Table(
-    "usage",
-    metadata,
-    Column("no", Integer, primary_key=True),
-    Column("project", Text, nullable=False),
-    Column("at", Float, nullable=False),
-    Column("operation", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("input_tokens", Integer, nullable=False),
-    Column("cached_tokens", Integer, nullable=False),
-    Column("output_tokens", Integer, nullable=False),
-    Column("user_id", Text),
-    Column("agent_id", Text),
-    Column("app_id", Text),
-    Column("run_id", Text),
-    Column("job_id", Text),
-)
-Index("usage_by_time", usage.c.project, usage.c.at)

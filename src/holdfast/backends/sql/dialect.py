@@ -67,6 +67,9 @@ class Dialect(Protocol):
     export_ids: str
     """A table of one column, `value`: the memory ids of `exports.memories`, a JSON list."""
 
+    day: str
+    """The number of the day, counted from 1970-01-01 in UTC, that the column `at` is in."""
+
     def numbers(
         self, connection: Connection, memories: int, turns: int
     ) -> tuple[Sequence[int], Sequence[int]]:

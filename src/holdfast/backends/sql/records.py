@@ -7,20 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from holdfast.backends.sql import queries, queue, terms
+from holdfast.backends.sql import ledger, queries, queue, terms
+from holdfast.backends.sql.archiving import refuse_half
 from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
+from holdfast.backends.sql.erasing import store_id
 from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.keys import Sealing, SubjectKeys, needs_of
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.resealing import SqlSeals
 from holdfast.backends.sql.sealing import Subject
 from holdfast.backends.sql.spaces import Binding, settle
+from holdfast.backends.sql.subjects import SqlSubjects
 from holdfast.backends.sql.switching import SqlSpaces
 from holdfast.backends.sql.unlocking import adopt, derived, unlock
 from holdfast.clock import Clock, Ids
-from holdfast.core.identity import content_hash
 from holdfast.core.identity import key_mark as mark_of
 from holdfast.model import (
     ENTITY_KINDS,
@@ -37,7 +39,15 @@ from holdfast.model import (
     Space,
     Turn,
 )
-from holdfast.ports import Analyse, Delta, EntityState, Listing, Op
+from holdfast.ports import (
+    Analyse,
+    Delta,
+    EntityState,
+    Listing,
+    Op,
+    UsageQuery,
+    UsageSum,
+)
 
 T = TypeVar("T")
 
@@ -135,6 +145,7 @@ class SqlRecords(ABC):
 
         Raises ConfigError, SpaceMismatchError, KeyRingError, CorruptError.
         """
+        await self.run_read(None, refuse_half, brief=True)
         sealing = self._sealing
         if sealing is not None:
             self._keys = SubjectKeys(sealing.ring, sealing.sealer, self)
@@ -202,6 +213,9 @@ class SqlRecords(ABC):
             project, lambda c: queries.delta(c, project, entity, since, epoch)
         )
 
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        return await self.read_copy(project, lambda c: ledger.usage(c, project, query), brief=True)
+
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.read_copy(project, lambda c: queries.stats(c, project))
 
@@ -252,6 +266,11 @@ class SqlRecords(ABC):
         return None if self._keys is None else SqlSeals(self, self._keys)
 
     @property
+    def subjects(self) -> SqlSubjects:
+        """What the same database keeps of one subject."""
+        return SqlSubjects(self)
+
+    @property
     def indexing(self) -> SqlIndexing:
         """What an external index asks of the same database."""
         return self._indexing
@@ -266,8 +285,13 @@ class SqlRecords(ABC):
         return self._clock.now()
 
     @property
+    def name(self) -> str:
+        """`store_id`, also while the store is being opened."""
+        return store_id(self._binding.cursor_key)
+
+    @property
     def store_id(self) -> str:
-        return content_hash("store id", self._binding.cursor_key)
+        return store_id(self._binding.cursor_key)
 
 
 def _nobody() -> None:

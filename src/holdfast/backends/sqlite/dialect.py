@@ -32,6 +32,7 @@ class SqliteDialect:
     doomed = (
         "CREATE TEMP TABLE IF NOT EXISTS doomed (no INTEGER PRIMARY KEY, asked INTEGER NOT NULL)"
     )
+    day = "CAST(at / 86400 AS INTEGER)"  # cuts off
     export_ids = "json_each(exports.memories)"
 
     def numbers(

@@ -39,6 +39,32 @@ CREATE TABLE api_keys (
 
 CREATE INDEX api_keys_by_project ON api_keys (project);
 
+CREATE TABLE budget_periods (
+	project TEXT NOT NULL, 
+	budget TEXT NOT NULL, 
+	subject TEXT NOT NULL, 
+	since FLOAT NOT NULL, 
+	spent INTEGER NOT NULL, 
+	held INTEGER NOT NULL, 
+	PRIMARY KEY (project, budget, subject, since)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE budgets (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	subject TEXT NOT NULL, 
+	period TEXT NOT NULL, 
+	unit TEXT NOT NULL, 
+	amount INTEGER NOT NULL, 
+	at_limit TEXT NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	updated_at FLOAT NOT NULL, 
+	PRIMARY KEY (project, kind, subject, period, unit)
+)
+ WITHOUT ROWID;
+
 CREATE TABLE counters (
 	name TEXT NOT NULL, 
 	value INTEGER NOT NULL, 
@@ -90,6 +116,26 @@ CREATE TABLE entities (
 	PRIMARY KEY (no), 
 	UNIQUE (project, kind, id)
 );
+
+CREATE TABLE erasures (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	mark TEXT NOT NULL, 
+	subject TEXT, 
+	state TEXT NOT NULL, 
+	found TEXT NOT NULL, 
+	remains TEXT NOT NULL, 
+	receipt TEXT, 
+	started_at FLOAT NOT NULL, 
+	completed_at FLOAT, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX erasures_by_mark ON erasures (project, mark);
+
+CREATE INDEX erasures_running ON erasures (project) WHERE state = 'RUNNING';
 
 CREATE TABLE exports (
 	id TEXT NOT NULL, 
@@ -220,6 +266,7 @@ CREATE TABLE memories (
 	flags INTEGER NOT NULL, 
 	words INTEGER NOT NULL, 
 	speaker INTEGER NOT NULL, 
+	immutable INTEGER, 
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)
 );
@@ -289,6 +336,17 @@ CREATE TABLE shard_maps (
 )
  WITHOUT ROWID;
 
+CREATE TABLE signing_keys (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	algorithm TEXT NOT NULL, 
+	secret TEXT NOT NULL, 
+	public TEXT, 
+	created_at FLOAT NOT NULL, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
 CREATE TABLE sources (
 	memory_no INTEGER NOT NULL, 
 	message_no INTEGER NOT NULL, 
@@ -337,6 +395,10 @@ CREATE TABLE usage (
 	app_id TEXT, 
 	run_id TEXT, 
 	job_id TEXT, 
+	cache_write_tokens INTEGER, 
+	key_id TEXT, 
+	nano_usd INTEGER, 
+	price_version TEXT, 
 	PRIMARY KEY (no)
 );
 

@@ -18,6 +18,7 @@ from holdfast.testing.contracts.records_read import (
     PageContract,
     StatsContract,
 )
+from holdfast.testing.contracts.records_usage import UsageContract
 from holdfast.testing.contracts.records_write import (
     CommitContract,
     EditContract,
@@ -38,6 +39,7 @@ class RecordsContract(
     PageContract,
     EntityContract,
     StatsContract,
+    UsageContract,
     LifeContract,
     HandlesContract,
     ProjectContract,

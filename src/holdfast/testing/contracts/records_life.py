@@ -10,7 +10,14 @@ import pytest
 from holdfast.errors import ClosedError, ConfigError, ConflictError, SpaceMismatchError
 from holdfast.filters import Everything
 from holdfast.model import ANY, Entity
-from holdfast.ports import EditMemory, FinishJob, RemoveMemories, Reset, SetVectors
+from holdfast.ports import (
+    EditMemory,
+    FinishJob,
+    RemoveMemories,
+    Reset,
+    SetVectors,
+    UsageQuery,
+)
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import (
     ALICE,
@@ -55,6 +62,7 @@ CALLS: dict[str, Call] = {
     "state": _state,
     "store_id": _store_id,
     "delta": lambda store: store.delta(RED, ALICE, None),
+    "usage": lambda store: store.usage(RED, UsageQuery(since=0.0, before=NOW)),
     "stats": lambda store: store.stats(RED),
     "census": lambda store: store.census(NOW),
     "job": lambda store: store.job(RED, "a"),

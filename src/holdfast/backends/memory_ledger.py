@@ -1,0 +1,61 @@
+"""Sums over the ledger in plain dictionaries: what every other back end is compared to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from holdfast.core.periods import day_number, day_text
+from holdfast.model import Project
+from holdfast.ports import PutUsage, UsageGroup, UsageQuery, UsageSum
+
+Ledger = Mapping[Project, Sequence[PutUsage]]
+
+
+def usage_sums(ledger: Ledger, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+    """Sums of the calls that a question is about."""
+    sums: dict[tuple[str | None, ...], UsageSum] = {} if query.by else {(): UsageSum()}
+    for owner, calls in ledger.items():
+        for call in calls:
+            if project not in (None, owner) or not _asked_for(owner, call, query):
+                continue
+            group = tuple(value_of(owner, call, name) for name in query.by)
+            sums[group] = _plus(sums.get(group, UsageSum(group=group)), call)
+    return list(sums.values())
+
+
+def value_of(project: Project, call: PutUsage, name: UsageGroup) -> str | None:
+    """What a call has of something calls may have in common."""
+    match name:
+        case "project":
+            return project
+        case "day":
+            return day_text(day_number(call.at))
+        case "operation":
+            return call.operation
+        case "model":
+            return call.usage.model
+        case "key":
+            return call.key_id
+        case _:
+            value: str | None = getattr(call.scope, f"{name}_id")
+            return value
+
+
+def _asked_for(project: Project, call: PutUsage, query: UsageQuery) -> bool:
+    if not query.since <= call.at < query.before:
+        return False
+    return all(value_of(project, call, name) == value for name, value in query.where)
+
+
+def _plus(known: UsageSum, call: PutUsage) -> UsageSum:
+    usage, cost = call.usage, call.cost
+    return UsageSum(
+        group=known.group,
+        calls=known.calls + 1,
+        input_tokens=known.input_tokens + usage.input_tokens,
+        cached_tokens=known.cached_tokens + usage.cached_tokens,
+        cache_write_tokens=known.cache_write_tokens + usage.cache_write_tokens,
+        output_tokens=known.output_tokens + usage.output_tokens,
+        nano_usd=known.nano_usd + (0 if cost is None else cost.nano_usd),
+        unpriced=known.unpriced + (cost is None),
+    )

@@ -1,0 +1,104 @@
+"""The ledger on the record database: rows of calls, and sums over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from holdfast.backends.sql.dialect import Connection
+from holdfast.core.periods import day_text
+from holdfast.model import Project
+from holdfast.ports import PutUsage, UsageGroup, UsageQuery, UsageSum
+
+_PUT: Final = """
+INSERT INTO usage (project, at, operation, model, input_tokens, cached_tokens, output_tokens,
+  cache_write_tokens, user_id, agent_id, app_id, run_id, job_id, key_id, nano_usd, price_version)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+"""
+
+_COLUMNS: Final[Mapping[UsageGroup, str]] = {
+    "project": "project",
+    "operation": "operation",
+    "model": "model",
+    "user": "user_id",
+    "agent": "agent_id",
+    "app": "app_id",
+    "run": "run_id",
+    "key": "key_id",
+}
+
+# sums of 64-bit numbers are decimals in Postgres
+_SUMS: Final = ", ".join(
+    [
+        "count(*)",
+        *(
+            f"CAST(coalesce(sum({name}), 0) AS BIGINT)"
+            for name in (
+                "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "nano_usd",
+            )
+        ),
+        "count(*) - count(nano_usd)",
+    ]
+)  # fmt: skip
+
+
+def put_usage(connection: Connection, project: Project, op: PutUsage) -> None:
+    """A row of one call."""
+    usage, scope, cost = op.usage, op.scope, op.cost
+    connection.execute(
+        _PUT,
+        (
+            project,
+            op.at,
+            op.operation,
+            usage.model,
+            usage.input_tokens,
+            usage.cached_tokens,
+            usage.output_tokens,
+            usage.cache_write_tokens,
+            scope.user_id,
+            scope.agent_id,
+            scope.app_id,
+            scope.run_id,
+            op.job_id,
+            op.key_id,
+            None if cost is None else cost.nano_usd,
+            None if cost is None else cost.version,
+        ),
+    )
+
+
+def usage(connection: Connection, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+    """Sums of calls, by the index `usage_by_time` where it is about one project."""
+    keys = [connection.dialect.day if one == "day" else _COLUMNS[one] for one in query.by]
+    conditions = ["at >= ?", "at < ?"]
+    given: list[Any] = [query.since, query.before]
+    if project is not None:
+        conditions.insert(0, "project = ?")
+        given.insert(0, project)
+    for name, value in query.where:
+        conditions.append(f"{_COLUMNS[name]} = ?")
+        given.append(value)
+    sql = f"SELECT {', '.join([*keys, _SUMS])} FROM usage WHERE {' AND '.join(conditions)}"
+    if keys:
+        sql += f" GROUP BY {', '.join(keys)}"
+    return [_sum(query, row) for row in connection.execute(sql, tuple(given)).fetchall()]
+
+
+def _sum(query: UsageQuery, row: Any) -> UsageSum:
+    found, sums = row[: len(query.by)], row[len(query.by) :]
+    group = (
+        day_text(value) if name == "day" else value
+        for name, value in zip(query.by, found, strict=True)
+    )
+    calls, fresh, cached, written, output, nano, unpriced = sums
+    return UsageSum(
+        group=tuple(group),
+        calls=calls,
+        input_tokens=fresh,
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=output,
+        nano_usd=nano,
+        unpriced=unpriced,
+    )

@@ -1,0 +1,206 @@
+"""The public face of backups: made while everybody works, verified, restored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
+
+from holdfast.clock import SystemClock
+from holdfast.config import BackupSettings, Config, Part
+from holdfast.core.cron import next_time
+from holdfast.engine import backup_schedule as scheduling
+from holdfast.engine import backups as engine
+from holdfast.engine import restoring
+from holdfast.engine.backup_schedule import BackupStatus, Plan, Pruned
+from holdfast.engine.backups import Backup, BackupContents, Shelf, Told
+from holdfast.engine.restoring import Restored, Verified
+from holdfast.errors import ConfigError, ConflictError, ValidationError
+from holdfast.metrics import Metrics
+from holdfast.model import Entity
+from holdfast.ports import IndexSource
+from holdfast.registry import backup_settings, make_shelf
+
+_SCHEMES = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "azure": "azure"}
+
+
+class Source(NamedTuple):
+    """What an open deployment keeps for its backups."""
+
+    numbers: IndexSource
+    metrics: Metrics
+
+
+class Backups:
+    """The backups of a deployment, of all its projects; `AsyncAdmin.backups` gives it.
+
+    Where a method takes `at`, it is a folder or an address (`s3://bucket/prefix`) in place of the
+    configured one. The store need not be open, and others may use it. All raise
+    BackupUnavailableError where backups cannot be reached, ConfigError, MissingExtraError.
+    """
+
+    def __init__(
+        self, config: Config, is_open: Callable[[], bool], source: Callable[[], Awaitable[Source]]
+    ) -> None:
+        """`is_open`: whether this process has the store open; `source`: gives what keeps its named
+        numbers, and what counts, opened."""
+        self._config = config
+        self._is_open = is_open
+        self._source = source
+
+    async def create(
+        self, *, full: bool = False, at: str | None = None, told: Told | None = None
+    ) -> Backup:
+        """Archive the store as it is now, while it is written to.
+
+        Incremental upon the newest full archive there is, unless that is too old, or `full`.
+        `told`: how many rows are done, and of how many. Raises StoreError, KeyRingError.
+        """
+        async with self._shelf(at) as shelf:
+            return await engine.create(shelf, full=full, told=told or _nobody)
+
+    async def listed(self, *, at: str | None = None) -> list[Backup]:
+        """Every backup, the oldest first."""
+        async with self._shelf(at) as shelf:
+            return await engine.listed(shelf)
+
+    async def show(self, backup_id: str, *, at: str | None = None) -> BackupContents:
+        """What a backup holds; `latest` is the newest. Raises NotFoundError, CorruptError,
+        KeyRingError."""
+        async with self._shelf(at) as shelf:
+            return await engine.show(shelf, _checked(backup_id))
+
+    async def verify(
+        self, backup_id: str = "latest", *, at: str | None = None, told: Told | None = None
+    ) -> Verified:
+        """Restore a backup into a store that is thrown away, and compare both row by row.
+
+        Raises CorruptError if it is not what was archived, NotFoundError, KeyRingError.
+        """
+        async with self._shelf(at) as shelf:
+            return await restoring.verify(shelf, _checked(backup_id), told=told or _nobody)
+
+    async def restore(
+        self,
+        backup_id: str = "latest",
+        *,
+        at: str | None = None,
+        restart: bool = False,
+        told: Told | None = None,
+    ) -> Restored:
+        """Restore a backup into the configured store, which must be empty and not open here.
+
+        Ids, texts, vectors and history are as they were; nothing is embedded again. Interrupted, it
+        goes on where it was when called again; until it is done nobody can open the store.
+        `restart`: begin anew instead. What an external index holds is made anew by itself.
+
+        Raises ConflictError for a store that is not empty, NotFoundError, CorruptError,
+        KeyRingError, StoreError.
+        """
+        if self._is_open():
+            raise ConflictError(
+                "The store is open in this process, and a restore puts another in its place.",
+                hint="Close it first.",
+            )
+        async with self._shelf(at) as shelf:
+            told = told or _nobody
+            return await restoring.restore(shelf, _checked(backup_id), restart=restart, told=told)
+
+    async def status(self) -> BackupStatus:
+        """How the configured backups stand: whether the newest is too old, or one has failed."""
+        async with self._plan() as plan:
+            return await scheduling.status(plan)
+
+    async def prune(self, *, dry: bool = False, at: str | None = None) -> Pruned:
+        """Remove the backups of this store that the settings do not keep; `dry`: only tell which.
+
+        The newest, and every full one that another needs, are kept whatever the settings say.
+        """
+        async with self._shelf(at) as shelf:
+            settings, _ = backup_settings(self._configured(at))
+            store = await scheduling.store_of(shelf)
+            return await scheduling.prune(
+                shelf, settings, self._zone(settings), store=store, dry=dry
+            )
+
+    async def serve(self) -> None:
+        """Make backups by the configured schedule, and remove outdated ones, until cancelled.
+
+        Any number of processes may do so: one of them makes it. Returns at once without a schedule.
+        """
+        if self._config.backup is None or not backup_settings(self._config)[0].schedule:
+            return
+        async with self._plan() as plan:
+            await scheduling.serve(plan)
+
+    @asynccontextmanager
+    async def _plan(self) -> AsyncIterator[Plan]:
+        settings, _ = backup_settings(self._config)
+        zone = self._zone(settings)
+        if settings.schedule:
+            next_time(settings.schedule, 0.0, zone)  # says what is wrong with it now
+        source = await self._source()
+        async with self._shelf(None) as shelf:
+            yield Plan(shelf, settings, zone, source.numbers, source.metrics)
+
+    def _zone(self, settings: BackupSettings) -> ZoneInfo:
+        try:
+            return ZoneInfo(settings.timezone or self._config.timezone)
+        except (LookupError, ValueError, OSError):
+            raise ConfigError(
+                "backup.config.timezone is no IANA time zone.", hint="E.g. Europe/Berlin."
+            ) from None
+
+    def _configured(self, at: str | None) -> Config:
+        return self._config if at is None else replace(self._config, backup=self._at(at))
+
+    async def drop_subject(self, project: str, entity: Entity) -> None:
+        """A subject was erased: take its keys from beside the archives of the configured place, and
+        note that nothing of it is to be restored. Does nothing where none is configured."""
+        if self._config.backup is None:
+            return
+        async with self._shelf(None) as shelf:
+            await engine.drop_subject(shelf, project, entity.kind, entity.id)
+
+    @asynccontextmanager
+    async def _shelf(self, at: str | None) -> AsyncIterator[Shelf]:
+        shelf = make_shelf(self._configured(at), SystemClock())
+        try:
+            yield shelf
+        finally:
+            await shelf.close()
+
+    def _at(self, at: str) -> Part:
+        """The configured settings, with another place."""
+        scheme, found, _ = at.partition("://")
+        known = self._config.backup
+        if not found:
+            provider, place = "folder", {"path": at}
+        elif scheme in _SCHEMES:
+            provider, place = _SCHEMES[scheme], {"url": at}
+        else:
+            raise ValidationError(
+                f"{scheme[:16]}:// is no place for backups.",
+                hint="Name a folder, or an address that begins with s3://, gs:// or az://.",
+            )
+        settings = dict(known.config) if known is not None else {}
+        if known is not None and known.provider != provider:
+            common = BackupSettings.__struct_fields__
+            settings = {name: value for name, value in settings.items() if name in common}
+        return Part(provider, settings | place)
+
+
+def _checked(backup_id: str) -> str:
+    """An id that is about to be a part of a name."""
+    if not backup_id or not backup_id.replace("-", "").isalnum() or len(backup_id) > 64:
+        raise ValidationError(
+            "That is no id of a backup.", hint="`holdfast backup list` tells them; or `latest`."
+        )
+    return backup_id
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Is told, and does not care."""
