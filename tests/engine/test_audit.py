@@ -175,7 +175,6 @@ CALLS: Mapping[str, Callable[[AsyncAdmin], Any]] = {
     "Profiles.job": lambda a: a.profiles.job(UNKNOWN),
     "Erasures.inventory": lambda a: a.erasure.inventory(user_id="ann"),
     "Erasures.forget": lambda a: a.erasure.forget(user_id="ann"),
-    "Erasures.export": lambda a: whole(a.erasure.export(user_id="ann")),
     "Erasures.resume": lambda a: a.erasure.resume(),
     "Erasures.status": lambda a: a.erasure.status(UNKNOWN),
     "Erasures.listed": lambda a: a.erasure.listed(),
@@ -211,7 +210,7 @@ ABOUT = {
     "Profiles": "profiles.",
 }
 
-ELSEWHERE = {"Audit.listed", "EmbedderChange.begin", "Backups.restore", "Backups.merge"}
+ELSEWHERE = {"Audit.listed", "EmbedderChange.begin", "Backups.restore"}
 """Tried in tests of their own: looking for rows leaves one, limits are the server's to give, and a
 restore wants a store that is closed."""
 

@@ -116,14 +116,12 @@ BACKUPS: Final[Mapping[str, Verb]] = {
     "restore": "admin",
     "status": "read",
     "prune": "admin",
-    "merge": "work",
     "drop_subject": "work",
 }
 
 ERASURE: Final[Mapping[str, Verb]] = {
     "inventory": "read",
     "forget": "admin",
-    "export": "read",
     "resume": "work",
     "status": "read",
     "listed": "read",

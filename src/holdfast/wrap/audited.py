@@ -27,6 +27,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Turn,
 )
@@ -121,6 +122,9 @@ class AuditedRecords:
         if act is not None:
             act.about(*owners(found))
         return found
+
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        return await self._inner.sources(project, memory_id)
 
     async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
         return await self._inner.turns(project, ids)
