@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -26,10 +26,11 @@ from holdfast.engine import worker
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
+from holdfast.engine.tolls import Tollgate
 from holdfast.errors import IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
-from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Vectors
+from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Toll, Vectors
 from holdfast.registry import (
     Store,
     cache_settings,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.backends.prices import ListPrices
     from holdfast.wrap.gate import Gate
-    from holdfast.wrap.models import Chosen
+    from holdfast.wrap.models import Wrapping
 
 _log = logging.getLogger("holdfast")
 
@@ -125,10 +126,11 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     caching = cache_settings(config.cache)
     cache = await make_cache(caching, metrics, _vectors_bytes(config, caching))
     prices = make_prices(config)
+    toll = Tollgate(records, records.directory, prices, clock, metrics)
     closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
-        models = await asyncio.to_thread(_models, config, metrics, cache, prices)
+        models = await asyncio.to_thread(_models, config, metrics, cache, prices, toll)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
@@ -170,6 +172,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         feeder=feeder,
         seals=records.seals,
         prices=prices,
+        toll=toll,
     )
     parts = _cached(parts, config, caching, cache, records.cache_key)
     return Assembly(parts, records, index, cache, _workers(parts, config.workers))
@@ -327,38 +330,32 @@ async def _reindexed(records: Records, key: bytes) -> None:
         _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
-def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) -> _Models:
+def _models(
+    config: Config, metrics: Metrics, cache: Cache, prices: ListPrices, toll: Toll
+) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedders = _embedders(config)
     llms = make_llms(config.llm)
-    rerankers = make_rerankers(config.reranker, config.llm)
     here = all(each.in_process for each in embedders)
-    if here and not llms and not rerankers:
+    if here and not llms and config.reranker is None:
         return _Models(embedders, None, None)
-    prices.load(_paid(embedders, llms, rerankers))
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
-    wrapping = Wrapping(bounds, metrics, cache if cache.shared else None)
-    return _Models(
+    wrapping = Wrapping(bounds, metrics, toll, cache if cache.shared else None)
+    wrapped = _Models(
         tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
         wrapping.llm(llms) if llms else None,
-        wrapping.reranker(rerankers) if rerankers else None,
+        _reranker(config, wrapping),
     )
+    prices.load(wrapping.paid)
+    return wrapped
 
 
-def _paid(
-    embedders: Sequence[Embedder],
-    llms: Sequence[Chosen[LLM]],
-    rerankers: Sequence[Chosen[Reranker]],
-) -> Sequence[str]:
-    """The names of the models whose calls may cost something."""
-    spaces = [each.space for each in embedders if not each.in_process]
-    names = [f"{space.provider}:{space.model}" for space in spaces]
-    names += [model.name for model, _ in llms]
-    names += [model.name for model, _ in rerankers]
-    return list(dict.fromkeys(names))
+def _reranker(config: Config, wrapping: Wrapping) -> Reranker | None:
+    rerankers = make_rerankers(config.reranker, config.llm, wrapping.budgeted)
+    return wrapping.reranker(rerankers) if rerankers else None
 
 
 def _embedders(config: Config) -> tuple[Embedder, ...]:

@@ -1,12 +1,17 @@
-"""Sums over the ledger in plain dictionaries: what every other back end is compared to."""
+"""The ledger and its budgets in plain dictionaries: what every other back end is compared to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
+from msgspec.structs import replace
+
+from holdfast.backends.memory_directory import Rows
 from holdfast.core.periods import day_number, day_text
+from holdfast.directory import Spending
 from holdfast.model import Project
-from holdfast.ports import PutUsage, UsageGroup, UsageQuery, UsageSum
+from holdfast.ports import Hold, PutUsage, UsageGroup, UsageQuery, UsageSum
 
 Ledger = Mapping[Project, Sequence[PutUsage]]
 
@@ -59,3 +64,26 @@ def _plus(known: UsageSum, call: PutUsage) -> UsageSum:
         nano_usd=known.nano_usd + (0 if cost is None else cost.nano_usd),
         unpriced=known.unpriced + (cost is None),
     )
+
+
+def total(rows: Rows, project: Project, hold: Hold) -> int:
+    """What a budget's subject has spent and held in a period."""
+    known = _spending(rows, project, hold)
+    return known.spent + known.held
+
+
+def add(rows: Rows, project: Project, hold: Hold, *, held: int, spent: int = 0) -> None:
+    """Change what a budget's subject has spent and held; a period that is gone stays so."""
+    known = _spending(rows, project, hold)
+    if held < 0 and _place(project, hold) not in rows:
+        return
+    rows[_place(project, hold)] = replace(known, held=known.held + held, spent=known.spent + spent)
+
+
+def _place(project: Project, hold: Hold) -> Any:
+    return Spending, (project, hold.budget, hold.subject, hold.since)
+
+
+def _spending(rows: Rows, project: Project, hold: Hold) -> Spending:
+    new = Spending(project=project, budget=hold.budget, subject=hold.subject, since=hold.since)
+    return cast("Spending", rows.get(_place(project, hold), new))

@@ -8,6 +8,7 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
+from holdfast.backends import memory_ledger
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled
@@ -31,6 +32,7 @@ from holdfast.ports import (
     EditMemory,
     FillSpace,
     FinishJob,
+    HoldBudget,
     Op,
     PutJob,
     PutMemory,
@@ -39,6 +41,7 @@ from holdfast.ports import (
     PutUsage,
     RemoveMemories,
     Reset,
+    SettleBudget,
     SetVectors,
 )
 
@@ -186,8 +189,8 @@ class Transaction:
                 return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():
                 return self.finish(change(op, result=settled(op.result, self.stored)))
-            case PutUsage():
-                return self.put_usage(op)
+            case PutUsage() | HoldBudget() | SettleBudget():
+                return self.account(op)
             case PutRows():
                 self.tables.stamp += stamps(op.rows)
                 return put_rows(self.tables.directory, op.rows)
@@ -443,6 +446,31 @@ class Transaction:
     def put_usage(self, op: PutUsage) -> None:
         usage = self.tables.usage
         usage[self.project] = (*usage.get(self.project, ()), op)
+
+    def account(self, op: PutUsage | HoldBudget | SettleBudget) -> list[int] | None:
+        """What is about the ledger and its budgets."""
+        if isinstance(op, HoldBudget):
+            return self.hold(op)
+        if isinstance(op, PutUsage):
+            self.put_usage(op)
+        else:
+            self.settle(op)
+        return None
+
+    def hold(self, op: HoldBudget) -> list[int]:
+        rows = self.tables.directory
+        before = [memory_ledger.total(rows, self.project, each) for each in op.holds]
+        pairs = zip(op.holds, before, strict=True)
+        if all(each.limit is None or was + each.amount <= each.limit for each, was in pairs):
+            for each in op.holds:
+                memory_ledger.add(rows, self.project, each, held=each.amount)
+        return before
+
+    def settle(self, op: SettleBudget) -> None:
+        for each, spent in zip(op.holds, op.spent, strict=True):
+            memory_ledger.add(
+                self.tables.directory, self.project, each, held=-each.amount, spent=spent
+            )
 
     def reset(self) -> None:
         tables = self.tables

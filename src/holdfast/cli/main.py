@@ -19,6 +19,7 @@ from holdfast.cli import (
     access,
     agents,
     backups,
+    budgets,
     caching,
     embedding,
     evaluation,
@@ -81,7 +82,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Many at once": transfer.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
-    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS},
+    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS, **budgets.COMMANDS},
     "Trying it": evaluation.COMMANDS,
 }
 for _panel, _commands in PANELS.items():
@@ -97,6 +98,7 @@ GROUPS = {
         **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,
+        **budgets.GROUPS,
     },
 }
 for _panel, _groups in GROUPS.items():

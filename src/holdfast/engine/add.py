@@ -18,6 +18,7 @@ from holdfast.core.outcome import settled
 from holdfast.engine import jobs
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, local_vectors, terms_of
+from holdfast.engine.estimating import Wanted, refuse_if_spent
 from holdfast.engine.ledger import payer_of
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
@@ -62,7 +63,7 @@ async def add(parts: Parts, request: AddRequest) -> Added:
     From the first commit on, the turns survive anything and are searchable.
 
     Raises ConflictError if the idempotency key was used for a different add, AccessError if the
-    caller may not write for the scope.
+    caller may not write for the scope, BudgetExceededError if a budget that blocks has no room.
     """
     check_inside(parts.fence, request.scope)
     key = request.idempotency_key
@@ -75,6 +76,8 @@ async def add(parts: Parts, request: AddRequest) -> Added:
         if known is not None:
             return await _replay(parts, request, known, mark)
 
+    await refuse_if_spent(parts, _wanted(request))
+
     async def attempt(pair: Pair) -> tuple[list[dict[str, Json]], Job | None]:
         return await _accept(parts, request, mark, pair)
 
@@ -86,6 +89,18 @@ async def add(parts: Parts, request: AddRequest) -> Added:
     if job is None:
         return Added(items=items)
     return Added(items=items, job=await _see_through(parts, job, wait=request.wait))
+
+
+def _wanted(request: AddRequest) -> Wanted:
+    """What decides what the add costs."""
+    return Wanted(
+        scope=request.scope,
+        said=request.said,
+        infer=request.infer,
+        procedural=request.procedural,
+        instructions=request.instructions,
+        custom_categories=request.custom_categories,
+    )
 
 
 async def _accept(
