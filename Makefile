@@ -15,7 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 GENERATORS := $(sort $(wildcard tools/generate_*.py))
 FILE ?= $(wildcard ../shared/data/*-dev.json)
 PYTEST_ARGS ?=
-WORKERS ?= 2
+# Twice the cores of a small machine: half of the time a test waits for a process, a clock or a disk.
+WORKERS ?= 4
+# Neighbours stay together, as they share servers; whoever is done takes from whoever is not.
+PARALLEL := -n $(WORKERS) --dist worksteal
 COMPOSE := docker compose
 SERVICES := \
 	HOLDFAST_TEST_QDRANT_URL=http://127.0.0.1:$${QDRANT_PORT:-6333} \
@@ -36,13 +39,13 @@ demo: $(VENV)/.installed ## set everything up, then watch Holdfast remember a co
 	@$(BIN)/holdfast demo
 
 test: $(VENV)/.installed-dev ## set everything up, then run all tests (PYTEST_ARGS="-k name")
-	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-thorough: $(VENV)/.installed-dev ## the same with more examples, kills and whole contracts everywhere
-	@HOLDFAST_TEST_THOROUGH=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@HOLDFAST_TEST_THOROUGH=1 $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-compat: $(VENV)/.installed-dev ## drive the real clients of Mem0 against a server (installs them once)
-	@$(BIN)/python -m pytest -m compat tests/compat $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m compat -o cache_dir=.pytest_cache/compat tests/compat $(PYTEST_ARGS)
 
 test-services: $(VENV)/.installed-dev ## run the contracts against real databases, started with docker compose
 	@trap '$(COMPOSE) down --volumes' EXIT; $(COMPOSE) up --detach --wait; \

@@ -50,10 +50,10 @@ from holdfast.wrap.cached_index import CachedIndex
 if TYPE_CHECKING:
     from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import CandidateIndex
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.backends.prices import ListPrices
     from holdfast.wrap.gate import Gate
-    from holdfast.wrap.models import Wrapping
 
 _log = logging.getLogger("holdfast")
 
@@ -68,13 +68,15 @@ class Assembly:
     """What searches where nothing is cached."""
     cache: Cache
     workers: list[asyncio.Task[None]]
+    endpoints: Endpoints | None = None
+    """Where models of other machines are asked, if there are any."""
     borrowed: bool = False
     """Whether this is a view, and the parts are another assembly's to close."""
 
     def within(self, project: Project, fence: Fence) -> Assembly:
         """The same parts for another project, or for a part of one."""
         parts = replace(self.parts, project=project, fence=fence)
-        return Assembly(parts, self.records, self.index, self.cache, [], borrowed=True)
+        return replace(self, parts=parts, workers=[], borrowed=True)
 
     async def clear_cache(self) -> None:
         """Forget cached answers and vectors. Raises CacheUnavailableError."""
@@ -130,7 +132,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
-        models = await asyncio.to_thread(_models, config, metrics, cache, prices, toll)
+        models = await asyncio.to_thread(_models, config, metrics, cache, (prices, toll), clock.now)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
@@ -168,6 +170,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         job_attempts_max=config.job_attempts_max,
         directory=records.directory,
         home=Project(config.project),
+        subjects=records.subjects,
         metrics=metrics,
         feeder=feeder,
         seals=records.seals,
@@ -175,7 +178,8 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         toll=toll,
     )
     parts = _cached(parts, config, caching, cache, records.cache_key)
-    return Assembly(parts, records, index, cache, _workers(parts, config.workers))
+    workers = _workers(parts, config.workers)
+    return Assembly(parts, records, index, cache, workers, models.endpoints)
 
 
 def _vectors_bytes(config: Config, settings: CacheSettings) -> int:
@@ -312,6 +316,7 @@ class _Models(NamedTuple):
     """The wanted one, and the one before it if it is being changed."""
     llm: LLM | None
     reranker: Reranker | None
+    endpoints: Endpoints | None = None
 
     async def close(self) -> None:
         """Release what they hold; the first failure is raised when all were tried."""
@@ -331,7 +336,11 @@ async def _reindexed(records: Records, key: bytes) -> None:
 
 
 def _models(
-    config: Config, metrics: Metrics, cache: Cache, prices: ListPrices, toll: Toll
+    config: Config,
+    metrics: Metrics,
+    cache: Cache,
+    paid: tuple[ListPrices, Toll],
+    now: Callable[[], float],
 ) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedders = _embedders(config)
@@ -339,23 +348,29 @@ def _models(
     here = all(each.in_process for each in embedders)
     if here and not llms and config.reranker is None:
         return _Models(embedders, None, None)
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
+    prices, toll = paid
     wrapping = Wrapping(bounds, metrics, toll, cache if cache.shared else None)
+    rerankers = make_rerankers(config.reranker, config.llm, wrapping.budgeted)
     wrapped = _Models(
         tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
         wrapping.llm(llms) if llms else None,
-        _reranker(config, wrapping),
+        wrapping.reranker(rerankers) if rerankers else None,
+        Endpoints(
+            {
+                "embedder": embedders[:1],
+                "llm": [llm for llm, _ in llms],
+                "reranker": [reranker for reranker, _ in rerankers],
+            },
+            now,
+        ),
     )
     prices.load(wrapping.paid)
     return wrapped
-
-
-def _reranker(config: Config, wrapping: Wrapping) -> Reranker | None:
-    rerankers = make_rerankers(config.reranker, config.llm, wrapping.budgeted)
-    return wrapping.reranker(rerankers) if rerankers else None
 
 
 def _embedders(config: Config) -> tuple[Embedder, ...]:

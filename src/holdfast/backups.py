@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
 from holdfast.clock import SystemClock
-from holdfast.config import Config, Part
+from holdfast.config import BackupSettings, Config, Part
+from holdfast.core.cron import next_time
+from holdfast.engine import backup_schedule as scheduling
 from holdfast.engine import backups as engine
 from holdfast.engine import restoring
+from holdfast.engine.backup_schedule import BackupStatus, Plan, Pruned
 from holdfast.engine.backups import Backup, BackupContents, Shelf, Told
 from holdfast.engine.restoring import Restored, Verified
-from holdfast.errors import ConflictError, ValidationError
-from holdfast.registry import make_shelf
+from holdfast.errors import ConfigError, ConflictError, ValidationError
+from holdfast.metrics import Metrics
+from holdfast.model import Entity
+from holdfast.ports import IndexSource
+from holdfast.registry import backup_settings, make_shelf
 
 _SCHEMES = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "azure": "azure"}
+
+
+class Source(NamedTuple):
+    """What an open deployment keeps for its backups."""
+
+    numbers: IndexSource
+    metrics: Metrics
 
 
 class Backups:
@@ -27,10 +42,14 @@ class Backups:
     BackupUnavailableError where backups cannot be reached, ConfigError, MissingExtraError.
     """
 
-    def __init__(self, config: Config, is_open: Callable[[], bool]) -> None:
-        """`is_open`: whether this process has the store open."""
+    def __init__(
+        self, config: Config, is_open: Callable[[], bool], source: Callable[[], Awaitable[Source]]
+    ) -> None:
+        """`is_open`: whether this process has the store open; `source`: gives what keeps its named
+        numbers, and what counts, opened."""
         self._config = config
         self._is_open = is_open
+        self._source = source
 
     async def create(
         self, *, full: bool = False, at: str | None = None, told: Told | None = None
@@ -90,10 +109,65 @@ class Backups:
             told = told or _nobody
             return await restoring.restore(shelf, _checked(backup_id), restart=restart, told=told)
 
+    async def status(self) -> BackupStatus:
+        """How the configured backups stand: whether the newest is too old, or one has failed."""
+        async with self._plan() as plan:
+            return await scheduling.status(plan)
+
+    async def prune(self, *, dry: bool = False, at: str | None = None) -> Pruned:
+        """Remove the backups of this store that the settings do not keep; `dry`: only tell which.
+
+        The newest, and every full one that another needs, are kept whatever the settings say.
+        """
+        async with self._shelf(at) as shelf:
+            settings, _ = backup_settings(self._configured(at))
+            store = await scheduling.store_of(shelf)
+            return await scheduling.prune(
+                shelf, settings, self._zone(settings), store=store, dry=dry
+            )
+
+    async def serve(self) -> None:
+        """Make backups by the configured schedule, and remove outdated ones, until cancelled.
+
+        Any number of processes may do so: one of them makes it. Returns at once without a schedule.
+        """
+        if self._config.backup is None or not backup_settings(self._config)[0].schedule:
+            return
+        async with self._plan() as plan:
+            await scheduling.serve(plan)
+
+    @asynccontextmanager
+    async def _plan(self) -> AsyncIterator[Plan]:
+        settings, _ = backup_settings(self._config)
+        zone = self._zone(settings)
+        if settings.schedule:
+            next_time(settings.schedule, 0.0, zone)  # says what is wrong with it now
+        source = await self._source()
+        async with self._shelf(None) as shelf:
+            yield Plan(shelf, settings, zone, source.numbers, source.metrics)
+
+    def _zone(self, settings: BackupSettings) -> ZoneInfo:
+        try:
+            return ZoneInfo(settings.timezone or self._config.timezone)
+        except (LookupError, ValueError, OSError):
+            raise ConfigError(
+                "backup.config.timezone is no IANA time zone.", hint="E.g. Europe/Berlin."
+            ) from None
+
+    def _configured(self, at: str | None) -> Config:
+        return self._config if at is None else replace(self._config, backup=self._at(at))
+
+    async def drop_subject(self, project: str, entity: Entity) -> None:
+        """A subject was erased: take its keys from beside the archives of the configured place, and
+        note that nothing of it is to be restored. Does nothing where none is configured."""
+        if self._config.backup is None:
+            return
+        async with self._shelf(None) as shelf:
+            await engine.drop_subject(shelf, project, entity.kind, entity.id)
+
     @asynccontextmanager
     async def _shelf(self, at: str | None) -> AsyncIterator[Shelf]:
-        config = self._config if at is None else replace(self._config, backup=self._at(at))
-        shelf = make_shelf(config, SystemClock())
+        shelf = make_shelf(self._configured(at), SystemClock())
         try:
             yield shelf
         finally:
@@ -114,8 +188,6 @@ class Backups:
             )
         settings = dict(known.config) if known is not None else {}
         if known is not None and known.provider != provider:
-            from holdfast.config import BackupSettings
-
             common = BackupSettings.__struct_fields__
             settings = {name: value for name, value in settings.items() if name in common}
         return Part(provider, settings | place)

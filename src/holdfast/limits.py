@@ -182,6 +182,9 @@ BODY_GRACE_S = 1.0
 DEPENDENCY_TIMEOUT_S = 2.0
 """Seconds the store or Redis may take to answer a health check."""
 
+ENDPOINT_AGE_MAX_S = 30.0
+"""Age up to which a look at a model's endpoint is told again instead of connecting anew."""
+
 CENSUS_AGE_MAX_S = 30.0
 """Age up to which counts over the whole store are told again instead of made anew."""
 
@@ -313,6 +316,18 @@ SIGN_INS_PER_MINUTE_MAX = 10
 
 REFRESHES_PER_MINUTE_MAX = 20
 """Refresh tokens tried a minute from one address."""
+
+ERASURE_BATCH = 500
+"""Rows of a subject that one transaction of its erasure takes away."""
+
+ERASURE_INDEX_WAIT_S = 60.0
+"""Seconds an erasure waits until an external index has taken the deletions."""
+
+ERASURE_POLL_S = 5.0
+"""Seconds between two looks for erasures whose process died."""
+
+ERASURE_QUIET_S = 30.0
+"""Seconds from the beginning of an erasure after which another process goes on with it."""
 
 KEY_USE_S = 300.0
 """Seconds between two writes of when a key was used last, by one process."""

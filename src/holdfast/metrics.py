@@ -29,8 +29,9 @@ Name = Literal[
     "unpriced_call",
     "budget_event",
     "replica_read",
+    "backup",
 ]
-Part = Literal["embedder", "llm", "reranker", "index"]
+Part = Literal["embedder", "llm", "reranker", "index", "backup"]
 
 
 class Counter(Struct, frozen=True):
@@ -99,6 +100,7 @@ COUNTERS: Mapping[Name, Counter] = {
         " input the provider had), output.",
         ("model", "kind"),
     ),
+    "backup": Counter("Backups that were due by the schedule: made, failed.", ("outcome",)),
     "model_cost_usd": Counter(
         "Price of calls in the usage ledger in US dollars, as far as this process wrote it.",
         ("model", "operation"),
@@ -126,6 +128,9 @@ GAUGES: Mapping[str, str] = {
     "writes_waiting": "Writes that wait for the writer.",
     "index_lag_generations": "Transactions that the external index lacks, of the project that lacks"
     " most, as far as this process feeds it.",
+    "backup_newest_at": "When the newest backup was made, epoch seconds, as the schedule last saw;"
+    " 0 if there is none.",
+    "backup_bytes": "Bytes of the newest backup.",
     "index_drift": "Points of the external index that were not as they should be when this process"
     " last compared it with the records.",
 }

@@ -45,6 +45,7 @@ from holdfast.ports import (
 from holdfast.ports.archiving import Archiving
 from holdfast.ports.destination import Destination
 from holdfast.ports.sealing import Seals
+from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
     from holdfast.backends.prices import ListPrices
@@ -83,6 +84,10 @@ class Store(Records, Jobs, Protocol):
 
     async def release(self) -> None:
         """Let go of what the keyring holds. Idempotent."""
+
+    @property
+    def subjects(self) -> Subjects:
+        """What the same database keeps of one subject."""
 
     @property
     def spaces(self) -> Spaces:
@@ -352,9 +357,19 @@ def make_destination(part: Part) -> Destination:
 
         settings = part_settings(FolderSettings, part, "backup")
         return FolderDestination(Path(settings.path).expanduser())
-    raise ConfigError(
-        f"backup.provider: there is no {part.provider[:64]!r}.", hint="Known is folder."
-    )
+    if part.provider not in ("s3", "gcs", "azure"):
+        raise ConfigError(
+            f"backup.provider: there is no {part.provider[:64]!r}.",
+            hint="Known are folder, s3, gcs and azure.",
+        )
+    try:
+        from holdfast.backends.object_destination import ObjectDestination
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"Backups in a bucket need the package {error.name}.",
+            hint="pip install 'holdfast[backup]'.",
+        ) from error
+    return ObjectDestination.configured(part)
 
 
 def make_archiving(config: Config, clock: Clock) -> Archiving:

@@ -92,6 +92,31 @@ class EndsAgain(Faulty):
         super().supersede(old_id, by, by_id)
 
 
+class EndsTheImmutable(Faulty):
+    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
+        row = self.row(old_id)
+        if row is not None:
+            self.write(change(row, memory=change(row.memory, immutable=False)))
+        super().supersede(old_id, by, by_id)
+
+
+class EndsImmutableTurns(Faulty):
+    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
+        super().supersede(old_id, by, by_id)
+        for row in self.tables.of(self.project):
+            if memory_tables.raw(row) and row.memory.immutable and row.memory.valid_to is None:
+                self.end(row, by.event_at, by_id, by.updated_at)
+
+
+class EditsTheImmutable(Faulty):
+    def edit(self, op: EditMemory) -> Memory | None:
+        row = self.row(op.memory_id)
+        if row is not None:
+            memory = change(row.memory, immutable=False)
+            self.tables.rows[self.project, op.memory_id] = change(row, memory=memory)
+        return super().edit(op)
+
+
 class EndsItself(Faulty):
     def put_memory(self, op: PutMemory) -> str:
         stored = super().put_memory(op)

@@ -52,6 +52,7 @@ class RandomLLM:
     def __init__(self, name: str, chance: random.Random) -> None:
         self.name = name
         self.answer_tokens: int | None = 50
+        self.address = None
         self.cost = 0
         self.asked = 0
         self._chance = chance

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from holdfast.backends.memory_directory import MemoryDirectory
 from holdfast.backends.memory_indexing import MemoryIndexing, entry_of, told_pairs
 from holdfast.backends.memory_ledger import usage_sums
+from holdfast.backends.memory_subjects import MemorySubjects, refuse_erased
 from holdfast.backends.memory_tables import Key, Leased, Tables, Transaction, change
 from holdfast.backends.memory_tables import current as is_current
 from holdfast.clock import Ids
@@ -88,6 +89,11 @@ class MemoryRecords:
         return MemoryDirectory(self)
 
     @property
+    def subjects(self) -> MemorySubjects:
+        """What these records keep of one subject."""
+        return MemorySubjects(self)
+
+    @property
     def indexing(self) -> MemoryIndexing:
         """What an external index asks of these records."""
         return MemoryIndexing(self)
@@ -131,6 +137,7 @@ class MemoryRecords:
 
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         tables = self.tables.copy()
+        refuse_erased(tables, self.store_id, project, ops)
         results = self.transaction(tables, project, self._ids).run(ops)
         self._store.tables = tables
         return results

@@ -11,7 +11,7 @@ import msgspec
 from holdfast.backends import memory_ledger
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.clock import Ids
-from holdfast.core.outcome import settled
+from holdfast.core.outcome import settled, unchangeable
 from holdfast.directory import Delivery, Export, Feedback
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
 from holdfast.filters import Filter, matches, matches_scope, names_entities_only
@@ -24,6 +24,7 @@ from holdfast.model import (
     Json,
     Memory,
     Project,
+    Scope,
     Space,
     Struct,
     Turn,
@@ -93,6 +94,8 @@ class Tables:
     generation: int = 0
     last_no: int = 0
     turns: dict[Key, Turn] = field(default_factory=dict)
+    scopes: dict[Key, Scope] = field(default_factory=dict)
+    """Whose the turns are."""
     rows: dict[Key, Row] = field(default_factory=dict)
     removed: dict[Project, tuple[Row, ...]] = field(default_factory=dict)
     """Deleted rows; their generation is that of the deletion."""
@@ -254,6 +257,7 @@ class Transaction:
     def put_turns(self, op: PutTurns) -> None:
         for turn in op.turns:
             self.tables.turns.setdefault((self.project, turn.id), turn)
+            self.tables.scopes.setdefault((self.project, turn.id), op.scope)
 
     def put_memory(self, op: PutMemory) -> str:
         self.at = max(self.at, op.memory.updated_at)
@@ -287,14 +291,15 @@ class Transaction:
 
     def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
         old = self.row(old_id)
-        if old is None or old.memory.valid_to is not None:
+        if old is None or old.memory.valid_to is not None or old.memory.immutable:
             return
         end = max(begins(by), begins(old.memory))
         self.end(old, end, by_id, by.updated_at)
         self.log("SUPERSEDE", old.memory, (old.memory.text, by.text), by.updated_at)
         rows = self.tables.of(self.project)
         for turn in rows:
-            behind = raw(turn) and turn.turns & old.turns and turn.memory.valid_to is None
+            may_end = raw(turn) and turn.memory.valid_to is None and not turn.memory.immutable
+            behind = may_end and turn.turns & old.turns
             if behind and not any(current(row) and row.turns & turn.turns for row in rows):
                 self.end(turn, max(end, turn.memory.event_at), by_id, by.updated_at)
 
@@ -312,6 +317,8 @@ class Transaction:
         row = self.row(op.memory_id)
         if row is None:
             return None
+        if row.memory.immutable:
+            raise unchangeable(row.memory.id)
         self.at = max(self.at, op.at)
         if op.identity is not None:
             for other in self.tables.of(self.project):
@@ -389,6 +396,7 @@ class Transaction:
         """Delete raw turns; memories that stay do not come from them any more."""
         for turn_id in turn_ids:
             del self.tables.turns[self.project, turn_id]
+            self.tables.scopes.pop((self.project, turn_id), None)
         for row in self.tables.of(self.project):
             self.tables.rows[self.project, row.memory.id] = change(row, turns=row.turns - turn_ids)
 
@@ -476,6 +484,7 @@ class Transaction:
         tables = self.tables
         mine = self.project
         tables.turns = {key: turn for key, turn in tables.turns.items() if key[0] != mine}
+        tables.scopes = {key: whose for key, whose in tables.scopes.items() if key[0] != mine}
         tables.rows = {key: row for key, row in tables.rows.items() if key[0] != mine}
         tables.written = {key: when for key, when in tables.written.items() if key[0] != mine}
         tables.jobs = {key: job for key, job in tables.jobs.items() if key[0] != mine}

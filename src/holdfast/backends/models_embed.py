@@ -151,9 +151,12 @@ class PydanticEmbedder:
         *,
         tokens_max: int,
         resize: bool = False,
+        address: str | None = None,
     ) -> None:
-        """`resize` asks the model for the dimensions of `space`, which are not its own."""
+        """`resize` asks the model for the dimensions of `space`, which are not its own; `address`:
+        the URL it is asked at."""
         self.space = space
+        self.address = address
         self.name = f"{space.provider}:{space.model}"
         self._model = model
         self._close = close

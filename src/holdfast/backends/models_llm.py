@@ -52,10 +52,13 @@ class PydanticLLM:
         close: Callable[[], Awaitable[None]],
         *,
         timed: bool = True,
+        address: str | None = None,
     ) -> None:
-        """`timed` tells the provider's library the time limit as well, where it takes one."""
+        """`timed` tells the provider's library the time limit as well, where it takes one;
+        `address`: the URL it is asked at."""
         self.name = name
         self.answer_tokens: int | None = settings.get("max_tokens")
+        self.address = address
         self._timed = timed
         self._model = model
         self._settings = dict(settings)

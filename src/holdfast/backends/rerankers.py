@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
 from holdfast.backends import models_catalog as catalog
+from holdfast.backends.endpoints import Addressed
 from holdfast.backends.models import TOKENS_OUT_MAX, build_llm
 from holdfast.backends.models_catalog import Provider
 from holdfast.config import Part
@@ -137,6 +138,7 @@ class LLMReranker:
     def __init__(self, llm: LLM, criteria: str | None = None) -> None:
         """`criteria`: the operator's rules for scores."""
         self.name = llm.name
+        self.address = llm.address if isinstance(llm, Addressed) else None
         self._llm = llm
         self._criteria = criteria
 

@@ -22,6 +22,7 @@ from holdfast.cli import (
     budgets,
     caching,
     embedding,
+    erasure,
     evaluation,
     indexing,
     inspection,
@@ -80,6 +81,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Memories": memories.COMMANDS,
     "Many at once": transfer.COMMANDS,
+    "Forgetting": erasure.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
     "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS, **budgets.COMMANDS},
@@ -95,6 +97,7 @@ GROUPS = {
         **indexing.GROUPS,
         **embedding.GROUPS,
         **sealing.GROUPS,
+        **erasure.GROUPS,
         **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,

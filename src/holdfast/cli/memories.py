@@ -48,6 +48,9 @@ def add(
     infer: Annotated[
         bool, typer.Option("--infer/--no-infer", help="Let a configured LLM extract facts.")
     ] = True,
+    immutable: Annotated[
+        bool, typer.Option("--immutable", help="Never changed or superseded, only deleted.")
+    ] = False,
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="Idempotency key: repeat safely.")
     ] = None,
@@ -65,6 +68,7 @@ def add(
             expiration_date=expires,
             categories=category or None,
             infer=infer,
+            immutable=immutable,
             idempotency_key=key,
         )
     if common.json:

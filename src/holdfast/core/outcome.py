@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from holdfast.errors import BudgetExceededError
+from holdfast.errors import BudgetExceededError, ConflictError
 from holdfast.model import Job, Json
 
 
@@ -31,6 +31,14 @@ def missing_part(job: Job, llm: str | None, embedder: str) -> str | None:
         return "budget"
     about_llm = llm is not None and llm in job.error
     return "embedder" if embedder in job.error and not about_llm else "llm"
+
+
+def unchangeable(memory_id: str) -> ConflictError:
+    """The error for a change of a memory that was added as immutable."""
+    return ConflictError(
+        f"Memory {memory_id} is immutable; nothing was changed.",
+        hint="Delete it, and add what is true now.",
+    )
 
 
 def _item(item: Json, stored: Mapping[str, str]) -> Json:

@@ -31,6 +31,8 @@ def memory_shape(memory: Memory) -> dict[str, Json]:
         shape["valid_from"] = iso(memory.valid_from)
     if memory.valid_to is not None:
         shape["valid_to"] = iso(memory.valid_to)
+    if memory.immutable:
+        shape["immutable"] = True
     return shape
 
 

@@ -44,6 +44,8 @@ class AddRequest(Struct, frozen=True, kw_only=True):
     instructions: str | None = None
     custom_categories: tuple[str, ...] = ()
     """The names the model may choose categories from; the project's own if empty."""
+    immutable: bool = False
+    """What is made of it never changes: it can only be deleted."""
     idempotency_key: str | None = None
     wait: bool = True
 
@@ -238,6 +240,7 @@ def _turn_memory(
         metadata=request.metadata,
         categories=request.categories,
         listed=listed,
+        immutable=request.immutable,
         event_at=turn.event_at,
         expires_on=request.expires_on,
         created_at=now,
@@ -299,6 +302,7 @@ def _payload(
             "unembedded": any(put.vector is None for put in puts),
             "procedural": request.procedural,
             "custom_categories": list(request.custom_categories),
+            "immutable": request.immutable,
         }
     return payload
 
@@ -315,6 +319,7 @@ def _fingerprint(parts: Parts, request: AddRequest) -> str:
     said = [(one.role, one.text, one.actor_id, one.at) for one in request.said]
     rest = (request.at, request.metadata, request.categories, request.expires_on)
     flags = (request.infer, request.procedural, request.instructions, *request.custom_categories)
+    flags = (*flags, "immutable") if request.immutable else flags
     return fingerprint(
         list(itertools.chain([scope_key(request.scope), said], rest, flags)), parts.content_key
     )

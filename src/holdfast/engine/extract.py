@@ -235,6 +235,7 @@ def _memory(
         role=more.get("role"),
         metadata=job.payload["metadata"],
         categories=tuple(categories),
+        immutable=job.payload.get("immutable", False),
         event_at=event_at,
         valid_from=more.get("valid_from"),
         expires_on=job.payload["expires_on"],

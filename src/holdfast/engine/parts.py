@@ -18,6 +18,7 @@ from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope
 from holdfast.ports import LLM, Directory, Embedder, Index, Jobs, Prices, Records, Reranker
 from holdfast.ports.sealing import Seals
+from holdfast.ports.subjects import Subjects
 
 
 class SettingsCache:
@@ -65,6 +66,8 @@ class Parts:
     directory: Directory
     home: Project
     """The project of the configuration, which is there from the start."""
+    subjects: Subjects
+    """What the records keep of one subject."""
     reranker: Reranker | None = None
     fence: Fence = OPEN
     """What the caller may see of the project."""

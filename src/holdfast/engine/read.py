@@ -81,13 +81,13 @@ async def entities(parts: Parts, offset: int, size: int) -> tuple[list[EntitySum
     return found[offset : offset + size], len(found)
 
 
-async def entity(parts: Parts, named: Entity) -> EntitySummary | None:
-    """One entity with its memories that may be seen; None if it has none."""
+async def entity(parts: Parts, named: Entity) -> EntitySummary:
+    """One entity with its memories that may be seen. Raises NotFoundError if it has none."""
     wanted = fenced(parts.fence, Compare(f"{named.kind}_id", "eq", named.id))
     view = View(now=parts.clock.now(), show_expired=True, listed_only=False)
     first = await _edge(parts, Listing(filter=wanted, view=view, size=1, oldest_first=True))
     if first is None:
-        return None
+        raise NotFoundError(f"This {named.kind} has no memories.", hint="`entities` lists who has.")
     last = await _edge(parts, Listing(filter=wanted, view=view, size=1))
     listed = await parts.records.page(
         parts.project, Listing(filter=wanted, view=replace(view, listed_only=True), size=1)

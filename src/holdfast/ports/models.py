@@ -77,6 +77,8 @@ class LLM(Protocol):
 class BoundLLM(LLM, Protocol):
     """One whose answers can be bounded, so that it is known what one can cost at most."""
 
+    address: str | None
+    """The URL it is asked at; None if that is not known."""
     answer_tokens: int | None
     """The most tokens of an answer by its configuration; None: it says nothing."""
 

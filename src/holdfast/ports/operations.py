@@ -52,12 +52,13 @@ class PutMemory(Struct, frozen=True, kw_only=True):
     """Turns it came from; unknown ones are passed over."""
     supersedes: tuple[str, ...] = ()
     """Memories that end where this one begins (`valid_from`, or else `event_at`), but not before
-    they began themselves; unknown or already ended ones, and this one itself, are passed over.
+    they began themselves; unknown, ended and immutable ones, and this one itself, are passed over.
 
     One that ends gets `valid_to` and `superseded_by`, a version more, `updated_at` of this memory,
     a SUPERSEDE in its history with both texts, and gives up its identity: the same may become true
     again. The unlisted turns it came from end with it, not before they were said and without
-    history, unless a listed memory that is current came from one of the same raw turns.
+    history, unless they are immutable or a listed memory that is current came from one of the same
+    raw turns.
     """
 
 
@@ -65,8 +66,8 @@ class EditMemory(Struct, frozen=True, kw_only=True):
     """Change a memory in place. Result: the new Memory, or None if unknown.
 
     `version` grows by one and `updated_at` becomes `at`; what is None stays. History gets an UPDATE
-    with both texts if text, metadata or expiry is meant. Raises ConflictError if `identity` belongs
-    to another memory.
+    with both texts if text, metadata or expiry is meant. Raises ConflictError if the memory is
+    immutable, or `identity` belongs to another one.
     """
 
     memory_id: str

@@ -23,6 +23,7 @@ class BudgetedLLM:
 
     def __init__(self, inner: BoundLLM, toll: Toll) -> None:
         self.name = inner.name
+        self.address = inner.address
         self._inner = inner
         self._toll = toll
         toll.serves(inner.name, inner.answer_tokens or ANSWER_TOKENS_MAX)

@@ -19,7 +19,8 @@ from holdfast.backends.sql.keys import Sealing
 from holdfast.backends.sql.records import SqlRecords, Work
 from holdfast.clock import Clock, Ids
 from holdfast.config import Part
-from holdfast.errors import ClosedError
+from holdfast.core.erasure import TABLES
+from holdfast.errors import ClosedError, StoreError
 from holdfast.model import Json, Project, Space
 from holdfast.ports import Op
 
@@ -153,7 +154,16 @@ class PostgresRecords(SqlRecords):
         return await reads.read(project, work, brief=brief)
 
     async def scrub(self) -> None:
-        """Postgres overwrites in its own time: `VACUUM FULL`, which locks, is the operator's."""
+        """Take out row versions that are dead, unless somebody still reads them. Postgres
+        overwrites their bytes in its own time: `VACUUM FULL`, which locks, is the operator's."""
+        self._check_open()
+        async with self._pool.connection() as raw:
+            for table in TABLES:
+                try:
+                    with translate():
+                        await raw.execute(f"VACUUM {table}")
+                except StoreError as error:
+                    _log.warning("dead rows stay in %s until autovacuum: %s", table, error.code)
 
     async def glance(self, project: Project | None, work: Work[T]) -> T:
         self._check_open()

@@ -12,15 +12,16 @@ from holdfast.backends.sql.archiving import refuse_half
 from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
+from holdfast.backends.sql.erasing import store_id
 from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.keys import Sealing, SubjectKeys, needs_of
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.resealing import SqlSeals
 from holdfast.backends.sql.spaces import Binding, settle
+from holdfast.backends.sql.subjects import SqlSubjects
 from holdfast.backends.sql.switching import SqlSpaces
 from holdfast.backends.sql.unlocking import adopt, derived, unlock
 from holdfast.clock import Clock, Ids
-from holdfast.core.identity import content_hash
 from holdfast.core.identity import key_mark as mark_of
 from holdfast.model import (
     Census,
@@ -264,6 +265,11 @@ class SqlRecords(ABC):
         return None if self._keys is None else SqlSeals(self, self._keys)
 
     @property
+    def subjects(self) -> SqlSubjects:
+        """What the same database keeps of one subject."""
+        return SqlSubjects(self)
+
+    @property
     def indexing(self) -> SqlIndexing:
         """What an external index asks of the same database."""
         return self._indexing
@@ -278,8 +284,13 @@ class SqlRecords(ABC):
         return self._clock.now()
 
     @property
+    def name(self) -> str:
+        """`store_id`, also while the store is being opened."""
+        return store_id(self._binding.cursor_key)
+
+    @property
     def store_id(self) -> str:
-        return content_hash("store id", self._binding.cursor_key)
+        return store_id(self._binding.cursor_key)
 
 
 def _nobody() -> None:

@@ -24,7 +24,7 @@ from holdfast.core.seal import (
     unseal,
     version_of,
 )
-from holdfast.directory import Delivery, Export, Feedback, Row, Webhook
+from holdfast.directory import Delivery, Erasure, Export, Feedback, Row, SigningKey, Webhook
 from holdfast.errors import ConfigError, CorruptError
 from holdfast.model import ENTITY_KINDS
 
@@ -40,6 +40,8 @@ SEALED_FIELDS: Final[Mapping[type[Row], tuple[str, ...]]] = {
     Delivery: ("body",),
     Feedback: ("reason",),
     Export: ("request", "result"),
+    Erasure: ("subject",),
+    SigningKey: ("secret",),
 }
 """What is sealed of the directory, with the key of the project."""
 
@@ -69,6 +71,15 @@ class KeyNeeded(Exception):
     def __init__(self, needs: Iterable[Need]) -> None:
         super().__init__()
         self.needs = frozenset(needs)
+
+
+class KeysDestroyed(Exception):
+    """Data keys were destroyed, which this process may hold; it must look before it seals."""
+
+    def __init__(self, times: int) -> None:
+        """`times`: how often that was, by now."""
+        super().__init__()
+        self.times = times
 
 
 class Text(NamedTuple):
@@ -106,6 +117,18 @@ class Keys(NamedTuple):
 
     current: int
     by_version: Mapping[int, bytes]
+    erased: frozenset[int] = frozenset()
+    """Versions that were destroyed when the subject was erased, as the store has it on record."""
+
+
+class _Erased(str):
+    """Its own kind of text, so that no other one is taken for it."""
+
+    __slots__ = ()
+
+
+ERASED: Final = _Erased()
+"""What a text is opened to whose subject was erased: its row is passed over."""
 
 
 class Sealer:
@@ -121,6 +144,8 @@ class Sealer:
         """Whether every text is sealed: one that is not was put there by somebody else."""
         self.strict_vectors = False
         """The same of vectors."""
+        self.destroyed = 0
+        """How often keys were destroyed in the store, as far as this process knows."""
         self._keys: dict[Subject, Keys] = {}
         self._fernet_keys = fernet_keys
 
@@ -165,7 +190,11 @@ class Sealer:
         if stored is None or not is_sealed(stored):
             return None
         need = Need(subject, version_of(stored))
-        return None if self.has(need) else need
+        return None if self.has(need) or self._is_erased(need) else need
+
+    def _is_erased(self, need: Need) -> bool:
+        keys = self._keys.get(need.subject)
+        return keys is not None and need.version in keys.erased
 
     def open(self, subject: Subject, place: Place, stored: str | bytes) -> Any:
         """The value of what is stored. Raises KeyNeeded, CorruptError."""
@@ -174,6 +203,8 @@ class Sealer:
         version = version_of(stored)
         keys = self._keys.get(subject)
         key = None if keys is None else keys.by_version.get(version)
+        if key is None and self._is_erased(Need(subject, version)):
+            return ERASED
         if key is None:
             raise KeyNeeded([Need(subject, version)])
         return unseal(key, place, stored)

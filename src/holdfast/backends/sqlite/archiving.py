@@ -23,6 +23,9 @@ T = TypeVar("T")
 _ROWS: Final = 256
 """Rows that are read at once."""
 
+_LOADING: Final = ("PRAGMA cache_size=-65536",)
+"""Pages of indexes are filled in no order."""
+
 _LAST: Final = {
     "generation": "SELECT value FROM counters WHERE name = 'generation'",
     "memories": "SELECT max(coalesce((SELECT max(no) FROM memories), 0), "
@@ -134,6 +137,8 @@ class SqliteArchiving:
         connection = connect(self._path, busy_timeout_s=self._busy_timeout_s)
         try:
             prepare(connection, self._path)
+            for pragma in _LOADING:
+                connection.execute(pragma)
         except BaseException:
             connection.close()
             raise

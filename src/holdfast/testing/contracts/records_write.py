@@ -274,6 +274,21 @@ class EditContract(StoreFixtures):
         [same] = await commit(store, EditMemory(memory_id="a", at=NOW, text="x", identity=b"one"))
         assert same.text == "x"
 
+    async def test_an_immutable_memory_cannot_be_edited(self, store: Store) -> None:
+        await commit(store, put("a", immutable=True), put("b", "milk", immutable=False))
+        before = await sure(store, "a")
+        assert (before.immutable, (await sure(store, "b")).immutable) == (True, False)
+        for edit in (
+            EditMemory(memory_id="a", at=NOW + 1, text="new"),
+            EditMemory(memory_id="a", at=NOW + 1, metadata={"k": 1}),
+            EditMemory(memory_id="a", at=NOW + 1, set_expires=True),
+        ):
+            with pytest.raises(ConflictError, match="immutable"):
+                await commit(store, EditMemory(memory_id="b", at=NOW + 1, text="too"), edit)
+        assert await store.fetch(RED, ["a"]) == [before]
+        assert (await sure(store, "b")).text == "milk"
+        assert await events(store, "a") == ["ADD"]
+
 
 class PutJobContract(StoreFixtures):
     """`PutJob` as a part of a commit."""
