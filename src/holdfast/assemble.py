@@ -145,11 +145,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         records.close_now()
         await _each(*closers)
         raise
-    if config.records.provider == "postgres":
-        noted = partial(metrics.count, "replica_read")
-        cast("PostgresRecords", records).on_replica_read = noted
-    for name, read in records.gauges().items():
-        metrics.gauge(name, read)
+    _watch(config, records, metrics)
     parts = Parts(
         project=Project(config.project),
         records=records,
@@ -180,6 +176,15 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     parts = _cached(parts, config, caching, cache, records.cache_key)
     workers = _workers(parts, config.workers)
     return Assembly(parts, records, index, cache, workers, models.endpoints)
+
+
+def _watch(config: Config, records: Store, metrics: Metrics) -> None:
+    """Count what the records do."""
+    if config.records.provider == "postgres":
+        noted = partial(metrics.count, "replica_read")
+        cast("PostgresRecords", records).on_replica_read = noted
+    for name, read in records.gauges().items():
+        metrics.gauge(name, read)
 
 
 def _vectors_bytes(config: Config, settings: CacheSettings) -> int:

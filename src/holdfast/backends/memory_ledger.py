@@ -11,7 +11,15 @@ from holdfast.backends.memory_directory import Rows
 from holdfast.core.periods import day_number, day_text
 from holdfast.directory import Spending
 from holdfast.model import Project
-from holdfast.ports import Hold, PutUsage, UsageGroup, UsageQuery, UsageSum
+from holdfast.ports import (
+    Hold,
+    HoldBudget,
+    PutUsage,
+    SettleBudget,
+    UsageGroup,
+    UsageQuery,
+    UsageSum,
+)
 
 Ledger = Mapping[Project, Sequence[PutUsage]]
 
@@ -66,18 +74,23 @@ def _plus(known: UsageSum, call: PutUsage) -> UsageSum:
     )
 
 
-def total(rows: Rows, project: Project, hold: Hold) -> int:
-    """What a budget's subject has spent and held in a period."""
-    known = _spending(rows, project, hold)
-    return known.spent + known.held
+def hold(rows: Rows, project: Project, op: HoldBudget) -> list[int]:
+    """Hold room in all budgets, or in none; what each had before."""
+    before = [one.spent + one.held for one in (_spending(rows, project, each) for each in op.holds)]
+    pairs = zip(op.holds, before, strict=True)
+    if all(each.limit is None or was + each.amount <= each.limit for each, was in pairs):
+        for each in op.holds:
+            known = _spending(rows, project, each)
+            rows[_place(project, each)] = replace(known, held=known.held + each.amount)
+    return before
 
 
-def add(rows: Rows, project: Project, hold: Hold, *, held: int, spent: int = 0) -> None:
-    """Change what a budget's subject has spent and held; a period that is gone stays so."""
-    known = _spending(rows, project, hold)
-    if held < 0 and _place(project, hold) not in rows:
-        return
-    rows[_place(project, hold)] = replace(known, held=known.held + held, spent=known.spent + spent)
+def settle(rows: Rows, project: Project, op: SettleBudget) -> None:
+    """What was held becomes what is spent; a period that is gone stays so."""
+    for each, spent in zip(op.holds, op.spent, strict=True):
+        if (place := _place(project, each)) in rows:
+            known = _spending(rows, project, each)
+            rows[place] = replace(known, held=known.held - each.amount, spent=known.spent + spent)
 
 
 def _place(project: Project, hold: Hold) -> Any:

@@ -466,19 +466,10 @@ class Transaction:
         return None
 
     def hold(self, op: HoldBudget) -> list[int]:
-        rows = self.tables.directory
-        before = [memory_ledger.total(rows, self.project, each) for each in op.holds]
-        pairs = zip(op.holds, before, strict=True)
-        if all(each.limit is None or was + each.amount <= each.limit for each, was in pairs):
-            for each in op.holds:
-                memory_ledger.add(rows, self.project, each, held=each.amount)
-        return before
+        return memory_ledger.hold(self.tables.directory, self.project, op)
 
     def settle(self, op: SettleBudget) -> None:
-        for each, spent in zip(op.holds, op.spent, strict=True):
-            memory_ledger.add(
-                self.tables.directory, self.project, each, held=-each.amount, spent=spent
-            )
+        memory_ledger.settle(self.tables.directory, self.project, op)
 
     def reset(self) -> None:
         tables = self.tables

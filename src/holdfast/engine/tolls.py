@@ -145,7 +145,7 @@ class Tollgate:
     async def check(
         self, payer: Paying, worst: Sequence[Usage], *, degrading: bool = False
     ) -> None:
-        """Refuse at once what a budget that blocks has no room for now; no room is held.
+        """Refuse at once what a budget that blocks has no room for; none is held.
 
         `degrading`: or one that degrades. Raises BudgetExceededError.
         """
