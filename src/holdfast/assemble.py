@@ -16,7 +16,15 @@ import holdfast
 from holdfast import deadline
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
-from holdfast.config import INDEX, LOCAL_EMBEDDER, CacheSettings, Config, Part, RedisSettings
+from holdfast.config import (
+    INDEX,
+    LOCAL_EMBEDDER,
+    NO_KEYRING,
+    CacheSettings,
+    Config,
+    Part,
+    RedisSettings,
+)
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.packing import Packing
@@ -26,11 +34,13 @@ from holdfast.engine import worker
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
+from holdfast.engine.redaction import Hiding
 from holdfast.engine.tolls import Tollgate
-from holdfast.errors import IndexUnavailableError
+from holdfast.errors import ConfigError, IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
 from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Toll, Vectors
+from holdfast.ports.redactor import Redactor
 from holdfast.registry import (
     Store,
     cache_settings,
@@ -41,6 +51,7 @@ from holdfast.registry import (
     make_llms,
     make_prices,
     make_records,
+    make_redactor,
     make_rerankers,
     make_vectors,
 )
@@ -53,9 +64,14 @@ if TYPE_CHECKING:
     from holdfast.backends.endpoints import Endpoints
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.backends.prices import ListPrices
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.wrap.gate import Gate
 
 _log = logging.getLogger("holdfast")
+
+
+Redaction = tuple[Redactor, "PatternSettings"] | None
+"""What finds personal data, and what is to be done with it."""
 
 
 @dataclass
@@ -121,6 +137,7 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
 
 async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     check_stores(config)
+    redaction = await asyncio.to_thread(_redaction, config)
     clock = clock or SystemClock()
     ids = Ids(clock)
     metrics = Metrics(clock.now)
@@ -173,7 +190,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         prices=prices,
         toll=toll,
     )
-    parts = _cached(parts, config, caching, cache, records.cache_key)
+    parts = _cached(_redacting(parts, redaction), config, caching, cache, records.cache_key)
     workers = _workers(parts, config.workers)
     return Assembly(parts, records, index, cache, workers, models.endpoints)
 
@@ -376,6 +393,37 @@ def _models(
     )
     prices.load(wrapping.paid)
     return wrapped
+
+
+def _redaction(config: Config) -> Redaction:
+    """What finds personal data. Raises ConfigError, MissingExtraError."""
+    made = make_redactor(config.redaction)
+    keyless = config.content_key is None and config.seal.provider == NO_KEYRING
+    if made is not None and made[1].style == "keyed" and keyless:
+        raise ConfigError(
+            "redaction.config.style is keyed, and there is no key.",
+            hint="Set content_key before the first memory, or seal the store.",
+        )
+    return made
+
+
+def _redacting(parts: Parts, redaction: Redaction) -> Parts:
+    """The parts, with placeholders in what models of other machines see and in what is stored."""
+    if redaction is None:
+        return parts
+    redactor, settings = redaction
+    if "storage" in settings.where:
+        hiding = Hiding(redactor, settings.style, parts.content_key, parts.metrics)
+        parts = replace(parts, hiding=hiding)
+    if "model" not in settings.where:
+        return parts
+    from holdfast.wrap import redacting as wrap
+
+    looker = wrap.Looker(redactor, parts.metrics)
+    parts.embedders.wrap(lambda e: e if e.in_process else wrap.RedactingEmbedder(e, looker))
+    llm = parts.llm and wrap.RedactingLLM(parts.llm, looker)
+    reranker = parts.reranker and wrap.RedactingReranker(parts.reranker, looker)
+    return replace(parts, llm=llm, reranker=reranker)
 
 
 def _embedders(config: Config) -> tuple[Embedder, ...]:

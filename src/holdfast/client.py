@@ -177,8 +177,8 @@ class AsyncMemory:
         )
         added = await adding.add(parts, request)
         if added.job is not None:
-            return await reading.add_answer(parts, added.job, request.said)
-        return {"results": shapes.said_shapes(added.items, request.said)}
+            return await reading.add_answer(parts, added.job, added.said)
+        return {"results": shapes.said_shapes(added.items, added.said)}
 
     async def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""

@@ -29,6 +29,7 @@ Name = Literal[
     "unpriced_call",
     "budget_event",
     "replica_read",
+    "redaction",
     "backup",
 ]
 Part = Literal["embedder", "llm", "reranker", "index", "backup"]
@@ -94,6 +95,11 @@ COUNTERS: Mapping[Name, Counter] = {
         "Reads that a read replica could answer, by who did: replica, or the primary, for each was"
         " behind (it lacked something acknowledged) or away.",
         ("outcome",),
+    ),
+    "redaction": Counter(
+        "Passages with personal data that were replaced, by where (model: in what a model of"
+        " another machine was shown; storage: in what is stored or searched with) and kind.",
+        ("where", "kind"),
     ),
     "model_token": Counter(
         "Tokens in the usage ledger, as far as this process wrote it: input, cached (the part of"

@@ -15,6 +15,7 @@ from holdfast.config import (
     INDEX,
     LOCAL_EMBEDDER,
     NO_KEYRING,
+    NO_REDACTION,
     RECORDS,
     BackupSettings,
     CacheSettings,
@@ -44,11 +45,13 @@ from holdfast.ports import (
 )
 from holdfast.ports.archiving import Archiving
 from holdfast.ports.destination import Destination
+from holdfast.ports.redactor import Redactor
 from holdfast.ports.sealing import Seals
 from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
     from holdfast.backends.prices import ListPrices
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.backends.sql.keys import Sealing
     from holdfast.engine.backups import Shelf
 
@@ -237,6 +240,23 @@ def make_sealing(part: Part) -> Sealing | None:
     settings, rest = _divided(SealSettings, part, "seal")
     keys = tuple(key.encode() for key in settings.fernet_keys)
     return Sealing(build(rest), Sealer(keys, settings.sensitive_metadata))
+
+
+def make_redactor(part: Part) -> tuple[Redactor, PatternSettings] | None:
+    """What takes personal data out of texts, and its settings; None if nothing does.
+
+    Raises ConfigError, MissingExtraError.
+    """
+    if part.provider == NO_REDACTION:
+        if part.config:
+            raise ConfigError(
+                "redaction.config is set, and redaction.provider is none.",
+                hint="Choose a provider.",
+            )
+        return None
+    from holdfast.backends.redactors import build
+
+    return build(part)
 
 
 def make_embedder(part: Part) -> Embedder:

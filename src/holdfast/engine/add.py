@@ -53,6 +53,8 @@ class AddRequest(Struct, frozen=True, kw_only=True):
 class Added(Struct, frozen=True, kw_only=True):
     """What became of an add."""
 
+    said: tuple[Said, ...]
+    """The messages as they are stored."""
     items: list[dict[str, Json]]
     """Per message, in order: `id` of its memory and `event`; for an add that kept them verbatim."""
     job: Job | None = None
@@ -68,6 +70,7 @@ async def add(parts: Parts, request: AddRequest) -> Added:
     caller may not write for the scope, BudgetExceededError if a budget that blocks has no room.
     """
     check_inside(parts.fence, request.scope)
+    request = await _storable(parts, request)
     key = request.idempotency_key
     if key is not None:
         key = own_key(parts.fence, key)
@@ -89,8 +92,21 @@ async def add(parts: Parts, request: AddRequest) -> Added:
         earlier = cast("Job", await parts.jobs.job(parts.project, error.job_id))
         return await _replay(parts, request, earlier, mark)
     if job is None:
-        return Added(items=items)
-    return Added(items=items, job=await _see_through(parts, job, wait=request.wait))
+        return Added(said=request.said, items=items)
+    return Added(
+        said=request.said, items=items, job=await _see_through(parts, job, wait=request.wait)
+    )
+
+
+async def _storable(parts: Parts, request: AddRequest) -> AddRequest:
+    """The request without personal data, if none is to be stored."""
+    if parts.hiding is None:
+        return request
+    texts = [*(one.text for one in request.said), request.instructions or ""]
+    *said, instructions = await parts.hiding.hide(texts)
+    pairs = zip(request.said, said, strict=True)
+    hidden = tuple(replace(one, text=text) for one, text in pairs)
+    return replace(request, said=hidden, instructions=instructions or None)
 
 
 def _wanted(request: AddRequest) -> Wanted:
@@ -130,7 +146,9 @@ async def _replay(parts: Parts, request: AddRequest, known: Job, mark: str | Non
             "This idempotency key was used for a different add.",
             hint="Use a new key for a new add; nothing was changed.",
         )
-    return Added(items=[], job=await _see_through(parts, known, wait=request.wait))
+    return Added(
+        said=request.said, items=[], job=await _see_through(parts, known, wait=request.wait)
+    )
 
 
 async def _see_through(parts: Parts, job: Job, *, wait: bool) -> Job:

@@ -13,6 +13,7 @@ from holdfast.core.pricing import Unpriced
 from holdfast.directory import ProjectInfo, Where
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
+from holdfast.engine.redaction import Hiding
 from holdfast.engine.tolls import Tollgate
 from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope
@@ -80,6 +81,8 @@ class Parts:
     """What is counted while the verbs work."""
     feeder: Feeder | None = None
     """Feeds the external index, if there is one."""
+    hiding: Hiding | None = None
+    """Takes personal data out of what is stored, if that is configured."""
     seals: Seals | None = None
     """Works on all sealed texts, if texts are sealed."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)

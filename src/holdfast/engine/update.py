@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from msgspec.structs import replace
+
 from holdfast.core.calls import call_metadata
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.intake import clean_text
@@ -15,6 +17,7 @@ from holdfast.engine.embedding import Embedded, terms_of, vectors_of
 from holdfast.engine.ledger import Payer, payer_of
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import get, inside_of
+from holdfast.engine.redaction import storable_text
 from holdfast.errors import NotFoundError, ValidationError
 from holdfast.model import Json, Memory, Scope, Struct
 from holdfast.ports import EditMemory
@@ -42,7 +45,8 @@ async def update(parts: Parts, request: UpdateRequest) -> Memory:
         raise unknown(request.memory_id)
     _check_changeable(old)
     edit = _edit(parts, request)
-    said = request.text if request.text != old.text else None
+    new = await storable_text(parts.hiding, request.text)
+    said = new if new != old.text else None
 
     async def attempt(pair: Pair) -> Json:
         worded = edit
@@ -80,6 +84,7 @@ async def update_several(parts: Parts, requests: Sequence[UpdateRequest]) -> Non
     """Carry out several updates of different memories, all or none. Raises like `update`."""
     known = await inside_of(parts, [request.memory_id for request in requests])
     old = {memory.id: memory for memory in known}
+    requests = [replace(one, text=await storable_text(parts.hiding, one.text)) for one in requests]
     edits = []
     for request in requests:
         if request.memory_id not in old:
