@@ -76,18 +76,25 @@ async def entities(parts: Parts, offset: int, size: int) -> tuple[list[EntitySum
     """Who has memories, and how many entities there are."""
     if parts.fence.is_open:
         return await parts.records.entities(parts.project, offset, size)
-    each = [await entity(parts, named) for named in parts.fence.entities()]
+    each = [await _summary(parts, named) for named in parts.fence.entities()]
     found = sorted(filter(None, each), key=lambda one: (one.kind, one.id))
     return found[offset : offset + size], len(found)
 
 
 async def entity(parts: Parts, named: Entity) -> EntitySummary:
     """One entity with its memories that may be seen. Raises NotFoundError if it has none."""
+    found = await _summary(parts, named)
+    if found is None:
+        raise NotFoundError(f"This {named.kind} has no memories.", hint="`entities` lists who has.")
+    return found
+
+
+async def _summary(parts: Parts, named: Entity) -> EntitySummary | None:
     wanted = fenced(parts.fence, Compare(f"{named.kind}_id", "eq", named.id))
     view = View(now=parts.clock.now(), show_expired=True, listed_only=False)
     first = await _edge(parts, Listing(filter=wanted, view=view, size=1, oldest_first=True))
     if first is None:
-        raise NotFoundError(f"This {named.kind} has no memories.", hint="`entities` lists who has.")
+        return None
     last = await _edge(parts, Listing(filter=wanted, view=view, size=1))
     listed = await parts.records.page(
         parts.project, Listing(filter=wanted, view=replace(view, listed_only=True), size=1)
