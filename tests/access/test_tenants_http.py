@@ -23,6 +23,8 @@ from tests.access.tenants import Leak, expect
 
 REQUESTS = 5_000
 NEVER_SERVED = {
+    "/v2/profiles/jobs": "no project has a schema of profiles",
+    "/v2/profiles/jobs/{job_id}": "no project has a schema of profiles",
     "/generate-instructions": "there is no language model",
     "/holdfast/chat": "is not offered",
     "/holdfast/rerun": "no job fails without a model",
@@ -31,7 +33,6 @@ NEVER_SERVED = {
     "/holdfast/index/verify": "there is no external index",
     "/holdfast/index/rebuild": "there is no external index",
     "/holdfast/index/rebalance": "there is no external index",
-    "/holdfast/erasures/{erasure_id}": "nobody here keeps the ids of erasures",
     "/holdfast/embedder": "is for whoever runs the deployment",
     "/holdfast/embedder/change": "is for whoever runs the deployment",
     "/holdfast/embedder/cutover": "is for whoever runs the deployment",

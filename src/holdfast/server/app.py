@@ -23,6 +23,7 @@ from holdfast.server import (
     mem0_platform_entities,
     mem0_platform_exports,
     mem0_platform_items,
+    mem0_platform_profiles,
     mem0_platform_reading,
     mem0_platform_setup,
     mem0_platform_webhooks,
@@ -31,7 +32,6 @@ from holdfast.server import (
     own_admin,
     own_costs,
     own_embedder,
-    own_erasure,
     own_index,
     own_webhooks,
     problems,
@@ -43,6 +43,7 @@ from holdfast.server.telemetry import Telemetry
 PARTS = (
     mem0_platform,
     mem0_platform_reading,
+    mem0_platform_profiles,  # before the entities, whose names may hold a slash
     mem0_platform_entities,
     mem0_platform_exports,
     mem0_platform_items,
@@ -56,7 +57,6 @@ PARTS = (
     own_costs,
     own_embedder,
     own_index,
-    own_erasure,
     own_webhooks,
     mcp,
     health,
