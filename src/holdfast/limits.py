@@ -367,3 +367,12 @@ AUDIT_STRANGERS_MAX = 1_000
 
 AUDIT_NAMES_MAX = 100_000
 """Users, agents, apps and runs of a project whose names are looked up to tell the audit's rows."""
+
+ANSWER_TOKENS_MAX = 16_384
+"""Tokens of a language model's answer where budgets apply, unless its configuration says fewer."""
+
+BUDGETS_PER_PROJECT_MAX = 1_000
+"""Budgets of one project: all are read at once."""
+
+BUDGET_SUBJECTS_MAX = 100
+"""Users, or keys, told of one budget that is for each of them."""

@@ -15,6 +15,7 @@ from holdfast.acts import Actor, acting
 from holdfast.admin import AsyncAdmin
 from holdfast.audit import Audit
 from holdfast.backups import Backups
+from holdfast.budgets import Budgets
 from holdfast.core import verbs
 from holdfast.embedders import EmbedderChange
 from holdfast.erasure import Erasures
@@ -41,6 +42,7 @@ FACES: Mapping[type, Mapping[str, str]] = {
     Backups: verbs.BACKUPS,
     UsageLedger: verbs.USAGE,
     Erasures: verbs.ERASURE,
+    Budgets: verbs.BUDGETS,
     Profiles: verbs.PROFILES,
 }
 ANN = {"user_id": "ann"}
@@ -167,6 +169,10 @@ CALLS: Mapping[str, Callable[[AsyncAdmin], Any]] = {
     "EmbedderChange.cutover": lambda a: a.embedder.cutover(),
     "EmbedderChange.rollback": lambda a: a.embedder.rollback(),
     "EmbedderChange.finish": lambda a: a.embedder.finish(),
+    "Budgets.put": lambda a: a.budgets.put(10.0),
+    "Budgets.listed": lambda a: a.budgets.listed(),
+    "Budgets.remove": lambda a: a.budgets.remove(UNKNOWN),
+    "UsageLedger.estimate": lambda a: a.usage.estimate("tea", user_id="ann"),
     "Profiles.settings": lambda a: a.profiles.settings(),
     "Profiles.configure": lambda a: a.profiles.configure({"enabled": True}),
     "Profiles.find": lambda a: a.profiles.find("ann"),
@@ -207,6 +213,7 @@ ABOUT = {
     "Backups": "backups.",
     "UsageLedger": "usage.",
     "Erasures": "erasure.",
+    "Budgets": "budgets.",
     "Profiles": "profiles.",
 }
 

@@ -130,7 +130,9 @@ ERASURE: Final[Mapping[str, Verb]] = {
     "reapply": "work",
 }
 
-USAGE: Final[Mapping[str, Verb]] = {"report": "read"}
+USAGE: Final[Mapping[str, Verb]] = {"estimate": "read", "report": "read"}
+
+BUDGETS: Final[Mapping[str, Verb]] = {"put": "admin", "listed": "read", "remove": "admin"}
 
 PROFILES: Final[Mapping[str, Verb]] = {
     "settings": "read",

@@ -36,16 +36,21 @@ from holdfast.ports import (
     Delta,
     Directory,
     EntityState,
+    HoldBudget,
     Listing,
     Op,
     PutAudit,
     PutUsage,
     Records,
+    SettleBudget,
 )
 from holdfast.ports.usage import UsageQuery, UsageSum
 from holdfast.trail import AuditRow
 
 R = TypeVar("R", bound=Row)
+
+_COSTS = (PutUsage, HoldBudget, SettleBudget)
+"""Operations that tell what a call costs, on its way: what it does is committed later."""
 
 Now = Callable[[], float]
 
@@ -100,7 +105,7 @@ class AuditedRecords:
 
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         act = _unwritten()
-        if act is None or all(isinstance(op, PutUsage) for op in ops):
+        if act is None or all(isinstance(op, _COSTS) for op in ops):
             return await self._inner.commit(project, ops)
         await self._describe(act, project, ops)
         with _Writing(act, self._metrics):

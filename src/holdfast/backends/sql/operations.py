@@ -35,6 +35,7 @@ from holdfast.ports import (
     EditMemory,
     FillSpace,
     FinishJob,
+    HoldBudget,
     Op,
     PutAudit,
     PutJob,
@@ -44,6 +45,7 @@ from holdfast.ports import (
     PutUsage,
     RemoveMemories,
     Reset,
+    SettleBudget,
     SetVectors,
     SpaceSwitched,
 )
@@ -58,7 +60,7 @@ _PROJECT_TABLES = (
 _BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace, PutTurns)
 """Operations that write vectors, terms or texts."""
 
-_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutAudit)
+_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutAudit, HoldBudget, SettleBudget)
 """Operations that do not care what was put before them, or see to it themselves."""
 
 Commit = tuple[Project, Sequence[Op]]
@@ -372,6 +374,14 @@ def _put_usage(tx: Transaction, op: PutUsage) -> None:
     ledger.put_usage(tx.connection, tx.project, op)
 
 
+def _hold_budget(tx: Transaction, op: HoldBudget) -> list[int]:
+    return ledger.hold(tx.connection, tx.project, op)
+
+
+def _settle_budget(tx: Transaction, op: SettleBudget) -> None:
+    ledger.settle(tx.connection, tx.project, op)
+
+
 def _put_rows(tx: Transaction, op: PutRows) -> None:
     directory.insert(tx.connection, op.rows)
 
@@ -423,6 +433,8 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     PutJob: _put_job,
     FinishJob: _finish_job,
     PutUsage: _put_usage,
+    HoldBudget: _hold_budget,
+    SettleBudget: _settle_budget,
     PutRows: _put_rows,
     PutAudit: _put_audit,
     Reset: _reset,

@@ -104,7 +104,7 @@ class _Fixtures(StoreFixtures):
     @pytest.fixture
     def of(self) -> DirectoryOf:
         """How a store's directory is got; for authors to override if it is not `.directory`."""
-        return lambda store: store.directory  # type: ignore[attr-defined]
+        return lambda store: store.directory
 
     @pytest.fixture
     def trail(self, store: Store, trail_of: TrailOf) -> Trail:
