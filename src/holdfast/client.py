@@ -94,8 +94,7 @@ class AsyncMemory:
         assert self._assembly is not None
         view = object.__new__(type(self))
         view._resolved, view._opening, view._closed = self._resolved, self._opening, False
-        view._assembly = self._assembly.within(Project(project), fence)
-        view._is_view = True
+        view._assembly, view._is_view = self._assembly.within(Project(project), fence), True
         return view
 
     def close(self) -> None:

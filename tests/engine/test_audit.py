@@ -112,6 +112,7 @@ CALLS: Mapping[str, Callable[[AsyncAdmin], Any]] = {
     "AsyncMemory.rerun": lambda a: a.memory().rerun(UNKNOWN),
     "AsyncMemory.cancel": lambda a: a.memory().cancel(UNKNOWN),
     "AsyncMemory.stats": lambda a: a.memory().stats(),
+    "AsyncMemory.provenance": lambda a: a.memory().provenance(UNKNOWN),
     "AsyncAdmin.clear_cache": lambda a: a.clear_cache(),
     "AsyncAdmin.create_key": lambda a: a.create_key(),
     "AsyncAdmin.keys": lambda a: a.keys(),

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace as change
 
 from holdfast.backends.memory_directory import holds
-from holdfast.core.audit import counted, empty, linked, masked, signed
+from holdfast.core.audit import changed, counted, empty, linked, masked, signed
 from holdfast.directory import Where
-from holdfast.model import Project
+from holdfast.errors import ValidationError
+from holdfast.model import Json, Project
+from holdfast.ports import Op, PutAudit
 from holdfast.ports.audit import Chain
 from holdfast.trail import AuditRow, Head
 
@@ -33,6 +35,13 @@ class Audit:
     def copy(self) -> Audit:
         """Chains that can be changed without changing these."""
         return replace(self, rows=dict(self.rows), heads=dict(self.heads))
+
+    def take(self, project: Project, ops: Sequence[Op], results: Sequence[Json]) -> None:
+        """Put the rows among operations behind the end. Raises ValidationError."""
+        told = [row for op in ops if isinstance(op, PutAudit) for row in op.rows]
+        if any(row.project != project for row in told):
+            raise ValidationError("The audit of a project tells of it alone; nothing was changed.")
+        self.append(told, changed(ops, results))
 
     def append(self, rows: Iterable[AuditRow], count: int) -> None:
         """Put rows behind the ends of their projects' chains."""

@@ -12,7 +12,6 @@ from holdfast.backends import memory_ledger
 from holdfast.backends.memory_audit import Audit
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.clock import Ids
-from holdfast.core.audit import changed
 from holdfast.core.outcome import settled, unchangeable
 from holdfast.directory import Delivery, Export, Feedback
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
@@ -176,10 +175,7 @@ class Transaction:
         """Every operation in order, then the generations they change."""
         results = [self.carry_out(op) for op in ops]
         self.record()
-        told = [row for op in ops if isinstance(op, PutAudit) for row in op.rows]
-        if any(row.project != self.project for row in told):
-            raise ValidationError("The audit of a project tells of it alone; nothing was changed.")
-        self.tables.audit.append(told, changed(ops, results))
+        self.tables.audit.take(self.project, ops, results)
         return results
 
     def carry_out(self, op: Op) -> Json:
@@ -197,8 +193,7 @@ class Transaction:
             case SetVectors():
                 return self.set_vectors(op)
             case FillSpace() | PutAudit():
-                # there is one space here, another one was given up; the audit comes at the end
-                return None
+                return None  # there is one space here; the audit comes at the end
             case PutJob():
                 return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():

@@ -31,6 +31,7 @@ MEMORY: Final[Mapping[str, Verb]] = {
     "rerun": "work",
     "cancel": "write",
     "stats": "read",
+    "provenance": "read",
 }
 
 ADMIN: Final[Mapping[str, Verb]] = {
