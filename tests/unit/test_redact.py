@@ -107,4 +107,6 @@ def test_nothing_is_hidden_in_our_own_words() -> None:
 
 def test_a_line_that_is_nested_too_deep_is_ordinary_text() -> None:
     prompt = '{"a":' * 100_000
-    assert Lines(prompt).written([]) == prompt
+    lines = Lines(prompt)
+    assert lines.strings == [prompt]
+    assert lines.written(lines.strings) == prompt
