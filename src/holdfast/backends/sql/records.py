@@ -35,6 +35,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Turn,
 )
@@ -186,6 +187,10 @@ class SqlRecords(ABC):
     async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
         brief = len(ids) <= queries.PARAMETERS_MAX
         return await self.read_copy(project, lambda c: queries.turns(c, project, ids), brief=brief)
+
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        work = lambda c: queries.sources(c, project, memory_id)  # noqa: E731
+        return await self.read_copy(project, work, brief=True)
 
     async def page(self, project: Project, listing: Listing) -> Page:
         key = self._binding.cursor_key
