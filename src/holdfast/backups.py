@@ -57,8 +57,8 @@ class Backups:
 
     Where a method takes `at`, it is a folder or an address (`s3://bucket/prefix`) in place of the
     configured one. The store need not be open, and others may use it. All raise
-    UnsupportedError where no place is configured or named, BackupUnavailableError where it cannot be
-    reached, ConfigError, MissingExtraError.
+    UnsupportedError where no place is configured or named, BackupUnavailableError where it cannot
+    be reached, ConfigError, MissingExtraError.
     """
 
     def __init__(
