@@ -140,7 +140,7 @@ def entity_ids(memory: Memory) -> EntityIds:
     return (memory.user_id, memory.agent_id, memory.app_id, memory.run_id)
 
 
-def memory_texts(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[str]:
+def memory_texts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[str]:
     """Texts of memories of any projects, opened: from rows of project, id, text, identities."""
     texts: list[str] = []
     for project, group in groupby(rows, key=itemgetter(0)):
