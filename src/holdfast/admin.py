@@ -103,7 +103,7 @@ class AsyncAdmin:
 
     async def _backup_source(self) -> Source:
         parts = await self._parts()
-        return Source(self._assembled().records.indexing, parts.metrics)
+        return Source(self._assembled().records.indexing, parts)
 
     @property
     def _is_open(self) -> bool:
@@ -122,6 +122,7 @@ class AsyncAdmin:
                 await recogniser.uses.write(everything=True)
             except StoreError as error:
                 _log.warning("the last uses of keys are not written: %s", error.code)
+        await self.backups.close()
         await self.index.close()
         await self.embedder.close()
         await self._memory.aclose()

@@ -18,7 +18,7 @@ from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.directory import Erasure
 from holdfast.model import Entity, Json, Project
-from holdfast.ports.subjects import Copy
+from holdfast.ports.subjects import Copy, Telling
 from holdfast.testing.contracts.subjects import SubjectsContract
 from holdfast.testing.contracts.values import SPACE, Make
 from support import postgres
@@ -117,7 +117,7 @@ class ForgetsProjects(Broken):
 
 class TellsBackwards(Broken):
     async def rows(
-        self, project: Project, entity: Entity, copy: Copy
+        self, project: Project, entity: Entity, copy: Telling
     ) -> AsyncIterator[Mapping[str, Json]]:
         for row in [row async for row in super().rows(project, entity, copy)][::-1]:
             yield row

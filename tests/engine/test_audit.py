@@ -182,6 +182,7 @@ CALLS: Mapping[str, Callable[[AsyncAdmin], Any]] = {
     "Profiles.job": lambda a: a.profiles.job(UNKNOWN),
     "Erasures.inventory": lambda a: a.erasure.inventory(user_id="ann"),
     "Erasures.forget": lambda a: a.erasure.forget(user_id="ann"),
+    "Erasures.export": lambda a: whole(a.erasure.export(user_id="ann")),
     "Erasures.resume": lambda a: a.erasure.resume(),
     "Erasures.status": lambda a: a.erasure.status(UNKNOWN),
     "Erasures.listed": lambda a: a.erasure.listed(),
@@ -218,7 +219,8 @@ ABOUT = {
     "Profiles": "profiles.",
 }
 
-ELSEWHERE = {"Audit.listed", "EmbedderChange.begin", "Backups.restore"}
+ELSEWHERE = {"Audit.listed", "EmbedderChange.begin", "Backups.restore", "Backups.merge"}
+ELSEWHERE |= {"Backups.begin"}
 """Tried in tests of their own: looking for rows leaves one, limits are the server's to give, and a
 restore wants a store that is closed."""
 

@@ -14,7 +14,7 @@ from holdfast.core.erasure import mark_of, names, refused
 from holdfast.directory import Erasure
 from holdfast.model import Entity, Job, Json, Project, Scope
 from holdfast.ports import Op, PutJob, PutMemory, PutTurns
-from holdfast.ports.subjects import Copy
+from holdfast.ports.subjects import Copy, Telling
 
 if TYPE_CHECKING:
     from holdfast.backends.memory import MemoryRecords
@@ -148,9 +148,14 @@ class MemorySubjects:
         self._records.replace(tables)
 
     async def rows(
-        self, project: Project, entity: Entity, copy: Copy
+        self, project: Project, entity: Entity, copy: Telling
     ) -> AsyncIterator[Mapping[str, Json]]:
         tables = self._records.tables
+        if copy == "sources":
+            for row in tables.holds(project, entity):
+                for turn_id in sorted(row.turns):
+                    yield {"memory_id": row.memory.id, "turn_id": turn_id, "quote": ""}
+            return
         for key in self._keys(project, entity, copy):
             match copy:
                 case "messages":

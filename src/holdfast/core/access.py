@@ -96,6 +96,9 @@ OPERATIONS: Mapping[str, Rule] = {
     "change_account": Rule("read", "admin", "project"),
     "own_keys": Rule("read", "read", "project"),
     "change_own_keys": Rule("read", "admin", "project"),
+    "erasures": Rule("admin", "read", "project"),
+    "forget": Rule("admin", "admin", "project"),
+    "export_subject": Rule("admin", "search", "project"),
     "metrics": Rule("admin", "read", "deployment"),
     "projects": Rule("admin", "admin", "deployment"),
     "create_project": Rule("admin", "admin", "deployment"),
@@ -104,6 +107,8 @@ OPERATIONS: Mapping[str, Rule] = {
     "prune_audit": Rule("admin", "admin", "deployment"),
     "index": Rule("admin", "read", "deployment"),
     "change_index": Rule("admin", "admin", "deployment"),
+    "backups": Rule("admin", "read", "deployment"),
+    "create_backup": Rule("admin", "admin", "deployment"),
     "embedder": Rule("admin", "read", "deployment"),
     "change_embedder": Rule("admin", "admin", "deployment"),
 }

@@ -117,12 +117,15 @@ BACKUPS: Final[Mapping[str, Verb]] = {
     "restore": "admin",
     "status": "read",
     "prune": "admin",
+    "merge": "work",
+    "begin": "work",
     "drop_subject": "work",
 }
 
 ERASURE: Final[Mapping[str, Verb]] = {
     "inventory": "read",
     "forget": "admin",
+    "export": "read",
     "resume": "work",
     "status": "read",
     "listed": "read",
@@ -175,6 +178,7 @@ SILENT: Final[Mapping[str, str]] = {
     "Webhooks.serve": "a part of serving; deliveries tell what was sent",
     "Indexes.close": "concerns the caller's own process",
     "EmbedderChange.close": "concerns the caller's own process",
+    "Backups.close": "concerns the caller's own process",
     "Backups.serve": "a part of serving; backups that are due are counted",
     "Erasures.serve": "a part of serving; it goes on with what left rows",
     "Audit.serve": "a part of serving",

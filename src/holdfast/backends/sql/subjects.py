@@ -28,7 +28,7 @@ from holdfast.backends.sql.sealing import Text, opened
 from holdfast.core.erasure import names
 from holdfast.directory import Erasure
 from holdfast.model import Entity, Json, Project
-from holdfast.ports.subjects import Copy
+from holdfast.ports.subjects import Copy, Telling
 
 if TYPE_CHECKING:
     from holdfast.backends.sql.records import SqlRecords
@@ -81,11 +81,14 @@ class SqlSubjects:
         await self._records.write(None, lambda c: _forget(c, project, entity, mark))
 
     async def rows(
-        self, project: Project, entity: Entity, copy: Copy
+        self, project: Project, entity: Entity, copy: Telling
     ) -> AsyncIterator[Mapping[str, Json]]:
         after, done = 0, False
         while not done:
-            look = partial(_rows, project=project, entity=entity, copy=copy, after=after)
+            if copy == "sources":
+                look = partial(_sources, project=project, entity=entity, after=after)
+            else:
+                look = partial(_rows, project=project, entity=entity, copy=copy, after=after)
             rows, after, done = await self._records.read(project, look)
             for row in rows:
                 yield row
@@ -293,6 +296,34 @@ def _rows(
         where = f"project = ? AND no IN ({marks(chunk)}) ORDER BY no"
         found += _READERS[copy](connection, project, where, (project, *chunk))
     return found, last, done
+
+
+def _sources(
+    connection: Connection, project: Project, entity: Entity, after: int
+) -> tuple[list[dict[str, Json]], int, bool]:
+    """The sources of the next memories of the subject, some memories at a time."""
+    rows = connection.execute(
+        f"SELECT no FROM memories WHERE project = ? AND {_column(entity)} = ? AND no > ? "
+        "ORDER BY no LIMIT ?",
+        (project, entity.id, after, _PAGE),
+    )
+    numbers = [row[0] for row in rows.fetchall()]
+    if not numbers:
+        return [], after, True
+    found = connection.execute(
+        "SELECT m.id, t.id, s.quote, m.user_id, m.agent_id, m.app_id, m.run_id "
+        "FROM sources s JOIN memories m ON m.no = s.memory_no "
+        "JOIN messages t ON t.no = s.message_no "
+        f"WHERE s.memory_no IN ({marks(numbers)}) ORDER BY s.memory_no, s.message_no",
+        tuple(numbers),
+    ).fetchall()
+    stored = [Text(f"{row[0]} {row[1]}", row[3:], row[2] or None) for row in found]
+    quotes = opened(connection, project, "sources", "quote", stored)
+    told = [
+        {"memory_id": row[0], "turn_id": row[1], "quote": quote or ""}
+        for row, quote in zip(found, quotes, strict=True)
+    ]
+    return told, numbers[-1], len(numbers) < _PAGE
 
 
 def _messages(

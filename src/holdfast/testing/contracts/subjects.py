@@ -14,7 +14,7 @@ from holdfast.errors import ConflictError
 from holdfast.filters import Compare
 from holdfast.model import Entity, Json, Project, Scope, Turn, Usage
 from holdfast.ports import FinishJob, PutTurns, PutUsage, RemoveMemories
-from holdfast.ports.subjects import ERASED, Copy, Subjects
+from holdfast.ports.subjects import ERASED, Subjects, Telling
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import (
     ALICE,
@@ -79,7 +79,7 @@ async def counts(of: Subjects, entity: Entity, project: Project = RED) -> dict[s
     return {name: count for name, count in found.items() if count and name != "subject_keys"}
 
 
-async def rows(of: Subjects, entity: Entity, copy: Copy) -> list[dict[str, Json]]:
+async def rows(of: Subjects, entity: Entity, copy: Telling) -> list[dict[str, Json]]:
     """All rows of a copy."""
     return [dict(row) async for row in of.rows(RED, entity, copy)]
 
@@ -241,3 +241,8 @@ class SubjectsContract(StoreFixtures):
             ("ja", {"of": "ja"}), ("jh", {"of": "jh"}),
         ]  # fmt: skip
         assert len(await rows(of(store), ALICE, "usage")) == 1
+        sources = await rows(of(store), ALICE, "sources")
+        assert [(row["memory_id"], row["turn_id"]) for row in sources] == [
+            ("a1", "t"), ("a2", "u"), ("a2", "v"),
+        ]  # fmt: skip
+        assert {row["quote"] for row in sources} <= {"one", "two", ""}
