@@ -30,7 +30,7 @@ SERVICES := \
 
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-thorough test-compat test-services check bench bench-server eval fmt generate lock clean
+.PHONY: help demo test test-thorough test-compat test-services check audit-deps bench bench-server eval fmt generate lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ check: $(VENV)/.installed-dev ## format, lint, types, layers, generated files cu
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@for generator in $(GENERATORS); do echo "$$generator --check"; $(BIN)/python $$generator --check; done
+
+audit-deps: $(VENV)/.installed-dev ## look for known weaknesses in what the lock pins (ARGS="--must")
+	@$(BIN)/python tools/audit.py $(ARGS)
 
 bench: $(VENV)/.installed-dev ## measure against Mem0 and the bare limit, in one run (ARGS="--quick")
 	@$(BIN)/python bench/run.py $(ARGS)

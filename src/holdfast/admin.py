@@ -37,6 +37,7 @@ from holdfast.exports import Exports
 from holdfast.indexes import Indexes
 from holdfast.metrics import Metrics, Part
 from holdfast.model import Census, Entity, Json, When
+from holdfast.profiles import Profiles
 from holdfast.registry import providers
 from holdfast.retention import Retention
 from holdfast.sealing import Sealing
@@ -69,6 +70,8 @@ class AsyncAdmin:
         """Addresses that are told of what happens."""
         self.exports = Exports(self._parts)
         """What is made of memories."""
+        self.profiles = Profiles(self._parts)
+        """What is remembered of one user or agent, in a form that was set."""
         self.backups = Backups(self.config, lambda: self._is_open, self._backup_source)
         """Copies of everything, and the way back."""
         self.sealing = Sealing(self._parts)
@@ -93,7 +96,7 @@ class AsyncAdmin:
 
     async def _backup_source(self) -> Source:
         parts = await self._parts()
-        return Source(self._assembled().records.indexing, parts.metrics)
+        return Source(self._assembled().records.indexing, parts)
 
     @property
     def _is_open(self) -> bool:

@@ -393,6 +393,11 @@ class AsyncMemory:
         events = await reading.history(parts, intake.clean_memory_id(memory_id))
         return [shapes.history_shape(event) for event in events]
 
+    async def provenance(self, memory_id: str) -> Answer:
+        """Where a memory comes from: turns, quoted words, changes. Raises NotFoundError."""
+        found = await reading.provenance(await self._ready(), intake.clean_memory_id(memory_id))
+        return shapes.provenance_shape(found)
+
     async def reset(self) -> None:
         """Delete everything this project has."""
         await deleting.reset(await self._ready())

@@ -167,6 +167,15 @@ EXPORT_MEMORIES_MAX = 1_000
 EXPORT_CHARS_MAX = 120_000
 """Characters of memories that a model is given for an export or summary."""
 
+PROFILES_KEPT_MAX = 1_000
+"""Profiles kept of one project; the oldest go, and are made anew when they are asked for."""
+
+PROFILES_SAMPLED_MAX = 10
+"""Profiles that are made at once to try a form."""
+
+PROFILE_STALE_MEMORIES = 10
+"""Memories that come until a profile is made anew when it is asked for."""
+
 EXPORTS_KEPT_MAX = 50
 """Exports kept of one project; the oldest go."""
 

@@ -314,6 +314,11 @@ class Memory:
         work = self._async.history(memory_id)
         return self._loop.run(work)
 
+    def provenance(self, memory_id: str) -> Answer:
+        """Where a memory comes from: turns, quoted words, changes. Raises NotFoundError."""
+        work = self._async.provenance(memory_id)
+        return self._loop.run(work)
+
     def reset(self) -> None:
         """Delete everything this project has."""
         work = self._async.reset()

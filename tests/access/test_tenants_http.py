@@ -23,6 +23,8 @@ from tests.access.tenants import Leak, expect
 
 REQUESTS = 5_000
 NEVER_SERVED = {
+    "/v2/profiles/jobs": "no project has a schema of profiles",
+    "/v2/profiles/jobs/{job_id}": "no project has a schema of profiles",
     "/generate-instructions": "there is no language model",
     "/holdfast/chat": "is not offered",
     "/holdfast/rerun": "no job fails without a model",

@@ -26,7 +26,7 @@ def described() -> dict[str, str]:
 
 def test_the_promised_commands_exist() -> None:
     assert set(described()) >= NEEDED
-    assert len(described()) <= 14, "few commands"
+    assert len(described()) <= 15, "few commands"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -77,7 +77,7 @@ def gate(folder: Path, fails: str = "") -> tuple[int, list[str]]:
 def test_the_gate_runs_the_checks_and_the_tests(tmp_path: Path) -> None:
     code, calls = gate(tmp_path)
     assert code == 0
-    assert sorted(calls[1:]) == ["check", "test", "test-compat"]
+    assert sorted(calls[1:]) == ["audit-deps", "check", "test", "test-compat"]
     assert (source.ROOT / ".ci" / "run").stat().st_mode & 0o111
 
 
@@ -90,7 +90,14 @@ def test_tests_that_fail_are_run_once_more_alone(target: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "fails", [".venv/.installed-dev:1", "check:1", "test:1 test:2", "test-compat:1 test-compat:2"]
+    "fails",
+    [
+        ".venv/.installed-dev:1",
+        "check:1",
+        "audit-deps:1",
+        "test:1 test:2",
+        "test-compat:1 test-compat:2",
+    ],
 )
 def test_whatever_fails_closes_the_gate(fails: str, tmp_path: Path) -> None:
     code, _ = gate(tmp_path, fails)

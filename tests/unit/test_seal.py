@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import string
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ def test_any_flipped_bit_is_refused(data: st.DataObject) -> None:
     raw[place // 8] ^= 1 << place % 8
     with pytest.raises(CorruptError):
         unseal(KEY, HERE, PREFIX + base64.urlsafe_b64encode(bytes(raw)).decode())
+
+
+@pytest.mark.parametrize("text", ["t", "te", "tea"])
+def test_any_other_digit_is_refused(text: str) -> None:
+    """Also in the last place, some bits of which mean nothing."""
+    sealed = seal(KEY, 1, NONCE, HERE, text)
+    digits = string.ascii_letters + string.digits + "-_="
+    for place in range(len(PREFIX) + 2, len(sealed)):  # the first two name the key
+        for digit in digits.replace(sealed[place], ""):
+            with pytest.raises(CorruptError):
+                unseal(KEY, HERE, sealed[:place] + digit + sealed[place + 1 :])
 
 
 @given(st.integers(0, 60))

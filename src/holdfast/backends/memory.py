@@ -35,6 +35,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Turn,
 )
@@ -149,6 +150,15 @@ class MemoryRecords:
     async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
         turns = self.tables.turns
         return [turns[project, id_] for id_ in ids if (project, id_) in turns]
+
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        row = self.tables.rows.get((project, memory_id))
+        named = () if row is None else [id_ for owner, id_ in self.tables.turns if owner == project]
+        return [
+            Source(turn_id=id_, quote=row.quotes.get(id_, ""))
+            for id_ in named
+            if row is not None and id_ in row.turns
+        ]
 
     async def page(self, project: Project, listing: Listing) -> Page:
         rows = [

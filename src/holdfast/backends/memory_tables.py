@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, assert_never
 
@@ -60,6 +60,8 @@ class Row(Struct, frozen=True, kw_only=True):
     vector: bytes | None
     turns: frozenset[str]
     """Ids of the raw turns it came from."""
+    quotes: Mapping[str, str]
+    """The words quoted of them, by their ids."""
     generation: int
     """Of the commit that changed it last."""
 
@@ -247,6 +249,10 @@ class Transaction:
             run_id=memory.run_id,
             listed=memory.listed,
         )
+        self.note(entry)
+
+    def note(self, entry: HistoryEvent) -> None:
+        """Append an event to history."""
         history = self.tables.history
         history[self.project] = (*history.get(self.project, ()), entry)
         self.tables.numbers[entry.id] = len(self.tables.numbers) + 1
@@ -263,7 +269,8 @@ class Transaction:
         named = (source.turn_id for source in op.sources)
         turns = row.turns | {id_ for id_ in named if (self.project, id_) in self.tables.turns}
         if turns != row.turns:
-            self.write(change(row, turns=turns))
+            quoted = {source.turn_id: source.quote for source in reversed(op.sources)}
+            self.write(change(row, turns=turns, quotes={**quoted, **row.quotes}))
         for old_id in op.supersedes:
             if old_id != row.memory.id:
                 self.supersede(old_id, op.memory, row.memory.id)
@@ -280,10 +287,14 @@ class Transaction:
             terms=op.terms,
             vector=op.vector,
             turns=frozenset(),
+            quotes={},
             generation=self.tables.generation,
         )
         self.write(row)
-        self.log("ADD", op.memory, (None, op.memory.text), None)
+        if op.past is None:
+            self.log("ADD", op.memory, (None, op.memory.text), None)
+        for event in op.past or ():
+            self.note(event)
         return row
 
     def supersede(self, old_id: str, by: Memory, by_id: str) -> None:

@@ -317,6 +317,29 @@ def history(common: Common, memory_id: MemoryId) -> None:
     output.console(no_color=common.no_color).print(made)
 
 
+def provenance(common: Common, memory_id: MemoryId) -> None:
+    """Show where a memory comes from: turns, quoted words, changes."""
+    with opened(common) as memory:
+        found = memory.provenance(memory_id)
+    if common.json:
+        output.print_json(found)
+        return
+    made = output.table(
+        ("said", {"no_wrap": True, "style": "green"}),
+        ("by", {"style": "cyan"}),
+        "words",
+        ("turn", {"no_wrap": True}),
+    )
+    for source in found["sources"]:
+        who = ", ".join(filter(None, (source["role"], source["actor_id"])))
+        quote = source["quote"] or "(all of it)"
+        row = (output.minute(source["said_at"]), *map(output.printable, (who, quote)))
+        made.add_row(*row, source["turn_id"])
+    edited = ", and edited since" if found["edited"] else ""
+    typer.echo(f"{output.printable(found['memory'])}\n{found['made']}{edited}")
+    output.console(no_color=common.no_color).print(made)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "add": add,
     "search": search,
@@ -325,4 +348,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "update": update,
     "delete": delete,
     "history": history,
+    "provenance": provenance,
 }

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from holdfast.core.fence import fenced, inside, mark_of
 from holdfast.core.intake import Said, clean_id
 from holdfast.core.outcome import missing_part
-from holdfast.core.shapes import event_shape, job_event, job_items, said_shapes
+from holdfast.core.shapes import Provenance, event_shape, job_event, job_items, said_shapes
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.errors import NotFoundError
 from holdfast.filters import Compare, Filter
@@ -64,6 +64,23 @@ async def history(parts: Parts, memory_id: str) -> list[HistoryEvent]:
     """Every change of one memory, oldest first; of deleted ones too."""
     events = await parts.records.history(parts.project, memory_id)
     return [event for event in events if inside(parts.fence, event.scope)]
+
+
+async def provenance(parts: Parts, memory_id: str) -> Provenance:
+    """Where a memory comes from. Raises NotFoundError."""
+    memory = await get(parts, memory_id)
+    if memory is None:
+        raise NotFoundError(
+            f"Memory with id {memory_id} not found.", hint="`get_all` and `search` tell ids."
+        )
+    sources = await parts.records.sources(parts.project, memory_id)
+    turns = await parts.records.turns(parts.project, [source.turn_id for source in sources])
+    quotes = {source.turn_id: source.quote for source in sources}
+    return Provenance(
+        memory=memory,
+        sources=tuple((turn, quotes[turn.id]) for turn in turns),
+        changes=tuple(await history(parts, memory_id)),
+    )
 
 
 async def inside_of(parts: Parts, ids: Sequence[str]) -> list[Memory]:

@@ -16,6 +16,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Struct,
     Turn,
@@ -138,6 +139,12 @@ class Records(Protocol):
 
     async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
         """The raw turns with these ids that exist, in the order asked for."""
+
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        """The raw turns a memory came from that exist, in the order in which they were stored.
+
+        Of each the words that were quoted when it was named first. Empty for an unknown memory.
+        """
 
     async def page(self, project: Project, listing: Listing) -> Page:
         """One page; `total` counts all that match, exactly, whatever the page.

@@ -207,6 +207,11 @@ class AsyncClient(Connection):
         answer: list[Answer] = await self._call("history", locals())
         return answer
 
+    async def provenance(self, memory_id: str) -> Answer:
+        """Where a memory comes from: turns, quoted words, changes. Raises NotFoundError."""
+        answer: Answer = await self._call("provenance", locals())
+        return answer
+
     async def reset(self) -> None:
         """Delete everything this project has."""
         await self._call("reset", locals())

@@ -23,6 +23,7 @@ from holdfast.server import (
     mem0_platform_entities,
     mem0_platform_exports,
     mem0_platform_items,
+    mem0_platform_profiles,
     mem0_platform_reading,
     mem0_platform_setup,
     mem0_platform_webhooks,
@@ -43,6 +44,7 @@ from holdfast.server.telemetry import Telemetry
 PARTS = (
     mem0_platform,
     mem0_platform_reading,
+    mem0_platform_profiles,  # before the entities, whose names may hold a slash
     mem0_platform_entities,
     mem0_platform_exports,
     mem0_platform_items,

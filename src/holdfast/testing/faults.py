@@ -18,6 +18,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Turn,
 )
@@ -145,6 +146,9 @@ class FailingStore:
 
     async def page(self, project: Project, listing: Listing) -> Page:
         return await self.fault.awaited(self._store.page(project, listing))
+
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        return await self.fault.awaited(self._store.sources(project, memory_id))
 
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
         return await self.fault.awaited(self._store.history(project, memory_id))

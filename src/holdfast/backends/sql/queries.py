@@ -37,6 +37,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Turn,
 )
 from holdfast.ports import Delta, EntityState, Listing, View
@@ -77,6 +78,22 @@ def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[
                 continue
             found[id_] = Turn(id=id_, role=role, text=text, actor_id=actor_id, event_at=event_at)
     return [found[id_] for id_ in ids if id_ in found]
+
+
+def sources(connection: Connection, project: Project, memory_id: str) -> list[Source]:
+    """Turns that a memory came from, by the primary keys of its links, and the quoted words."""
+    rows = connection.execute(
+        "SELECT t.id, x.quote, m.user_id, m.agent_id, m.app_id, m.run_id FROM memories m "
+        "JOIN sources x ON x.memory_no = m.no JOIN messages t ON t.no = x.message_no "
+        "WHERE m.project = ? AND m.id = ? ORDER BY t.no",
+        (project, memory_id),
+    ).fetchall()
+    stored = [Text(f"{memory_id} {row[0]}", row[2:], row[1] or None) for row in rows]
+    quotes = opened(connection, project, "sources", "quote", stored)
+    pairs = zip(rows, quotes, strict=True)
+    return [
+        Source(turn_id=row[0], quote=quote or "") for row, quote in pairs if quote is not ERASED
+    ]
 
 
 def page(connection: Connection, project: Project, listing: Listing, cursor_key: bytes) -> Page:

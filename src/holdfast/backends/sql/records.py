@@ -15,6 +15,7 @@ from holdfast.backends.sql.directory import SqlDirectory
 from holdfast.backends.sql.erasing import store_id
 from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.keys import Sealing, SubjectKeys, needs_of
+from holdfast.backends.sql.moving import SqlMoving
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.resealing import SqlSeals
 from holdfast.backends.sql.spaces import Binding, settle
@@ -34,6 +35,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Turn,
 )
@@ -186,6 +188,10 @@ class SqlRecords(ABC):
         brief = len(ids) <= queries.PARAMETERS_MAX
         return await self.read_copy(project, lambda c: queries.turns(c, project, ids), brief=brief)
 
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        work = lambda c: queries.sources(c, project, memory_id)  # noqa: E731
+        return await self.read_copy(project, work, brief=True)
+
     async def page(self, project: Project, listing: Listing) -> Page:
         key = self._binding.cursor_key
         return await self.read_copy(project, lambda c: queries.page(c, project, listing, key))
@@ -270,6 +276,11 @@ class SqlRecords(ABC):
     def indexing(self) -> SqlIndexing:
         """What an external index asks of the same database."""
         return self._indexing
+
+    @property
+    def moving(self) -> SqlMoving:
+        """Reads whole memories, to put them elsewhere."""
+        return SqlMoving(self)
 
     @property
     def spaces(self) -> SqlSpaces:
