@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from holdfast.directory import Export
-from holdfast.engine import profiles
+from holdfast.engine import exports, profiles
 from server.platform_client import added, talking
 from support.llm_server import LLMServer, failure
+from support.sealed import written
 from support.served import Served, served
 
 SCHEMA = {
@@ -175,7 +176,11 @@ def test_profiles_take_no_room_of_exports_and_only_so_many_stay(
     directory = server.deployment.admin._open_parts().directory
     kept = sorted(one.id.rpartition(" ")[2] for one in server.run(directory.select(Export)))
     assert kept[1:] == ["bob", "cat"]
+    assert profile(client)["status"] == "succeeded"
+    with patch.object(exports, "EXPORTS_KEPT_MAX", 1):
+        client.post("/v1/exports/", json={"schema": SCHEMA, "filters": filters})
     assert client.post("/v1/exports/get/", json={"filters": filters}).json()["memories"]
+    assert profile(client)["generation_count"] == 1, "it was not pruned"
 
 
 def test_a_key_of_one_user_sees_no_profiles(client: httpx.Client, server: Served) -> None:
@@ -186,6 +191,21 @@ def test_a_key_of_one_user_sees_no_profiles(client: httpx.Client, server: Served
         assert ann.get("/v2/entities/user/ann/profile/").status_code == 403
         assert trigger(ann).status_code == 403
         assert ann.get(SETTINGS).status_code == 403
+
+
+def test_in_a_sealed_store_a_profile_is_no_plain_text(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(written() + "\n")
+    keys.chmod(0o600)
+    seal = {"seal": {"provider": "file", "config": {"path": str(keys)}}}
+    folder = tmp_path / "store"
+    with served(folder, seal) as server, talking(server) as client:
+        enable(client)
+        added(client, "I like secret tea", categories=["food"])
+        assert profile(client)["profile"] == {"food": ["I like secret tea"]}
+        stored = b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
+        assert b"ann" in stored
+        assert b"secret tea" not in stored
 
 
 def test_a_model_fills_in_the_form_in_a_job(tmp_path: Path) -> None:

@@ -77,6 +77,17 @@ def test_another_key_opens_nothing() -> None:
         unseal(OTHER, HERE, seal(KEY, 1, NONCE, HERE, "tea"))
 
 
+@pytest.mark.parametrize("length", [9, 10, 11])
+def test_any_other_sign_is_refused(length: int) -> None:
+    """Not even bits that mean nothing may differ."""
+    sealed = seal(KEY, 1, NONCE, HERE, "x" * length)
+    signs = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/. "
+    for place in range(len(PREFIX) + 2, len(sealed)):  # the first two name the key
+        for sign in set(signs) - {sealed[place]}:
+            with pytest.raises(CorruptError):
+                unseal(KEY, HERE, sealed[:place] + sign + sealed[place + 1 :])
+
+
 @pytest.mark.parametrize("text", ["", "hf1:", "hf1:!!!!", "hf1:" + "A" * 80, "plain", "hf1:é"])
 def test_garbage_is_refused(text: str) -> None:
     with pytest.raises(CorruptError):

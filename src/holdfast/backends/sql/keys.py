@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.queries import chunks
+from holdfast.backends.sql.rows import entity_ids
 from holdfast.backends.sql.sealing import (
     CURRENT,
     NOBODY,
+    Ids,
     KeyNeeded,
     Keys,
     KeysDestroyed,
@@ -117,6 +119,14 @@ class SubjectKeys:
         finally:
             self._pinned.subtract(kept)
             self._pinned += Counter()  # drops those nobody uses
+            self._shrink()
+
+    async def bring(self, subject: Subject) -> None:
+        """Bring the keys of a subject into memory, if it has any, for what is about to be read: it
+        would find out in the middle, and begin again."""
+        if not self.sealer.has(Need(subject, CURRENT)):
+            rows = (await self._stored([subject])).get(subject, ())
+            await self._hold(rows)
             self._shrink()
 
     async def _look_again(self, times: int) -> None:
@@ -223,10 +233,10 @@ def needs_of(project: Project, ops: Sequence[Op]) -> set[Need]:
     """The keys that operations seal with, as far as they tell."""
     needs: set[Need] = set()
     for op in ops:
-        ids: Sequence[str | None]
+        ids: Ids
         match op:
             case PutMemory():
-                ids = _ids(op.memory.scope)
+                ids = entity_ids(op.memory)
             case PutTurns():
                 ids = _ids(op.scope)
             case PutJob():

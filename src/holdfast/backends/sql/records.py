@@ -15,9 +15,9 @@ from holdfast.backends.sql.directory import SqlDirectory
 from holdfast.backends.sql.erasing import store_id
 from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.keys import Sealing, SubjectKeys, needs_of
-from holdfast.backends.sql.moving import SqlMoving
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.resealing import SqlSeals
+from holdfast.backends.sql.sealing import Subject
 from holdfast.backends.sql.spaces import Binding, settle
 from holdfast.backends.sql.subjects import SqlSubjects
 from holdfast.backends.sql.switching import SqlSpaces
@@ -25,6 +25,7 @@ from holdfast.backends.sql.unlocking import adopt, derived, unlock
 from holdfast.clock import Clock, Ids
 from holdfast.core.identity import key_mark as mark_of
 from holdfast.model import (
+    ENTITY_KINDS,
     Census,
     Entity,
     EntitySummary,
@@ -211,6 +212,8 @@ class SqlRecords(ABC):
     async def delta(
         self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
     ) -> Delta:
+        if self._keys is not None and since is None and entity.kind == ENTITY_KINDS[0]:
+            await self._keys.bring(Subject(project, entity.kind, entity.id))
         return await self.read_copy(
             project, lambda c: queries.delta(c, project, entity, since, epoch)
         )
@@ -276,11 +279,6 @@ class SqlRecords(ABC):
     def indexing(self) -> SqlIndexing:
         """What an external index asks of the same database."""
         return self._indexing
-
-    @property
-    def moving(self) -> SqlMoving:
-        """Reads whole memories, to put them elsewhere."""
-        return SqlMoving(self)
 
     @property
     def spaces(self) -> SqlSpaces:

@@ -140,7 +140,7 @@ def entity_ids(memory: Memory) -> EntityIds:
     return (memory.user_id, memory.agent_id, memory.app_id, memory.run_id)
 
 
-def memory_texts(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[str]:
+def memory_texts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[str]:
     """Texts of memories of any projects, opened: from rows of project, id, text, identities."""
     texts: list[str] = []
     for project, group in groupby(rows, key=itemgetter(0)):
@@ -264,28 +264,6 @@ def _job_from(row: tuple[Any, ...], payload: str, result: str | None) -> Job:
         created_at=row[13],
         started_at=row[14],
         completed_at=row[15],
-    )
-
-
-def event_values(connection: Connection, project: Project, event: HistoryEvent) -> tuple[Any, ...]:
-    """The parameters of INSERT_HISTORY for an event of before."""
-    ids = (event.user_id, event.agent_id, event.app_id, event.run_id)
-    stored = (
-        sealed(connection, project, "history", field, Text(event.id, ids, text))
-        for field, text in zip(HISTORY_TEXTS, (event.old_memory, event.new_memory), strict=True)
-    )
-    return (
-        event.id,
-        project,
-        event.memory_id,
-        event.event,
-        *stored,
-        event.actor_id,
-        event.role,
-        event.created_at,
-        event.updated_at,
-        *ids,
-        int(event.listed),
     )
 
 

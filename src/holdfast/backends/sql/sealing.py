@@ -7,17 +7,19 @@ whoever runs the statements gets it and runs them again (`sql.keys`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.nonces import nonce
 from holdfast.core.seal import (
     FERNET_PREFIX,
-    NONCE_BYTES,
     Place,
+    disclose,
+    envelope,
     is_sealed,
     seal,
     unfernet,
@@ -73,6 +75,10 @@ class KeyNeeded(Exception):
         self.needs = frozenset(needs)
 
 
+Ids = tuple[str | None, ...]
+"""user_id, agent_id, app_id and run_id of a row."""
+
+
 class KeysDestroyed(Exception):
     """Data keys were destroyed, which this process may hold; it must look before it seals."""
 
@@ -86,11 +92,12 @@ class Text(NamedTuple):
     """A text (or vector) of a row: the row's id, whose it is, and the text as it is stored."""
 
     row: str
-    ids: Sequence[str | None]
+    ids: Ids
     stored: str | bytes | None
 
 
-def subject_of(project: str, ids: Sequence[str | None]) -> Subject:
+@lru_cache(maxsize=4_096)
+def subject_of(project: str, ids: Ids) -> Subject:
     """The subject of a row by its user_id, agent_id, app_id and run_id."""
     for kind, name in zip(ENTITY_KINDS, ids, strict=True):
         if name is not None:
@@ -98,7 +105,7 @@ def subject_of(project: str, ids: Sequence[str | None]) -> Subject:
     return Subject(project, "project", "")
 
 
-def job_ids(scope_key: str) -> Sequence[str | None]:
+def job_ids(scope_key: str) -> Ids:
     """The identities that a job is about; none if its scope is of another kind."""
     try:
         return _ids_of(scope_key)
@@ -181,9 +188,11 @@ class Sealer:
 
     def seal(self, subject: Subject, place: Place, value: str | bytes) -> Any:
         """The value as it is stored. Raises KeyNeeded."""
-        keys = self.keys_of(subject)
+        keys = self._keys.get(subject)
+        if keys is None or not keys.current:
+            raise KeyNeeded([Need(subject, CURRENT)])
         key = keys.by_version[keys.current]
-        return seal(key, keys.current, os.urandom(NONCE_BYTES), place, value)
+        return seal(key, keys.current, nonce(), place, value)
 
     def need(self, subject: Subject, stored: str | bytes | None) -> Need | None:
         """The key that a stored value asks for, if it is not in memory. Raises CorruptError."""
@@ -208,6 +217,34 @@ class Sealer:
         if key is None:
             raise KeyNeeded([Need(subject, version)])
         return unseal(key, place, stored)
+
+    def open_all(self, project: str, table: str, field: str, texts: Iterable[Text]) -> list[Any]:
+        """`open` for the same field of many rows; None stays None, an erased subject's is ERASED.
+
+        Raises KeyNeeded for all keys that are missing, CorruptError.
+        """
+        values: list[Any] = []
+        missing: set[Need] = set()
+        for row, ids, stored in texts:
+            if stored is None:
+                values.append(None)
+                continue
+            place = Place(project, table, row, field)
+            if not is_sealed(stored):
+                values.append(self._plain(place, stored))
+                continue
+            subject, raw = subject_of(project, ids), envelope(stored)
+            keys = self._keys.get(subject)
+            key = None if keys is None else keys.by_version.get(raw[0])
+            if key is None and keys is not None and raw[0] in keys.erased:
+                values.append(ERASED)
+            elif key is None:
+                missing.add(Need(subject, raw[0]))
+            elif not missing:
+                values.append(disclose(key, place, raw, is_text=isinstance(stored, str)))
+        if missing:
+            raise KeyNeeded(missing)
+        return values
 
     def _plain(self, place: Place, stored: str | bytes) -> Any:
         if self.strict_vectors if isinstance(stored, bytes) else self.strict:
@@ -249,18 +286,7 @@ def opened(
     sealer = connection.sealer
     if sealer is None:
         return plain(connection, [text.stored for text in texts])
-    subjects = [subject_of(project, text.ids) for text in texts]
-    pairs = list(zip(subjects, texts, strict=True))
-    needs = [sealer.need(subject, text.stored) for subject, text in pairs]
-    missing = [need for need in needs if need is not None]
-    if missing:
-        raise KeyNeeded(missing)
-    return [
-        None
-        if text.stored is None
-        else sealer.open(subject, Place(project, table, text.row, field), text.stored)
-        for subject, text in pairs
-    ]
+    return sealer.open_all(project, table, field, texts)
 
 
 def plain(connection: Connection, stored: list[Any]) -> list[Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import Row
 from holdfast.backends.sql.rows import entity_ids
-from holdfast.backends.sql.sealing import ERASED, Text, opened, plain, sealed
+from holdfast.backends.sql.sealing import ERASED, Ids, Text, opened, plain, sealed
 from holdfast.backends.sql.spaces import Current
 from holdfast.core.seal import NUMBER_BYTES
 from holdfast.errors import CorruptError
@@ -47,7 +47,7 @@ def bound_row(memory_id: str, space_no: int) -> str:
     return f"{memory_id} {space_no}"
 
 
-Stored = tuple[str, Sequence[str | None], int | None, bytes | None]
+Stored = tuple[str, Ids, int | None, bytes | None]
 """Of a memory and a space: its id, its identities, the space's number, the vector as it is stored;
 the last two are None where there is no vector."""
 
