@@ -96,7 +96,7 @@ class AsyncAdmin:
 
     async def _backup_source(self) -> Source:
         parts = await self._parts()
-        return Source(self._assembled().records.indexing, parts.metrics)
+        return Source(self._assembled().records.indexing, parts)
 
     @property
     def _is_open(self) -> bool:

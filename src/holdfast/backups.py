@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -11,27 +11,30 @@ from msgspec.structs import replace
 
 from holdfast.clock import SystemClock
 from holdfast.config import BackupSettings, Config, Part
+from holdfast.core import intake
 from holdfast.core.cron import next_time
 from holdfast.engine import backup_schedule as scheduling
 from holdfast.engine import backups as engine
-from holdfast.engine import restoring
+from holdfast.engine import merging, restoring
 from holdfast.engine.backup_schedule import BackupStatus, Plan, Pruned
 from holdfast.engine.backups import Backup, BackupContents, Shelf, Told
+from holdfast.engine.merging import Merged
+from holdfast.engine.parts import Parts
 from holdfast.engine.restoring import Restored, Verified
 from holdfast.errors import ConfigError, ConflictError, ValidationError
-from holdfast.metrics import Metrics
+from holdfast.limits import ID_CHARS_MAX
 from holdfast.model import Entity
 from holdfast.ports import IndexSource
-from holdfast.registry import backup_settings, make_shelf
+from holdfast.registry import backup_settings, make_shelf, opened_beside
 
 _SCHEMES = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "azure": "azure"}
 
 
 class Source(NamedTuple):
-    """What an open deployment keeps for its backups."""
+    """What an open deployment has for its backups."""
 
     numbers: IndexSource
-    metrics: Metrics
+    parts: Parts
 
 
 class Backups:
@@ -109,6 +112,47 @@ class Backups:
             told = told or _nobody
             return await restoring.restore(shelf, _checked(backup_id), restart=restart, told=told)
 
+    async def merge(
+        self,
+        backup_id: str = "latest",
+        *,
+        at: str | None = None,
+        projects: Mapping[str, str] | None = None,
+        only_empty: bool = False,
+        told: Told | None = None,
+    ) -> Merged:
+        """Add the memories of a backup to the store, which others may use meanwhile.
+
+        They come with their ids, vectors, sources, turns and history. What has an id or content
+        that is there already stays as it is, and is counted. Keys, accounts, webhooks, jobs, usage
+        and the history of deleted memories are not taken.
+
+        `projects`: those to take, each with the name of the project it is to be in; all as they
+        are if left out. `only_empty`: refuse a store that has memories. Interrupted, it goes on
+        when it is called again.
+
+        Raises ConflictError, NotFoundError, ConfigError for a backup made with another embedder or
+        content key, CorruptError, KeyRingError, StoreError.
+        """
+        names = {
+            intake.clean_text(name, "project", ID_CHARS_MAX): intake.clean_text(
+                new, "project", ID_CHARS_MAX
+            )
+            for name, new in (projects or {}).items()
+        }
+        parts = (await self._source()).parts
+        space = parts.embedder.space
+        async with self._shelf(at) as shelf:
+            return await merging.merge(
+                shelf,
+                _checked(backup_id),
+                parts,
+                lambda folder: opened_beside(self._config, folder, space),
+                projects=names,
+                only_empty=only_empty,
+                told=told or _nobody,
+            )
+
     async def status(self) -> BackupStatus:
         """How the configured backups stand: whether the newest is too old, or one has failed."""
         async with self._plan() as plan:
@@ -144,7 +188,7 @@ class Backups:
             next_time(settings.schedule, 0.0, zone)  # says what is wrong with it now
         source = await self._source()
         async with self._shelf(None) as shelf:
-            yield Plan(shelf, settings, zone, source.numbers, source.metrics)
+            yield Plan(shelf, settings, zone, source.numbers, source.parts.metrics)
 
     def _zone(self, settings: BackupSettings) -> ZoneInfo:
         try:

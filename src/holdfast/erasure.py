@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from holdfast import limits
 from holdfast.core import intake
+from holdfast.core.dossier import FORMATS
 from holdfast.core.erasure import RECEIPT_FORM, mark_of, subject_entity
 from holdfast.directory import Erasure
+from holdfast.engine import dossier, receipts
 from holdfast.engine import forget as engine
-from holdfast.engine import receipts
 from holdfast.engine.forget import Elsewhere, Told
 from holdfast.engine.leasing import Lease
 from holdfast.engine.parts import Parts
@@ -85,6 +86,29 @@ class Erasures:
         entity = _entity(user_id, agent_id, app_id, run_id)
         parts = await self._parts(project)
         return await self._ended(parts, await engine.begin(parts, entity), told)
+
+    async def export(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        form: str = "json",
+        project: str | None = None,
+    ) -> AsyncIterator[str]:
+        """Everything that is known of a subject, as a document, piece by piece: memories in all
+        their states, history, turns, quoted sources, jobs, the ledger, feedback, exports,
+        messages to webhooks, keys and budgets that name it.
+
+        `form`: "json", or "html": one page to read, without scripts. Raises ValidationError,
+        StoreError.
+        """
+        if form not in FORMATS:
+            raise ValidationError("form is unknown.", hint=f"Use {' or '.join(FORMATS)}.")
+        entity = _entity(user_id, agent_id, app_id, run_id)
+        async for piece in dossier.written(await self._parts(project), entity, form):
+            yield piece
 
     async def resume(self, told: Told | None = None) -> Sequence[Erasure]:
         """Go on with every erasure, of any project, whose process died; those, at their ends."""

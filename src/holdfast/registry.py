@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from msgspec import Meta
+from msgspec.structs import replace
 
-from holdfast.clock import Clock, Ids
+from holdfast.clock import Clock, Ids, SystemClock
 from holdfast.config import (
     CACHE,
     INDEX,
@@ -26,9 +28,10 @@ from holdfast.config import (
     chosen_models,
     part_settings,
 )
+from holdfast.core.identity import key_mark
 from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.metrics import Metrics
-from holdfast.model import Struct
+from holdfast.model import Space, Struct
 from holdfast.ports import (
     LLM,
     Cache,
@@ -44,6 +47,7 @@ from holdfast.ports import (
 )
 from holdfast.ports.archiving import Archiving
 from holdfast.ports.destination import Destination
+from holdfast.ports.moving import Moving
 from holdfast.ports.redactor import Redactor
 from holdfast.ports.sealing import Seals
 from holdfast.ports.subjects import Subjects
@@ -90,6 +94,10 @@ class Store(Records, Jobs, Protocol):
     @property
     def subjects(self) -> Subjects:
         """What the same database keeps of one subject."""
+
+    @property
+    def moving(self) -> Moving:
+        """Reads whole memories, to put them elsewhere."""
 
     @property
     def spaces(self) -> Spaces:
@@ -398,6 +406,23 @@ def make_archiving(config: Config, clock: Clock) -> Archiving:
     from holdfast.backends.postgres.settings import read_settings
 
     return PostgresArchiving(read_settings(config.records), clock)
+
+
+@asynccontextmanager
+async def opened_beside(config: Config, folder: Path, space: Space) -> AsyncIterator[Store]:
+    """A store in a folder, sealed and keyed as the configured one, to read from.
+
+    Raises SpaceMismatchError, ConfigError, KeyRingError, StoreError.
+    """
+    beside = replace(config, path=str(folder), records=Part(RECORDS))
+    clock = SystemClock()
+    records = make_records(beside, clock, Ids(clock))
+    try:
+        await records.open(space, key_mark((config.content_key or "").encode()))
+        yield records
+    finally:
+        await records.close()
+        await records.release()
 
 
 def make_shelf(config: Config, clock: Clock) -> Shelf:

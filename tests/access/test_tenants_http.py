@@ -33,6 +33,7 @@ NEVER_SERVED = {
     "/holdfast/index/verify": "there is no external index",
     "/holdfast/index/rebuild": "there is no external index",
     "/holdfast/index/rebalance": "there is no external index",
+    "/holdfast/erasures/{erasure_id}": "nobody here keeps the ids of erasures",
     "/holdfast/embedder": "is for whoever runs the deployment",
     "/holdfast/embedder/change": "is for whoever runs the deployment",
     "/holdfast/embedder/cutover": "is for whoever runs the deployment",

@@ -15,6 +15,14 @@ def test_forget_shows_asks_erases_and_proves(run: Run, home: Path) -> None:
         memory.add("I like coffee.", user_id="bob")
     shown = json.loads(run("forget", "--user", "alice", "--dry-run", "--json").stdout)
     assert shown["found"]["memories"] == 1
+    page = home / "alice.html"
+    assert (
+        run("subject", "export", "--user", "alice", "--format", "html", "-o", page).exit_code == 0
+    )
+    assert "I like tea." in page.read_text()
+    assert page.stat().st_mode & 0o077 == 0
+    told = json.loads(run("subject", "export", "--user", "alice").stdout)
+    assert [one["memory"] for one in told["memories"]] == ["I like tea."]
     table = run("forget", "--user", "alice", "--dry-run").stdout
     assert "anonymised" in table
     assert "raw turns" in table
@@ -65,6 +73,7 @@ def test_what_is_no_receipt_and_nobody_is_said_in_a_line(run: Run, home: Path) -
         ("erasure", "verify", str(file)),
         ("erasure", "verify", str(home / "absent.json")),
         ("forget", "--yes"),
+        ("subject", "export", "--user", "a", "--format", "pdf"),
         ("forget", "--user", "a", "--agent", "b", "--yes"),
     ):
         failed = run(*call)

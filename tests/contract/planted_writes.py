@@ -54,6 +54,11 @@ class OverwritesIds(Faulty):
         return super().insert(op)
 
 
+class ForgetsThePast(Faulty):
+    def insert(self, op: PutMemory) -> Row:
+        return super().insert(change(op, past=None))
+
+
 class DropsSourcesOfDuplicates(Faulty):
     def put_memory(self, op: PutMemory) -> str:
         known = any(row.identity == op.identity for row in self.tables.of(self.project))

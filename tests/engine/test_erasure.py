@@ -17,6 +17,7 @@ from sqlalchemy import LargeBinary, Text
 from holdfast.admin import AsyncAdmin
 from holdfast.backends.postgres.ddl import OWN
 from holdfast.backends.schema import metadata
+from holdfast.core.dossier import SECTIONS
 from holdfast.core.erasure import COPIES, PLACES, unfenced
 from holdfast.directory import Budget, Delivery, Spending, Webhook, Where
 from holdfast.engine import copies, forget
@@ -153,6 +154,7 @@ async def test_nothing_is_left_of_her_and_all_of_him(
         zeros = {name for name, count in found.items() if not count}
         assert zeros == {"index"} | (set() if sealed else {"subject_keys"})
         assert set(found) | {"cache", "backups", "key_uses", "erasures"} == set(COPIES)
+        await exported(admin, found)
         bobs = await admin.memory().get_all(filters={"user_id": "bob"})
         ended = await admin.erasure.forget(**ALICE)
         assert (ended.state, ended.subject, ended.remains) == ("DONE", None, {})
@@ -165,6 +167,31 @@ async def test_nothing_is_left_of_her_and_all_of_him(
         await admin.memory().add("I am back.", **ALICE, infer=False)
         assert (await admin.memory().get_all(filters=ALICE))["results"][0]["memory"] == "I am back."
     assert traces(tmp_path, CANARY) == []
+
+
+async def exported(admin: AsyncAdmin, found: dict[str, int]) -> None:
+    """All that an inventory counts is told, in both forms."""
+    told: dict[str, list[str]] = {"json": [], "html": []}
+    for form, pieces in told.items():
+        pieces += [piece async for piece in admin.erasure.export(**ALICE, form=form)]
+    document = msgspec.json.decode("".join(told["json"]))
+    assert document["subject"]["id"] == NAME
+    for name in SECTIONS:
+        assert len(document[name]) == found[name], name
+        if name != "usage":
+            assert msgspec.json.encode(document[name]).count(CANARY.encode()) or name in (
+                "deliveries",
+                "api_keys",
+                "budgets",
+                "budget_periods",
+            ), name
+    assert {one["memory"] for one in document["memories"]} > {f"The last {CANARY}"}
+    assert all("digest" not in key for key in document["api_keys"])
+    page = "".join(told["html"])
+    assert page.count("<h2>") == len(SECTIONS)
+    assert f"Changed to {CANARY}4" in page
+    with pytest.raises(ValidationError):
+        await anext(admin.erasure.export(**ALICE, form="pdf"))
 
 
 async def test_webhooks_are_told_that_it_is_gone_and_nothing_else(tmp_path: Path) -> None:

@@ -249,6 +249,10 @@ class Transaction:
             run_id=memory.run_id,
             listed=memory.listed,
         )
+        self.note(entry)
+
+    def note(self, entry: HistoryEvent) -> None:
+        """Append an event to history."""
         history = self.tables.history
         history[self.project] = (*history.get(self.project, ()), entry)
         self.tables.numbers[entry.id] = len(self.tables.numbers) + 1
@@ -287,7 +291,10 @@ class Transaction:
             generation=self.tables.generation,
         )
         self.write(row)
-        self.log("ADD", op.memory, (None, op.memory.text), None)
+        if op.past is None:
+            self.log("ADD", op.memory, (None, op.memory.text), None)
+        for event in op.past or ():
+            self.note(event)
         return row
 
     def supersede(self, old_id: str, by: Memory, by_id: str) -> None:

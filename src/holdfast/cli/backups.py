@@ -16,12 +16,13 @@ from holdfast.cli.indexing import show as print_document
 from holdfast.cli.options import Common
 from holdfast.cli.store import resolved
 from holdfast.clock import iso
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, ValidationError
 
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
     from holdfast.backups import Backups
     from holdfast.engine.backups import Backup, BackupContents, Told
+    from holdfast.engine.merging import Merged
     from holdfast.engine.restoring import Restored, Verified
 
 T = TypeVar("T")
@@ -95,16 +96,52 @@ def restore(
     restart: Annotated[
         bool, typer.Option("--restart", help="Drop what an interrupted restore left, begin anew.")
     ] = False,
+    merge: Annotated[
+        bool,
+        typer.Option("--merge", help="Add the memories to those that are there, which stay."),
+    ] = False,
+    project: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--project",
+            metavar="OLD[=NEW]",
+            help="Only the memories of this project, into NEW if given; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
-    """Restore a backup into the configured store, which must be empty.
+    """Restore a backup into the configured store, which must be empty, or with --merge need not.
 
-    Nothing is embedded again. Interrupted, it goes on where it was when it is started again.
+    Nothing is embedded again. Interrupted, it goes on where it was when it is started again. With
+    --merge or --project only memories come, with their history.
     """
+    if merge or project:
+        if restart:
+            raise ValidationError("--restart is for a restore of everything.")
+        _merged(common, backup_id, at, _projects(project or []), only_empty=not merge)
+        return
 
     def work(backups: Backups, told: Told) -> Awaitable[Restored]:
         return backups.restore(backup_id, at=at, restart=restart, told=told)
 
     print_document(common, output.fields_of(_with_progress(common, "restoring", work)))
+
+
+def _merged(
+    common: Common, backup_id: str, at: str | None, projects: dict[str, str], *, only_empty: bool
+) -> None:
+    async def whole(admin: AsyncAdmin) -> Merged:
+        with output.progress("restoring", None, unit="rows", no_color=common.no_color) as advance:
+            return await admin.backups.merge(
+                backup_id, at=at, projects=projects, only_empty=only_empty, told=_steps(advance)
+            )
+
+    print_document(common, output.fields_of(done(common, whole)))
+
+
+def _projects(given: list[str]) -> dict[str, str]:
+    """Each project that was named, and its new name."""
+    pairs = [one.partition("=") for one in given]
+    return {old: new if equals else old for old, equals, new in pairs}
 
 
 def prune(

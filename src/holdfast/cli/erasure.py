@@ -13,8 +13,7 @@ from holdfast.cli import output
 from holdfast.cli.access import Project, Yes, done, say
 from holdfast.cli.memories import agreed
 from holdfast.cli.options import Common, Ids
-from holdfast.clock import iso
-from holdfast.core.erasure import BESIDE, PLACES, subject_entity
+from holdfast.core.erasure import BESIDE, PLACES, erasure_shape, subject_entity
 from holdfast.errors import ValidationError
 from holdfast.model import Entity
 
@@ -64,6 +63,41 @@ def forget(
             return await admin.erasure.forget(**whose, project=project, told=_steps(advance))
 
     _show_end(common, done(common, work), receipt)
+
+
+def export_subject(
+    common: Common,
+    ids: Ids,
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORM", help="json, or html: a page to read.")
+    ] = "json",
+    file: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: standard output."),
+    ] = None,
+    project: Project = None,
+) -> None:
+    """Write everything that is known of one user, agent, app or run."""
+    entity = subject_entity(ids.scope)
+
+    def work(write: Callable[[str], object]) -> None:
+        async def whole(admin: AsyncAdmin) -> None:
+            whose: Any = {f"{entity.kind}_id": entity.id}
+            async for piece in admin.erasure.export(**whose, form=form, project=project):
+                write(piece)
+
+        done(common, whole)
+
+    if file is None:
+        work(lambda piece: typer.echo(piece, nl=False))
+        return
+    try:
+        with file.open("w", encoding="utf-8") as out:
+            file.chmod(0o600)
+            work(out.write)
+    except OSError as error:
+        raise ValidationError(f"{file.name} cannot be written: {error.strerror}.") from error
+    say(common, {"file": str(file), "format": form}, f"All that is known is in {file}.")
 
 
 def list_erasures(
@@ -237,24 +271,13 @@ def _show_several(common: Common, ended: Sequence[Erasure]) -> None:
     say(common, {"results": shapes}, f"Erased {len(shapes):,} subjects.")
 
 
-def erasure_shape(erasure: Erasure) -> dict[str, Any]:
-    """An erasure as it is shown; whom it is of is not."""
-    return {
-        "id": erasure.id,
-        "project": erasure.project,
-        "kind": erasure.kind,
-        "state": erasure.state,
-        "found": dict(erasure.found),
-        "remains": dict(erasure.remains),
-        "started_at": iso(erasure.started_at),
-        "completed_at": iso(erasure.completed_at),
-        "receipt": erasure.receipt,
-    }
-
-
 COMMANDS: dict[str, Callable[..., None]] = {"forget": forget}
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "subject": (
+        "Everything that is known of a user, agent, app or run.",
+        {"export": export_subject},
+    ),
     "erasure": (
         "See erasures, go on with them, verify receipts, apply them to a restored backup.",
         {

@@ -14,6 +14,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from holdfast.clock import iso
+from holdfast.directory import Erasure
 from holdfast.errors import ConflictError, ValidationError
 from holdfast.model import ENTITY_KINDS, Entity, Json, Scope, Struct
 
@@ -243,6 +245,21 @@ def unfenced(ids: Sequence[str] | None, id_: str) -> tuple[str, ...] | None:
     Never the None of a key that sees everybody.
     """
     return tuple(one for one in ids or () if one != id_) or None
+
+
+def erasure_shape(erasure: Erasure) -> dict[str, Json]:
+    """An erasure as it is shown; whom it is of is not."""
+    return {
+        "id": erasure.id,
+        "project": erasure.project,
+        "kind": erasure.kind,
+        "state": erasure.state,
+        "found": dict(erasure.found),
+        "remains": dict(erasure.remains),
+        "started_at": iso(erasure.started_at),
+        "completed_at": iso(erasure.completed_at),
+        "receipt": erasure.receipt,
+    }
 
 
 RECEIPT_FORM: Final = 1

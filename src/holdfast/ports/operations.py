@@ -8,6 +8,7 @@ from holdfast.directory import Row
 from holdfast.filters import Filter
 from holdfast.model import (
     Cost,
+    HistoryEvent,
     IndexTerms,
     Job,
     JobState,
@@ -50,6 +51,9 @@ class PutMemory(Struct, frozen=True, kw_only=True):
     the store was opened with."""
     sources: tuple[Source, ...] = ()
     """Turns it came from; unknown ones are passed over."""
+    past: tuple[HistoryEvent, ...] | None = None
+    """What its history is, in place of an ADD: that of a memory which comes from elsewhere. A
+    duplicate leaves history as it is."""
     supersedes: tuple[str, ...] = ()
     """Memories that end where this one begins (`valid_from`, or else `event_at`), but not before
     they began themselves; unknown, ended and immutable ones, and this one itself, are passed over.

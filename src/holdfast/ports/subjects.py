@@ -10,6 +10,9 @@ from holdfast.model import Entity, Json, Project
 
 Copy = Literal["messages", "history", "jobs", "usage"]
 """Rows that are erased, or anonymised, by `erase`; memories go by `RemoveMemories` before."""
+Telling = Literal["messages", "history", "jobs", "usage", "sources"]
+"""Rows that `rows` tells."""
+TOLD: tuple[Telling, ...] = ("messages", "history", "jobs", "usage", "sources")
 ERASED: tuple[Copy, ...] = ("messages", "jobs", "usage", "history")
 
 Aged = Literal["facts", "turns", "summaries", "expired", "history", "jobs", "usage"]
@@ -55,10 +58,10 @@ class Subjects(Protocol):
         """
 
     def rows(
-        self, project: Project, entity: Entity, copy: Copy
+        self, project: Project, entity: Entity, copy: Telling
     ) -> AsyncIterator[Mapping[str, Json]]:
         """All rows of one copy in order of insertion, texts opened: the columns of the table that
-        are of use to people, by name."""
+        are of use to people, by name. Of sources: memory_id, turn_id and quote."""
 
     async def named(self, project: Project | None) -> Sequence[tuple[Project, Entity, float]]:
         """Every entity that has a name, of one project or of all, and the time of the first commit

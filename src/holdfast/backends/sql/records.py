@@ -15,6 +15,7 @@ from holdfast.backends.sql.directory import SqlDirectory
 from holdfast.backends.sql.erasing import store_id
 from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.keys import Sealing, SubjectKeys, needs_of
+from holdfast.backends.sql.moving import SqlMoving
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.resealing import SqlSeals
 from holdfast.backends.sql.sealing import Subject
@@ -279,6 +280,11 @@ class SqlRecords(ABC):
     def indexing(self) -> SqlIndexing:
         """What an external index asks of the same database."""
         return self._indexing
+
+    @property
+    def moving(self) -> SqlMoving:
+        """Reads whole memories, to put them elsewhere."""
+        return SqlMoving(self)
 
     @property
     def spaces(self) -> SqlSpaces:

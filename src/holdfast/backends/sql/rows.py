@@ -267,6 +267,28 @@ def _job_from(row: tuple[Any, ...], payload: str, result: str | None) -> Job:
     )
 
 
+def event_values(connection: Connection, project: Project, event: HistoryEvent) -> tuple[Any, ...]:
+    """The parameters of INSERT_HISTORY for an event of before."""
+    ids = (event.user_id, event.agent_id, event.app_id, event.run_id)
+    stored = (
+        sealed(connection, project, "history", field, Text(event.id, ids, text))
+        for field, text in zip(HISTORY_TEXTS, (event.old_memory, event.new_memory), strict=True)
+    )
+    return (
+        event.id,
+        project,
+        event.memory_id,
+        event.event,
+        *stored,
+        event.actor_id,
+        event.role,
+        event.created_at,
+        event.updated_at,
+        *ids,
+        int(event.listed),
+    )
+
+
 def history_values(
     connection: Connection,
     project: Project,

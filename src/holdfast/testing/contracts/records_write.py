@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.errors import ConflictError, HoldfastError, ReplayedError
 from holdfast.model import IndexTerms, Scope, Usage
@@ -262,6 +263,20 @@ class EditContract(StoreFixtures):
         ]
         assert {(e.actor_id, e.role, e.created_at) for e in history} == {("Ann", "user", NOW)}
         assert len({event.id for event in history}) == 4
+
+    async def test_a_memory_may_bring_its_past(self, store: Store) -> None:
+        await commit(store, put("a", "old", role="user"))
+        await commit(store, EditMemory(memory_id="a", at=NOW + 1, text="new"))
+        past = tuple(await store.history(RED, "a"))
+        moved = replace(put("a", "new"), past=past)
+        await commit(store, moved, project=BLUE)
+        assert await store.history(BLUE, "a") == list(past)
+        await commit(store, EditMemory(memory_id="a", at=NOW + 2, text="newer"), project=BLUE)
+        assert await events(store, "a", BLUE) == ["ADD", "UPDATE", "UPDATE"]
+        again = replace(moved, identity=b"other", memory=replace(moved.memory, id="b"), past=())
+        await commit(store, again, replace(again, past=past), project=BLUE)
+        assert await events(store, "b", BLUE) == [], "a duplicate leaves history as it is"
+        assert len(await store.history(BLUE, "a")) == 3
 
     async def test_an_edit_of_nothing_changes_nothing(self, store: Store) -> None:
         assert await commit(store, EditMemory(memory_id="gone", at=NOW, text="x")) == [None]
