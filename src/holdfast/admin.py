@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from holdfast.accounts import Accounts
 from holdfast.assemble import Assembly
 from holdfast.backups import Backups, Source
+from holdfast.budgets import Budgets
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
@@ -84,6 +85,8 @@ class AsyncAdmin:
         """What is removed for its age."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
+        self.budgets = Budgets(self._parts)
+        """How much they may take."""
         self.usage = UsageLedger(self._parts)
         """What calls of models took and cost."""
         self.embedder = EmbedderChange(self._parts, lambda: self._assembled().records.indexing)

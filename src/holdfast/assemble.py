@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -35,10 +35,11 @@ from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.engine.redaction import Hiding
+from holdfast.engine.tolls import Tollgate
 from holdfast.errors import ConfigError, IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
-from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Vectors
+from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Toll, Vectors
 from holdfast.ports.redactor import Redactor
 from holdfast.registry import (
     Store,
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from holdfast.backends.prices import ListPrices
     from holdfast.backends.redactors import PatternSettings
     from holdfast.wrap.gate import Gate
-    from holdfast.wrap.models import Chosen
 
 _log = logging.getLogger("holdfast")
 
@@ -145,10 +145,11 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     caching = cache_settings(config.cache)
     cache = await make_cache(caching, metrics, _vectors_bytes(config, caching))
     prices = make_prices(config)
+    toll = Tollgate(records, records.directory, prices, clock, metrics)
     closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
-        models = await asyncio.to_thread(_models, config, metrics, cache, prices, clock.now)
+        models = await asyncio.to_thread(_models, config, metrics, cache, (prices, toll), clock.now)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
@@ -161,11 +162,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         records.close_now()
         await _each(*closers)
         raise
-    if config.records.provider == "postgres":
-        noted = partial(metrics.count, "replica_read")
-        cast("PostgresRecords", records).on_replica_read = noted
-    for name, read in records.gauges().items():
-        metrics.gauge(name, read)
+    _watch(config, records, metrics)
     parts = Parts(
         project=Project(config.project),
         records=records,
@@ -191,10 +188,20 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         feeder=feeder,
         seals=records.seals,
         prices=prices,
+        toll=toll,
     )
     parts = _cached(_redacting(parts, redaction), config, caching, cache, records.cache_key)
     workers = _workers(parts, config.workers)
     return Assembly(parts, records, index, cache, workers, models.endpoints)
+
+
+def _watch(config: Config, records: Store, metrics: Metrics) -> None:
+    """Count what the records do."""
+    if config.records.provider == "postgres":
+        noted = partial(metrics.count, "replica_read")
+        cast("PostgresRecords", records).on_replica_read = noted
+    for name, read in records.gauges().items():
+        metrics.gauge(name, read)
 
 
 def _vectors_bytes(config: Config, settings: CacheSettings) -> int:
@@ -351,23 +358,27 @@ async def _reindexed(records: Records, key: bytes) -> None:
 
 
 def _models(
-    config: Config, metrics: Metrics, cache: Cache, prices: ListPrices, now: Callable[[], float]
+    config: Config,
+    metrics: Metrics,
+    cache: Cache,
+    paid: tuple[ListPrices, Toll],
+    now: Callable[[], float],
 ) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedders = _embedders(config)
     llms = make_llms(config.llm)
-    rerankers = make_rerankers(config.reranker, config.llm)
     here = all(each.in_process for each in embedders)
-    if here and not llms and not rerankers:
+    if here and not llms and config.reranker is None:
         return _Models(embedders, None, None)
-    prices.load(_paid(embedders, llms, rerankers))
     from holdfast.backends.endpoints import Endpoints
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
-    wrapping = Wrapping(bounds, metrics, cache if cache.shared else None)
-    return _Models(
+    prices, toll = paid
+    wrapping = Wrapping(bounds, metrics, toll, cache if cache.shared else None)
+    rerankers = make_rerankers(config.reranker, config.llm, wrapping.budgeted)
+    wrapped = _Models(
         tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
@@ -380,6 +391,8 @@ def _models(
             now,
         ),
     )
+    prices.load(wrapping.paid)
+    return wrapped
 
 
 def _redaction(config: Config) -> Redaction:
@@ -411,19 +424,6 @@ def _redacting(parts: Parts, redaction: Redaction) -> Parts:
     llm = parts.llm and wrap.RedactingLLM(parts.llm, looker)
     reranker = parts.reranker and wrap.RedactingReranker(parts.reranker, looker)
     return replace(parts, llm=llm, reranker=reranker)
-
-
-def _paid(
-    embedders: Sequence[Embedder],
-    llms: Sequence[Chosen[LLM]],
-    rerankers: Sequence[Chosen[Reranker]],
-) -> Sequence[str]:
-    """The names of the models whose calls may cost something."""
-    spaces = [each.space for each in embedders if not each.in_process]
-    names = [f"{space.provider}:{space.model}" for space in spaces]
-    names += [model.name for model, _ in llms]
-    names += [model.name for model, _ in rerankers]
-    return list(dict.fromkeys(names))
 
 
 def _embedders(config: Config) -> tuple[Embedder, ...]:

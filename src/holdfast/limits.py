@@ -346,3 +346,12 @@ KEY_USE_S = 300.0
 
 REQUESTS_KEPT = 1_000
 """Rows of the log of requests that one server process keeps."""
+
+ANSWER_TOKENS_MAX = 16_384
+"""Tokens of a language model's answer where budgets apply, unless its configuration says fewer."""
+
+BUDGETS_PER_PROJECT_MAX = 1_000
+"""Budgets of one project: all are read at once."""
+
+BUDGET_SUBJECTS_MAX = 100
+"""Users, or keys, told of one budget that is for each of them."""

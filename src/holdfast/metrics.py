@@ -27,6 +27,7 @@ Name = Literal[
     "model_token",
     "model_cost_usd",
     "unpriced_call",
+    "budget_event",
     "replica_read",
     "redaction",
     "backup",
@@ -110,6 +111,11 @@ COUNTERS: Mapping[Name, Counter] = {
         "Price of calls in the usage ledger in US dollars, as far as this process wrote it.",
         ("model", "operation"),
     ),
+    "budget_event": Counter(
+        "Calls that a budget had no room for: blocked, degraded, warned (made all the same),"
+        " unpriced (no price was known to go by), beyond_worst_case (one took more than was held).",
+        ("event",),
+    ),
     "unpriced_call": Counter(
         "Calls in the usage ledger whose price is not known, as far as this process wrote it.",
         ("model",),
@@ -121,6 +127,8 @@ GAUGES: Mapping[str, str] = {
     "working_set_bytes": "Bytes of working sets in memory.",
     "cache_bytes": "Bytes of cached answers and vectors in memory.",
     "working_sets": "Entities whose working set is in memory.",
+    "budget_used_ratio": "How much of a budget is spent and held, of the one used most of those"
+    " this process held room in.",
     "read_connections_busy": "Read connections in use.",
     "reads_waiting": "Reads that wait for a connection.",
     "writes_waiting": "Writes that wait for the writer.",

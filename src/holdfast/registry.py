@@ -34,6 +34,7 @@ from holdfast.metrics import Metrics
 from holdfast.model import Space, Struct
 from holdfast.ports import (
     LLM,
+    BoundLLM,
     Cache,
     Directory,
     Embedder,
@@ -284,7 +285,7 @@ def make_prices(config: Config) -> ListPrices:
     return ListPrices(config.prices)
 
 
-def make_llms(part: Part | None) -> list[tuple[LLM, ChosenModel]]:
+def make_llms(part: Part | None) -> list[tuple[BoundLLM, ChosenModel]]:
     """The configured language model and its fallbacks, in the order in which they are asked.
 
     Raises ConfigError, MissingExtraError.
@@ -297,9 +298,12 @@ def make_llms(part: Part | None) -> list[tuple[LLM, ChosenModel]]:
     return [(build_llm(one.part.provider, one.part.config), one) for one in chosen]
 
 
-def make_rerankers(part: Part | None, llm: Part | None) -> list[tuple[Reranker, ChosenModel]]:
+def make_rerankers(
+    part: Part | None, llm: Part | None, budgeted: Callable[[BoundLLM], LLM]
+) -> list[tuple[Reranker, ChosenModel]]:
     """The configured reranker and its fallbacks; those that ask a language model may ask `llm`.
 
+    `budgeted` is put around the language models they ask.
     Raises ConfigError, MissingExtraError.
     """
     if part is None:
@@ -307,7 +311,9 @@ def make_rerankers(part: Part | None, llm: Part | None) -> list[tuple[Reranker, 
     from holdfast.backends.rerankers import build_reranker
 
     asked = None if llm is None else chosen_models(llm, "llm")[0].part
-    return [(build_reranker(one.part, asked), one) for one in chosen_models(part, "reranker")]
+    return [
+        (build_reranker(one.part, asked, budgeted), one) for one in chosen_models(part, "reranker")
+    ]
 
 
 def cache_settings(part: Part) -> CacheSettings:

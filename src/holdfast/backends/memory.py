@@ -353,6 +353,18 @@ class MemoryRecords:
     async def count_jobs(self, project: Project, state: JobState | None) -> int:
         return len(await self.jobs(project, state, 0, 2**63))
 
+    async def hasten(self, project: Project, error_code: str, at: float) -> int:
+        waiting = {
+            key: change(leased, job=change(leased.job, run_after=at))
+            for key, leased in self.tables.jobs.items()
+            if key[0] == project
+            and leased.job.state == "PENDING"
+            and leased.job.error_code == error_code
+            and leased.job.run_after > at
+        }
+        self.tables.jobs.update(waiting)
+        return len(waiting)
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         job = await self.job(project, job_id)
         if job is None or job.state != "FAILED":

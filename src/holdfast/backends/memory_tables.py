@@ -8,6 +8,7 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
+from holdfast.backends import memory_ledger
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled, unchangeable
@@ -32,6 +33,7 @@ from holdfast.ports import (
     EditMemory,
     FillSpace,
     FinishJob,
+    HoldBudget,
     Op,
     PutJob,
     PutMemory,
@@ -40,6 +42,7 @@ from holdfast.ports import (
     PutUsage,
     RemoveMemories,
     Reset,
+    SettleBudget,
     SetVectors,
 )
 
@@ -191,8 +194,8 @@ class Transaction:
                 return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():
                 return self.finish(change(op, result=settled(op.result, self.stored)))
-            case PutUsage():
-                return self.put_usage(op)
+            case PutUsage() | HoldBudget() | SettleBudget():
+                return self.account(op)
             case PutRows():
                 self.tables.stamp += stamps(op.rows)
                 return put_rows(self.tables.directory, op.rows)
@@ -462,6 +465,22 @@ class Transaction:
     def put_usage(self, op: PutUsage) -> None:
         usage = self.tables.usage
         usage[self.project] = (*usage.get(self.project, ()), op)
+
+    def account(self, op: PutUsage | HoldBudget | SettleBudget) -> list[int] | None:
+        """What is about the ledger and its budgets."""
+        if isinstance(op, HoldBudget):
+            return self.hold(op)
+        if isinstance(op, PutUsage):
+            self.put_usage(op)
+        else:
+            self.settle(op)
+        return None
+
+    def hold(self, op: HoldBudget) -> list[int]:
+        return memory_ledger.hold(self.tables.directory, self.project, op)
+
+    def settle(self, op: SettleBudget) -> None:
+        memory_ledger.settle(self.tables.directory, self.project, op)
 
     def reset(self) -> None:
         tables = self.tables

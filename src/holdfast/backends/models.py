@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic_ai.embeddings import EmbeddingModel
     from pydantic_ai.models import Model
 
-    from holdfast.ports import LLM, Embedder
+    from holdfast.ports import BoundLLM, Embedder
 
 Config = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ _STEADY: Final = frozenset({"openai", "azure", "mistral", "groq"})
 """Families whose models take a temperature of 0, which extraction wants."""
 
 
-def build_llm(provider: str, config: Config) -> LLM:
+def build_llm(provider: str, config: Config) -> BoundLLM:
     """The language model a configuration names.
 
     Raises ConfigError for an unknown provider or key, a missing model or credential;

@@ -159,9 +159,11 @@ def _store(common: Common, home: Path | None) -> Finding:
         failed = memory.events(status="FAILED", page_size=1)["results"]
     held = f"{counts['memories']:,} memories, {counts['turns']:,} turns"
     text = f"{held}, {output.size(counts['bytes'])}"
+    if counts.get("row_level_security") is False:
+        text += "; the user of records.config.url is above row-level security: use no superuser"
     if failed:
-        return "warning", f"{text}; extraction failed for some: holdfast events --status failed"
-    return "ok", text
+        text += "; extraction failed for some: holdfast events --status failed"
+    return "warning" if failed or "row_level_security" in counts else "ok", text
 
 
 def _index(common: Common, provider: str) -> Finding:

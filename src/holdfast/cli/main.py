@@ -19,6 +19,7 @@ from holdfast.cli import (
     access,
     agents,
     backups,
+    budgets,
     caching,
     embedding,
     erasure,
@@ -84,7 +85,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Forgetting": erasure.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
-    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS},
+    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS, **budgets.COMMANDS},
     "Trying it": evaluation.COMMANDS,
 }
 for _panel, _commands in PANELS.items():
@@ -102,6 +103,7 @@ GROUPS = {
         **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,
+        **budgets.GROUPS,
     },
 }
 for _panel, _groups in GROUPS.items():

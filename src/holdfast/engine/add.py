@@ -18,6 +18,7 @@ from holdfast.core.outcome import settled
 from holdfast.engine import jobs
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, local_vectors, terms_of
+from holdfast.engine.estimating import Wanted, refuse_if_spent
 from holdfast.engine.ledger import payer_of
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
@@ -66,7 +67,7 @@ async def add(parts: Parts, request: AddRequest) -> Added:
     From the first commit on, the turns survive anything and are searchable.
 
     Raises ConflictError if the idempotency key was used for a different add, AccessError if the
-    caller may not write for the scope.
+    caller may not write for the scope, BudgetExceededError if a budget that blocks has no room.
     """
     check_inside(parts.fence, request.scope)
     request = await _storable(parts, request)
@@ -79,6 +80,8 @@ async def add(parts: Parts, request: AddRequest) -> Added:
         known = await parts.jobs.find_job(parts.project, key)
         if known is not None:
             return await _replay(parts, request, known, mark)
+
+    await refuse_if_spent(parts, _wanted(request))
 
     async def attempt(pair: Pair) -> tuple[list[dict[str, Json]], Job | None]:
         return await _accept(parts, request, mark, pair)
@@ -104,6 +107,18 @@ async def _storable(parts: Parts, request: AddRequest) -> AddRequest:
     pairs = zip(request.said, said, strict=True)
     hidden = tuple(replace(one, text=text) for one, text in pairs)
     return replace(request, said=hidden, instructions=instructions or None)
+
+
+def _wanted(request: AddRequest) -> Wanted:
+    """What decides what the add costs."""
+    return Wanted(
+        scope=request.scope,
+        said=request.said,
+        infer=request.infer,
+        procedural=request.procedural,
+        instructions=request.instructions,
+        custom_categories=request.custom_categories,
+    )
 
 
 async def _accept(

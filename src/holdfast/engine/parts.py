@@ -14,6 +14,7 @@ from holdfast.directory import ProjectInfo, Where
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.redaction import Hiding
+from holdfast.engine.tolls import Tollgate
 from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope
 from holdfast.ports import LLM, Directory, Embedder, Index, Jobs, Prices, Records, Reranker
@@ -71,6 +72,8 @@ class Parts:
     reranker: Reranker | None = None
     fence: Fence = OPEN
     """What the caller may see of the project."""
+    toll: Tollgate | None = None
+    """Stands before calls of models; None: they are free."""
     prices: Prices = field(default_factory=Unpriced)
     """What calls of models cost."""
     project_settings: SettingsCache = field(default_factory=SettingsCache)

@@ -65,6 +65,8 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
             missing.append("reranker")
         else:
             hits = better
+    if payer.without:
+        missing.append("budget")
     for part in missing:
         parts.metrics.count("degraded_answer", part)
     good = [hit for hit in hits if hit.score >= request.threshold]

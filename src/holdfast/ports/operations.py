@@ -194,6 +194,40 @@ class PutUsage(Struct, frozen=True, kw_only=True):
     """None: no price is known of the model."""
 
 
+class Hold(Struct, frozen=True, kw_only=True):
+    """Room in one budget of one subject, for one period."""
+
+    budget: str
+    """Its id."""
+    subject: str
+    since: float
+    """When the period began."""
+    amount: int
+    limit: int | None = None
+    """The most that may be spent and held together; None: room is held in any case."""
+
+
+class HoldBudget(Struct, frozen=True, kw_only=True):
+    """Hold room in several budgets, each only once, for a call about to be made; all or none.
+
+    Result: what each had spent and held before, in their order. If that and the amount are
+    together more than the limit of any of them, nothing is held in any.
+    """
+
+    holds: tuple[Hold, ...]
+
+
+class SettleBudget(Struct, frozen=True, kw_only=True):
+    """What was held for a call is held no more, and what it took is spent. Result: None.
+
+    Budgets that were removed meanwhile are passed over.
+    """
+
+    holds: tuple[Hold, ...]
+    spent: tuple[int, ...]
+    """Of each of them."""
+
+
 class PutRows(Struct, frozen=True, kw_only=True):
     """Store new rows of the directory with what they tell of. Result: None.
 
@@ -210,5 +244,5 @@ class Reset(Struct, frozen=True, kw_only=True):
 
 Op = (
     PutTurns | PutMemory | EditMemory | RemoveMemories | SetVectors
-    | FillSpace | PutJob | FinishJob | PutUsage | PutRows | Reset
+    | FillSpace | PutJob | FinishJob | PutUsage | HoldBudget | SettleBudget | PutRows | Reset
 )  # fmt: skip

@@ -199,7 +199,8 @@ class Records(Protocol):
         """Counts and sizes for people.
 
         memories (listed, not ended), superseded (ended), turns, vectors, history_events, entities
-        with memories by kind, jobs by state (kinds and states without any are left out), bytes.
+        with memories by kind, jobs by state (kinds and states without any are left out), bytes;
+        row_level_security, False, where the database has it and does not keep it for this user.
         """
 
     async def census(self, at: float) -> Census:

@@ -22,7 +22,15 @@ from holdfast.model import (
     Space,
     Turn,
 )
-from holdfast.ports import Delta, EntityState, Listing, Op
+from holdfast.ports import (
+    Delta,
+    Directory,
+    EntityState,
+    Listing,
+    Op,
+    UsageQuery,
+    UsageSum,
+)
 from holdfast.testing.replica import Store
 
 T = TypeVar("T")
@@ -129,6 +137,11 @@ class FailingStore:
         self._store = store
         self.fault = fault
 
+    @property
+    def directory(self) -> Directory:
+        """The directory in the same database, which does not fail."""
+        return self._store.directory
+
     async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
         await self._store.open(space, key_mark, before)
 
@@ -166,6 +179,9 @@ class FailingStore:
     ) -> Delta:
         return await self.fault.awaited(self._store.delta(project, entity, since, epoch))
 
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        return await self.fault.awaited(self._store.usage(project, query))
+
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.fault.awaited(self._store.stats(project))
 
@@ -196,6 +212,9 @@ class FailingStore:
 
     async def count_jobs(self, project: Project, state: JobState | None) -> int:
         return await self.fault.awaited(self._store.count_jobs(project, state))
+
+    async def hasten(self, project: Project, error_code: str, at: float) -> int:
+        return await self.fault.awaited(self._store.hasten(project, error_code, at))
 
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         return await self.fault.awaited(self._store.rerun(project, job_id, at))

@@ -34,6 +34,7 @@ from holdfast.ports import (
     EditMemory,
     FillSpace,
     FinishJob,
+    HoldBudget,
     Op,
     PutJob,
     PutMemory,
@@ -42,6 +43,7 @@ from holdfast.ports import (
     PutUsage,
     RemoveMemories,
     Reset,
+    SettleBudget,
     SetVectors,
     SpaceSwitched,
 )
@@ -55,7 +57,7 @@ _PROJECT_TABLES = (
 _BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace, PutTurns)
 """Operations that write vectors, terms or texts."""
 
-_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage)
+_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, HoldBudget, SettleBudget)
 """Operations that do not care what was put before them, or see to it themselves."""
 
 Commit = tuple[Project, Sequence[Op]]
@@ -361,6 +363,14 @@ def _put_usage(tx: Transaction, op: PutUsage) -> None:
     ledger.put_usage(tx.connection, tx.project, op)
 
 
+def _hold_budget(tx: Transaction, op: HoldBudget) -> list[int]:
+    return ledger.hold(tx.connection, tx.project, op)
+
+
+def _settle_budget(tx: Transaction, op: SettleBudget) -> None:
+    ledger.settle(tx.connection, tx.project, op)
+
+
 def _put_rows(tx: Transaction, op: PutRows) -> None:
     directory.insert(tx.connection, op.rows)
 
@@ -407,6 +417,8 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     PutJob: _put_job,
     FinishJob: _finish_job,
     PutUsage: _put_usage,
+    HoldBudget: _hold_budget,
+    SettleBudget: _settle_budget,
     PutRows: _put_rows,
     Reset: _reset,
 }

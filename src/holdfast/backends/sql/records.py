@@ -258,6 +258,9 @@ class SqlRecords(ABC):
     async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
         return await self.write(None, lambda c: queue.heartbeat(c, job_id, owner, at, lease_s))
 
+    async def hasten(self, project: Project, error_code: str, at: float) -> int:
+        return await self.write(project, lambda c: queue.hasten(c, project, error_code, at))
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         return await self.write(project, lambda c: queue.rerun(c, project, job_id, at))
 

@@ -190,7 +190,7 @@ class SubjectsContract(StoreFixtures):
         assert await one(store, "y") is None
         await commit(store, put("y", user_id="bob", agent_id="alice"), turns("z"), project=BLUE)
         await commit(store, put("y", user_id="bob", agent_id="alice"))
-        directory: Any = store.directory  # type: ignore[attr-defined]
+        directory: Any = store.directory
         await directory.update(Erasure, Where("id", "e"), values={"state": "DONE"})
         await commit(store, *late)
         await other.close()
