@@ -103,3 +103,10 @@ def test_a_line_keeps_its_form_whatever_is_hidden_in_it() -> None:
 
 def test_nothing_is_hidden_in_our_own_words() -> None:
     assert spans(SYSTEM) == spans(SUMMARY_SYSTEM) == ()
+
+
+def test_a_line_that_is_nested_too_deep_is_ordinary_text() -> None:
+    prompt = '{"a":' * 100_000
+    lines = Lines(prompt)
+    assert lines.strings == [prompt]
+    assert lines.written(lines.strings) == prompt

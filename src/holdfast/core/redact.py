@@ -141,7 +141,7 @@ class Lines:
 def _read(line: str) -> Json:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return line
     return value if isinstance(value, dict) and json_line(value) == line else line
 
