@@ -118,6 +118,7 @@ class AsyncAdmin:
                 await recogniser.uses.write(everything=True)
             except StoreError as error:
                 _log.warning("the last uses of keys are not written: %s", error.code)
+        await self.backups.close()
         await self.index.close()
         await self.embedder.close()
         await self._memory.aclose()

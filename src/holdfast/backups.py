@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
@@ -21,9 +22,9 @@ from holdfast.engine.backups import Backup, BackupContents, Shelf, Told
 from holdfast.engine.merging import Merged
 from holdfast.engine.parts import Parts
 from holdfast.engine.restoring import Restored, Verified
-from holdfast.errors import ConfigError, ConflictError, ValidationError
+from holdfast.errors import ConfigError, ConflictError, HoldfastError, ValidationError
 from holdfast.limits import ID_CHARS_MAX
-from holdfast.model import Entity
+from holdfast.model import Entity, Struct
 from holdfast.ports import IndexSource
 from holdfast.registry import backup_settings, make_shelf, opened_beside
 
@@ -37,12 +38,27 @@ class Source(NamedTuple):
     parts: Parts
 
 
+class BackupWork(Struct, frozen=True, kw_only=True):
+    """A backup that is made in the background of one process. Times are epoch seconds."""
+
+    state: Literal["RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
+    done: int = 0
+    """Rows."""
+    total: int = 0
+    started_at: float
+    ended_at: float | None = None
+    backup_id: str | None = None
+    error: str | None = None
+    """Code of the error with which it failed."""
+
+
 class Backups:
     """The backups of a deployment, of all its projects; `AsyncAdmin.backups` gives it.
 
     Where a method takes `at`, it is a folder or an address (`s3://bucket/prefix`) in place of the
     configured one. The store need not be open, and others may use it. All raise
-    BackupUnavailableError where backups cannot be reached, ConfigError, MissingExtraError.
+    UnsupportedError where no place is configured or named, BackupUnavailableError where it cannot
+    be reached, ConfigError, MissingExtraError.
     """
 
     def __init__(
@@ -53,6 +69,9 @@ class Backups:
         self._config = config
         self._is_open = is_open
         self._source = source
+        self._task: asyncio.Task[None] | None = None
+        self.work: BackupWork | None = None
+        """What this process makes, or made last, in the background."""
 
     async def create(
         self, *, full: bool = False, at: str | None = None, told: Told | None = None
@@ -64,6 +83,41 @@ class Backups:
         """
         async with self._shelf(at) as shelf:
             return await engine.create(shelf, full=full, told=told or _nobody)
+
+    async def begin(self, *, full: bool = False) -> BackupWork:
+        """`create` in the background of this process; `work` tells how far it is.
+
+        Raises ConflictError while one is made.
+        """
+        if self._task is not None and not self._task.done():
+            raise ConflictError("A backup is being made already.", hint="Wait until it is done.")
+        make_shelf(self._config, SystemClock())  # says now what cannot be
+        self.work = BackupWork(state="RUNNING", started_at=SystemClock().now())
+        self._task = asyncio.create_task(self._run(full=full))
+        return self.work
+
+    async def close(self) -> None:
+        """Stop what is done in the background."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, *, full: bool) -> None:
+        try:
+            made = await self.create(
+                full=full, told=lambda done, total: self._change(done=done, total=total)
+            )
+        except asyncio.CancelledError:
+            self._change(state="CANCELLED", ended_at=SystemClock().now())
+            raise
+        except HoldfastError as error:
+            self._change(state="FAILED", ended_at=SystemClock().now(), error=error.code)
+        else:
+            self._change(state="SUCCEEDED", ended_at=SystemClock().now(), backup_id=made.id)
+
+    def _change(self, **values: Any) -> None:
+        assert self.work is not None
+        self.work = replace(self.work, **values)
 
     async def listed(self, *, at: str | None = None) -> list[Backup]:
         """Every backup, the oldest first."""

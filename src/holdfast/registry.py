@@ -29,7 +29,7 @@ from holdfast.config import (
     part_settings,
 )
 from holdfast.core.identity import key_mark
-from holdfast.errors import ConfigError, MissingExtraError
+from holdfast.errors import ConfigError, MissingExtraError, UnsupportedError
 from holdfast.metrics import Metrics
 from holdfast.model import Space, Struct
 from holdfast.ports import (
@@ -365,10 +365,10 @@ def make_sender(private: bool) -> Sender:
 def backup_settings(config: Config) -> tuple[BackupSettings, Part]:
     """What is said of backups wherever they are kept, and what is left for the kind of place.
 
-    Raises ConfigError.
+    Raises UnsupportedError where nothing is, ConfigError.
     """
     if config.backup is None:
-        raise ConfigError(
+        raise UnsupportedError(
             "It is not configured where backups are kept.",
             hint="Set `backup`, or name a folder or address (--at).",
         )

@@ -34,6 +34,8 @@ NEVER_SERVED = {
     "/holdfast/index/rebuild": "there is no external index",
     "/holdfast/index/rebalance": "there is no external index",
     "/holdfast/erasures/{erasure_id}": "nobody here keeps the ids of erasures",
+    "/holdfast/backups": "is for whoever runs the deployment",
+    "/holdfast/backups/{backup_id}": "is for whoever runs the deployment",
     "/holdfast/embedder": "is for whoever runs the deployment",
     "/holdfast/embedder/change": "is for whoever runs the deployment",
     "/holdfast/embedder/cutover": "is for whoever runs the deployment",

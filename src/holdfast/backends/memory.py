@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from holdfast.backends.memory_directory import MemoryDirectory
 from holdfast.backends.memory_indexing import MemoryIndexing, entry_of, told_pairs
 from holdfast.backends.memory_ledger import usage_sums
+from holdfast.backends.memory_rows import Leased
 from holdfast.backends.memory_subjects import MemorySubjects, refuse_erased
-from holdfast.backends.memory_tables import Key, Leased, Tables, Transaction, change
+from holdfast.backends.memory_tables import Key, Tables, Transaction, change
 from holdfast.backends.memory_tables import current as is_current
 from holdfast.clock import Ids
 from holdfast.core.cursor import decode_cursor, encode_cursor

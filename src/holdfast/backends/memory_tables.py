@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, assert_never
 
@@ -10,6 +10,7 @@ import msgspec
 
 from holdfast.backends import memory_ledger
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
+from holdfast.backends.memory_rows import Leased, Row, Written
 from holdfast.clock import Ids
 from holdfast.core.outcome import settled, unchangeable
 from holdfast.directory import Delivery, Export, Feedback
@@ -19,14 +20,12 @@ from holdfast.model import (
     ANY,
     Entity,
     HistoryEvent,
-    IndexTerms,
     Job,
     Json,
     Memory,
     Project,
     Scope,
     Space,
-    Struct,
     Turn,
 )
 from holdfast.ports import (
@@ -50,39 +49,6 @@ Key = tuple[Project, str]
 """A project and an id in it."""
 
 change = msgspec.structs.replace
-
-
-class Row(Struct, frozen=True, kw_only=True):
-    """A stored memory and what belongs to it."""
-
-    no: int
-    """Order of insertion."""
-    memory: Memory
-    identity: bytes
-    terms: IndexTerms
-    vector: bytes | None
-    turns: frozenset[str]
-    """Ids of the raw turns it came from."""
-    quotes: Mapping[str, str]
-    """The words quoted of them, by their ids."""
-    generation: int
-    """Of the commit that changed it last."""
-
-
-class Written(Struct, frozen=True, kw_only=True):
-    """When an entity was written to."""
-
-    generation: int
-    created_at: float
-    updated_at: float
-
-
-class Leased(Struct, frozen=True, kw_only=True):
-    """A job and who works on it till when."""
-
-    job: Job
-    owner: str | None = None
-    until: float = 0.0
 
 
 @dataclass
@@ -256,8 +222,8 @@ class Transaction:
 
     def note(self, entry: HistoryEvent) -> None:
         """Append an event to history."""
-        history = self.tables.history
-        history[self.project] = (*history.get(self.project, ()), entry)
+        known = self.tables.history.get(self.project, ())
+        self.tables.history[self.project] = (*known, entry)
         self.tables.numbers[entry.id] = len(self.tables.numbers) + 1
 
     def put_turns(self, op: PutTurns) -> None:

@@ -105,6 +105,8 @@ OPERATIONS: Mapping[str, Rule] = {
     "configure": Rule("admin", "admin", "deployment"),
     "index": Rule("admin", "read", "deployment"),
     "change_index": Rule("admin", "admin", "deployment"),
+    "backups": Rule("admin", "read", "deployment"),
+    "create_backup": Rule("admin", "admin", "deployment"),
     "embedder": Rule("admin", "read", "deployment"),
     "change_embedder": Rule("admin", "admin", "deployment"),
 }
