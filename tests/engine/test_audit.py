@@ -24,6 +24,7 @@ from holdfast.exports import Exports
 from holdfast.indexes import Indexes
 from holdfast.model import Entity
 from holdfast.profiles import Profiles
+from holdfast.retention import Retention
 from holdfast.sealing import Sealing
 from holdfast.trail import AuditRow
 from holdfast.usage import UsageLedger
@@ -42,6 +43,7 @@ FACES: Mapping[type, Mapping[str, str]] = {
     Backups: verbs.BACKUPS,
     UsageLedger: verbs.USAGE,
     Erasures: verbs.ERASURE,
+    Retention: verbs.RETENTION,
     Budgets: verbs.BUDGETS,
     Profiles: verbs.PROFILES,
 }
@@ -174,6 +176,10 @@ CALLS: Mapping[str, Callable[[AsyncAdmin], Any]] = {
     "Budgets.listed": lambda a: a.budgets.listed(),
     "Budgets.remove": lambda a: a.budgets.remove(UNKNOWN),
     "UsageLedger.estimate": lambda a: a.usage.estimate("tea", user_id="ann"),
+    "Retention.rules": lambda a: a.retention.rules(),
+    "Retention.set": lambda a: a.retention.set({}),
+    "Retention.due": lambda a: a.retention.due(),
+    "Retention.run": lambda a: a.retention.run(),
     "Profiles.settings": lambda a: a.profiles.settings(),
     "Profiles.configure": lambda a: a.profiles.configure({"enabled": True}),
     "Profiles.find": lambda a: a.profiles.find("ann"),
@@ -215,6 +221,7 @@ ABOUT = {
     "Backups": "backups.",
     "UsageLedger": "usage.",
     "Erasures": "erasure.",
+    "Retention": "retention.",
     "Budgets": "budgets.",
     "Profiles": "profiles.",
 }

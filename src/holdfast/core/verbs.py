@@ -147,6 +147,13 @@ PROFILES: Final[Mapping[str, Verb]] = {
     "job": "read",
 }
 
+RETENTION: Final[Mapping[str, Verb]] = {
+    "rules": "read",
+    "set": "admin",
+    "due": "read",
+    "run": "work",
+}
+
 AUDIT: Final[Mapping[str, Verb]] = {
     "listed": "read",
     "heads": "read",
@@ -179,6 +186,7 @@ SILENT: Final[Mapping[str, str]] = {
     "Indexes.close": "concerns the caller's own process",
     "EmbedderChange.close": "concerns the caller's own process",
     "Backups.close": "concerns the caller's own process",
+    "Retention.serve": "a part of serving",
     "Backups.serve": "a part of serving; backups that are due are counted",
     "Erasures.serve": "a part of serving; it goes on with what left rows",
     "Audit.serve": "a part of serving",

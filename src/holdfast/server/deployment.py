@@ -44,6 +44,8 @@ class Deployment:
     """How backups stand."""
     erasing: asyncio.Task[None]
     """Goes on with erasures whose process died."""
+    retaining: asyncio.Task[None]
+    """Removes what is older than the rules of its project allow."""
     requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
@@ -51,7 +53,8 @@ class Deployment:
     async def close(self) -> None:
         """Release everything the server added, then the deployment."""
         beside = (
-            self.watching, self.telling, self.noting, self.pruning, self.backing_up, self.erasing
+            self.watching, self.telling, self.noting, self.pruning, self.backing_up, self.erasing,
+            self.retaining,
         )  # fmt: skip
         for task in beside:
             task.cancel()
@@ -86,6 +89,7 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
         backing_up=backing_up,
         backed_up=BackedUp(admin),
         erasing=asyncio.create_task(admin.erasure.serve()),
+        retaining=asyncio.create_task(admin.retention.serve()),
     )
 
 
