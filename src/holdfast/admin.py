@@ -40,6 +40,7 @@ from holdfast.metrics import Metrics, Part
 from holdfast.model import Census, Entity, Json, When
 from holdfast.profiles import Profiles
 from holdfast.registry import providers
+from holdfast.retention import Retention
 from holdfast.sealing import Sealing
 from holdfast.usage import UsageLedger
 from holdfast.webhooks import Webhooks
@@ -80,6 +81,8 @@ class AsyncAdmin:
             self._parts, _Elsewhere(self), lambda: self._assembled().records.indexing
         )
         """Forgetting subjects, and the proof of it."""
+        self.retention = Retention(self._parts, lambda: self._assembled().records.indexing)
+        """What is removed for its age."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
         self.budgets = Budgets(self._parts)

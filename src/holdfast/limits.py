@@ -338,6 +338,9 @@ ERASURE_POLL_S = 5.0
 ERASURE_QUIET_S = 30.0
 """Seconds from the beginning of an erasure after which another process goes on with it."""
 
+RETENTION_POLL_S = 3_600.0
+"""Seconds between two looks for what is older than the rules of retention allow."""
+
 KEY_USE_S = 300.0
 """Seconds between two writes of when a key was used last, by one process."""
 

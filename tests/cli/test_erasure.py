@@ -51,6 +51,21 @@ def test_forget_shows_asks_erases_and_proves(run: Run, home: Path) -> None:
     assert run("erasure", "verify", str(file), "--key", key).exit_code == 1
 
 
+def test_retention_is_set_shown_and_run(run: Run) -> None:
+    with Memory() as memory:
+        memory.add("I like tea.", user_id="alice")
+    assert run("retention", "run", "--yes").stdout == "No rules.\n"
+    told = json.loads(run("retention", "set", "turns=0", "jobs=30", "--json").stdout)
+    assert told["rules"] == {"turns": 0.0, "jobs": 30.0}
+    assert "by when they were stored" in " ".join(run("retention", "show").stdout.split())
+    assert "turns: 1 would be removed" in run("retention", "run", "--dry-run").stdout
+    assert "turns: 1 removed" in run("retention", "run", "--yes").stdout
+    told = json.loads(run("retention", "set", "turns=off", "--json").stdout)
+    assert told["rules"] == {"jobs": 30.0}
+    failed = run("retention", "set", "turns=soon")
+    assert "VALIDATION" in failed.stderr
+
+
 def test_what_is_no_receipt_and_nobody_is_said_in_a_line(run: Run, home: Path) -> None:
     file = home / "no.json"
     file.write_text("[]")

@@ -18,7 +18,7 @@ from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.directory import Erasure
 from holdfast.model import Entity, Json, Project
-from holdfast.ports.subjects import Copy, Telling
+from holdfast.ports.subjects import Aged, Copy, Telling
 from holdfast.testing.contracts.subjects import SubjectsContract
 from holdfast.testing.contracts.values import SPACE, Make
 from support import postgres
@@ -121,6 +121,18 @@ class TellsBackwards(Broken):
     ) -> AsyncIterator[Mapping[str, Json]]:
         for row in [row async for row in super().rows(project, entity, copy)][::-1]:
             yield row
+
+
+class ExpiresNothing(Broken):
+    async def expire(self, project: Project, what: Aged, before: float) -> int:
+        return 0
+
+
+class ExpiresWhatIsAlive(Broken):
+    def _old(self, project: Project, what: Aged, before: float) -> list[str]:
+        if what != "history":
+            return super()._old(project, what, before)
+        return [event.id for event in self._records.tables.history.get(project, ())]
 
 
 def _fields(row: Erasure) -> dict[str, Any]:

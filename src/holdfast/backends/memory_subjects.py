@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ from holdfast.core.erasure import mark_of, names, refused
 from holdfast.directory import Erasure
 from holdfast.model import Entity, Job, Json, Project, Scope
 from holdfast.ports import Op, PutJob, PutMemory, PutTurns
-from holdfast.ports.subjects import Copy, Telling
+from holdfast.ports.subjects import Aged, Copy, Telling
 
 if TYPE_CHECKING:
     from holdfast.backends.memory import MemoryRecords
@@ -57,6 +58,14 @@ def _scope_of(job: Job) -> Scope:
 def _mine(rows: Mapping[Key, T], project: Project, holds: Callable[[T], bool]) -> list[str]:
     """The ids of a project's rows that a condition holds for."""
     return [id_ for (owner, id_), row in rows.items() if owner == project and holds(row)]
+
+
+def _ended(job: Job, before: float) -> bool:
+    return (
+        job.state in ("SUCCEEDED", "FAILED")
+        and job.completed_at is not None
+        and job.completed_at <= before
+    )
 
 
 def _is_of(scope: Scope, entity: Entity) -> bool:
@@ -183,6 +192,47 @@ class MemorySubjects:
             if project in (None, owner) and not _NAMELESS.fullmatch(entity.id)
         ]
         return sorted(found, key=lambda one: (one[0], one[1].kind, one[1].id))
+
+    async def older(self, project: Project, what: Aged, before: float) -> int:
+        if what in ("history", "jobs", "usage"):
+            return len(self._old(project, what, before))
+        day = datetime.fromtimestamp(before, UTC).date().isoformat()
+        memories = [row.memory for row in self._records.tables.of(project)]
+        if what == "expired":
+            return sum(one.expires_on is not None and one.expires_on < day for one in memories)
+        kind = {"facts": "fact", "turns": "turn", "summaries": "summary"}[what]
+        return sum(one.kind == kind and one.created_at <= before for one in memories)
+
+    async def expire(self, project: Project, what: Aged, before: float) -> int:
+        if what not in ("history", "jobs", "usage"):
+            return 0
+        tables, old = self._records.tables.copy(), set(self._old(project, what, before))
+        if what == "history":
+            events = tables.history.get(project, ())
+            tables.history[project] = tuple(event for event in events if event.id not in old)
+        elif what == "jobs":
+            for id_ in old:
+                tables.jobs.pop((project, id_))
+        else:
+            usage = enumerate(tables.usage.get(project, ()))
+            tables.usage[project] = tuple(op for no, op in usage if str(no) not in old)
+        self._records.replace(tables)
+        return len(old)
+
+    def _old(self, project: Project, what: Aged, before: float) -> list[str]:
+        """What tells old rows of history, jobs or usage apart."""
+        tables = self._records.tables
+        if what == "history":
+            return [
+                event.id
+                for event in tables.history.get(project, ())
+                if (event.updated_at or event.created_at) <= before
+                and (project, event.memory_id) not in tables.rows
+            ]
+        if what == "jobs":
+            return _mine(tables.jobs, project, lambda one: _ended(one.job, before))
+        usage = enumerate(tables.usage.get(project, ()))
+        return [str(no) for no, op in usage if op.at <= before]
 
     async def scrub(self) -> None:
         """Nothing is in files."""

@@ -451,11 +451,9 @@ class Transaction:
     def reset(self) -> None:
         tables = self.tables
         mine = self.project
-        tables.turns = {key: turn for key, turn in tables.turns.items() if key[0] != mine}
-        tables.scopes = {key: whose for key, whose in tables.scopes.items() if key[0] != mine}
-        tables.rows = {key: row for key, row in tables.rows.items() if key[0] != mine}
-        tables.written = {key: when for key, when in tables.written.items() if key[0] != mine}
-        tables.jobs = {key: job for key, job in tables.jobs.items() if key[0] != mine}
+        for name in ("turns", "scopes", "rows", "written", "jobs"):
+            kept = {key: one for key, one in getattr(tables, name).items() if key[0] != mine}
+            setattr(tables, name, kept)
         tables.removed.pop(mine, None)
         tables.history.pop(mine, None)
         for kind in (Delivery, Feedback, Export):

@@ -15,6 +15,9 @@ Telling = Literal["messages", "history", "jobs", "usage", "sources"]
 TOLD: tuple[Telling, ...] = ("messages", "history", "jobs", "usage", "sources")
 ERASED: tuple[Copy, ...] = ("messages", "jobs", "usage", "history")
 
+Aged = Literal["facts", "turns", "summaries", "expired", "history", "jobs", "usage"]
+"""What has an age, by the names in `core.retention.RULES`."""
+
 
 class Subjects(Protocol):
     """The records, seen from one subject. Raises what `Records` does.
@@ -63,6 +66,18 @@ class Subjects(Protocol):
     async def named(self, project: Project | None) -> Sequence[tuple[Project, Entity, float]]:
         """Every entity that has a name, of one project or of all, and the time of the first commit
         that wrote to it."""
+
+    async def older(self, project: Project, what: Aged, before: float) -> int:
+        """How many rows of a project are as old as this time, or older.
+
+        facts, turns, summaries: memories of the kind, ended and unlisted ones too, by `created_at`.
+        expired: memories whose last day is before the day of this time, UTC. history: changes of
+        memories that are gone. jobs: those that have ended, by when they did.
+        """
+
+    async def expire(self, project: Project, what: Aged, before: float) -> int:
+        """Delete what `older` counts of history, jobs and usage, some at a time; how many. Of
+        memories nothing: they go by `RemoveMemories`."""
 
     async def scrub(self) -> None:
         """Overwrite what the files of the store still hold of rows that are gone, as far as the

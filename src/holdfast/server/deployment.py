@@ -42,13 +42,18 @@ class Deployment:
     """How backups stand."""
     erasing: asyncio.Task[None]
     """Goes on with erasures whose process died."""
+    retaining: asyncio.Task[None]
+    """Removes what is older than the rules of its project allow."""
     requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
     async def close(self) -> None:
         """Release everything the server added, then the deployment."""
-        beside = (self.watching, self.telling, self.noting, self.backing_up, self.erasing)
+        beside = (
+            self.watching, self.telling, self.noting, self.backing_up, self.erasing,
+            self.retaining,
+        )  # fmt: skip
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -81,6 +86,7 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
         backing_up=backing_up,
         backed_up=BackedUp(admin),
         erasing=asyncio.create_task(admin.erasure.serve()),
+        retaining=asyncio.create_task(admin.retention.serve()),
     )
 
 

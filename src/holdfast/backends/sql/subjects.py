@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -28,7 +29,7 @@ from holdfast.backends.sql.sealing import Text, opened
 from holdfast.core.erasure import names
 from holdfast.directory import Erasure
 from holdfast.model import Entity, Json, Project
-from holdfast.ports.subjects import Copy, Telling
+from holdfast.ports.subjects import Aged, Copy, Telling
 
 if TYPE_CHECKING:
     from holdfast.backends.sql.records import SqlRecords
@@ -41,6 +42,20 @@ _VECTORS_OF: Final = "SELECT count(*) FROM embeddings e JOIN memories m ON m.no 
 
 DESTROYED: Final = "keys_destroyed"
 """The counter of the times that data keys were destroyed: processes that hold some look again."""
+
+
+_OLD: Final[Mapping[Aged, str]] = {
+    "facts": "memories WHERE project = ? AND created_at <= ? AND kind = 'fact'",
+    "turns": "memories WHERE project = ? AND created_at <= ? AND kind = 'turn'",
+    "summaries": "memories WHERE project = ? AND created_at <= ? AND kind = 'summary'",
+    "expired": "memories WHERE project = ? AND expires_on < ?",
+    "history": "history WHERE project = ? AND coalesce(updated_at, created_at) <= ? "
+    "AND NOT EXISTS (SELECT 1 FROM memories m "
+    "WHERE m.project = history.project AND m.id = history.memory_id)",
+    "jobs": "jobs WHERE project = ? AND completed_at <= ? AND state IN ('SUCCEEDED', 'FAILED')",
+    "usage": "usage WHERE project = ? AND at <= ?",
+}
+"""Tables and conditions of what is old, for a project and a time."""
 
 
 class Found(NamedTuple):
@@ -96,8 +111,31 @@ class SqlSubjects:
     async def named(self, project: Project | None) -> Sequence[tuple[Project, Entity, float]]:
         return await self._records.read(project, lambda c: _named(c, project))
 
+    async def older(self, project: Project, what: Aged, before: float) -> int:
+        values = (project, _moment(what, before))
+        sql = f"SELECT count(*) FROM {_OLD[what]}"
+        return int(await self._records.read(project, lambda c: only(c, sql, values)))
+
+    async def expire(self, project: Project, what: Aged, before: float) -> int:
+        if what not in ("history", "jobs", "usage"):
+            return 0
+        values = (project, _moment(what, before))
+        some = f"SELECT no FROM {_OLD[what]} ORDER BY no LIMIT {_PAGE}"
+        sql = f"DELETE FROM {what} WHERE no IN ({some})"
+        count, done = 0, _PAGE
+        while done == _PAGE:
+            done = await self._records.write(project, lambda c: c.execute(sql, values).rowcount)
+            count += done
+        return count
+
     async def scrub(self) -> None:
         await self._records.scrub()
+
+
+def _moment(what: Aged, before: float) -> float | str:
+    if what != "expired":
+        return before
+    return datetime.fromtimestamp(before, UTC).date().isoformat()
 
 
 def _column(entity: Entity) -> str:

@@ -14,7 +14,7 @@ from holdfast.errors import ConflictError
 from holdfast.filters import Compare
 from holdfast.model import Entity, Json, Project, Scope, Turn, Usage
 from holdfast.ports import FinishJob, PutTurns, PutUsage, RemoveMemories
-from holdfast.ports.subjects import ERASED, Subjects, Telling
+from holdfast.ports.subjects import ERASED, Aged, Subjects, Telling
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import (
     ALICE,
@@ -246,3 +246,44 @@ class SubjectsContract(StoreFixtures):
             ("a1", "t"), ("a2", "u"), ("a2", "v"),
         ]  # fmt: skip
         assert {row["quote"] for row in sources} <= {"one", "two", ""}
+
+    async def test_what_is_old_is_counted_and_goes(self, store: Store, of: Of) -> None:
+        aged: Any = {"state": "SUCCEEDED", "completed_at": NOW - 5}
+        await commit(
+            store,
+            turns("t"),
+            put("old", "one", created_at=NOW - 9, turns=["t"], listed=False, kind="turn"),
+            put("fact", "two", created_at=NOW - 9, expires_on="2001-01-01"),
+            put("new", "three", created_at=NOW, supersedes=["fact"], expires_on="2999-01-01"),
+            put("sum", "four", created_at=NOW - 9, kind="summary"),
+            put("gone", "five", created_at=NOW - 9),
+            job("j1", Scope(user_id="alice"), **aged),
+            job("j2", Scope(user_id="alice"), state="FAILED", completed_at=NOW),
+            job("j3", Scope(user_id="alice")),
+            usage(Scope(user_id="alice")),
+        )
+        await commit(store, RemoveMemories(filter=Compare("id", "eq", "gone"), at=NOW - 3))
+        await commit(store, put("blue", created_at=NOW - 9), project=BLUE)
+
+        async def count(what: Aged, before: float) -> int:
+            return await of(store).older(RED, what, before)
+
+        kinds: tuple[Aged, ...] = ("facts", "turns", "summaries")
+        for what in kinds:
+            assert await count(what, NOW - 9) == 1
+            assert await count(what, NOW - 9.5) == 0
+            assert await of(store).expire(RED, what, NOW) == 0
+        assert await count("facts", NOW) == 2
+        assert await count("expired", NOW) == await count("expired", 978_393_600.0) == 1
+        assert await count("expired", 978_307_200.0) == 0  # its last day
+        assert await count("history", NOW - 5) == 1
+        assert await count("history", NOW) == 2
+        assert await of(store).expire(RED, "history", NOW) == 2
+        assert await events(store, "gone") == []
+        assert await events(store, "fact") == ["ADD", "SUPERSEDE"]
+        assert await count("jobs", NOW - 5) == await of(store).expire(RED, "jobs", NOW - 5) == 1
+        assert [one_.id for one_ in await store.jobs(RED, None, 0, 9)] == ["j3", "j2"]
+        assert await count("usage", NOW - 1) == 0
+        assert await of(store).expire(RED, "usage", NOW) == 1
+        assert await rows(of(store), ALICE, "usage") == []
+        assert len(await store.history(BLUE, "blue")) == 1
