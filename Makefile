@@ -15,7 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 GENERATORS := $(sort $(wildcard tools/generate_*.py))
 FILE ?= $(wildcard ../shared/data/*-dev.json)
 PYTEST_ARGS ?=
-WORKERS ?= 2
+# Twice the cores of a small machine: half of the time a test waits for a process, a clock or a disk.
+WORKERS ?= 4
+# Neighbours stay together, as they share servers; whoever is done takes from whoever is not.
+PARALLEL := -n $(WORKERS) --dist worksteal
 COMPOSE := docker compose
 SERVICES := \
 	HOLDFAST_TEST_QDRANT_URL=http://127.0.0.1:$${QDRANT_PORT:-6333} \
@@ -27,7 +30,7 @@ SERVICES := \
 
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-thorough test-compat test-services check bench bench-server eval fmt generate lock clean
+.PHONY: help demo test test-thorough test-compat test-services check audit-deps bench bench-server eval fmt generate lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,13 +39,13 @@ demo: $(VENV)/.installed ## set everything up, then watch Holdfast remember a co
 	@$(BIN)/holdfast demo
 
 test: $(VENV)/.installed-dev ## set everything up, then run all tests (PYTEST_ARGS="-k name")
-	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-thorough: $(VENV)/.installed-dev ## the same with more examples, kills and whole contracts everywhere
-	@HOLDFAST_TEST_THOROUGH=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@HOLDFAST_TEST_THOROUGH=1 $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-compat: $(VENV)/.installed-dev ## drive the real clients of Mem0 against a server (installs them once)
-	@$(BIN)/python -m pytest -m compat tests/compat $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m compat -o cache_dir=.pytest_cache/compat tests/compat $(PYTEST_ARGS)
 
 test-services: $(VENV)/.installed-dev ## run the contracts against real databases, started with docker compose
 	@trap '$(COMPOSE) down --volumes' EXIT; $(COMPOSE) up --detach --wait; \
@@ -54,6 +57,9 @@ check: $(VENV)/.installed-dev ## format, lint, types, layers, generated files cu
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@for generator in $(GENERATORS); do echo "$$generator --check"; $(BIN)/python $$generator --check; done
+
+audit-deps: $(VENV)/.installed-dev ## look for known weaknesses in what the lock pins (ARGS="--must")
+	@$(BIN)/python tools/audit.py $(ARGS)
 
 bench: $(VENV)/.installed-dev ## measure against Mem0 and the bare limit, in one run (ARGS="--quick")
 	@$(BIN)/python bench/run.py $(ARGS)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Self
 
 from holdfast.accounts import Accounts
 from holdfast.assemble import Assembly
-from holdfast.backups import Backups
+from holdfast.backups import Backups, Source
+from holdfast.budgets import Budgets
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake
@@ -31,18 +32,22 @@ from holdfast.engine import suggest as suggesting
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.engine.uses import last_uses
+from holdfast.erasure import Erasures
 from holdfast.errors import ClosedError, StoreError, ValidationError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
-from holdfast.metrics import Metrics
-from holdfast.model import Census, Json, When
+from holdfast.metrics import Metrics, Part
+from holdfast.model import Census, Entity, Json, When
+from holdfast.profiles import Profiles
 from holdfast.registry import providers
+from holdfast.retention import Retention
 from holdfast.sealing import Sealing
 from holdfast.usage import UsageLedger
 from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from holdfast.assemble import Assembly
+    from holdfast.backends.endpoints import Look
 
 _VIEWS_MAX = 4_096
 
@@ -66,12 +71,22 @@ class AsyncAdmin:
         """Addresses that are told of what happens."""
         self.exports = Exports(self._parts)
         """What is made of memories."""
-        self.backups = Backups(self.config, lambda: self._is_open)
+        self.profiles = Profiles(self._parts)
+        """What is remembered of one user or agent, in a form that was set."""
+        self.backups = Backups(self.config, lambda: self._is_open, self._backup_source)
         """Copies of everything, and the way back."""
         self.sealing = Sealing(self._parts)
         """What texts are sealed with."""
+        self.erasure = Erasures(
+            self._parts, _Elsewhere(self), lambda: self._assembled().records.indexing
+        )
+        """Forgetting subjects, and the proof of it."""
+        self.retention = Retention(self._parts, lambda: self._assembled().records.indexing)
+        """What is removed for its age."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
+        self.budgets = Budgets(self._parts)
+        """How much they may take."""
         self.usage = UsageLedger(self._parts)
         """What calls of models took and cost."""
         self.embedder = EmbedderChange(self._parts, lambda: self._assembled().records.indexing)
@@ -81,6 +96,10 @@ class AsyncAdmin:
     def config(self) -> Config:
         """The settings in force."""
         return self._memory._resolved.config
+
+    async def _backup_source(self) -> Source:
+        parts = await self._parts()
+        return Source(self._assembled().records.indexing, parts)
 
     @property
     def _is_open(self) -> bool:
@@ -99,6 +118,7 @@ class AsyncAdmin:
                 await recogniser.uses.write(everything=True)
             except StoreError as error:
                 _log.warning("the last uses of keys are not written: %s", error.code)
+        await self.backups.close()
         await self.index.close()
         await self.embedder.close()
         await self._memory.aclose()
@@ -150,6 +170,15 @@ class AsyncAdmin:
     async def probe_cache(self) -> None:
         """Ask the cache. Raises CacheUnavailableError if it does not answer."""
         await self._assembled().cache.probe()
+
+    async def reach(self, part: Part) -> Sequence[Look]:
+        """Connect to where the models of a part are asked, and send nothing: how that went, in the
+        order in which they are asked. Remembered for ENDPOINT_AGE_MAX_S.
+
+        Nothing for what is in this process, behind a proxy, or at an address that is not known.
+        """
+        endpoints = self._assembled().endpoints
+        return () if endpoints is None else await endpoints.of(part)
 
     async def clear_cache(self) -> None:
         """Forget all answers and vectors of the shared cache and of this process.
@@ -313,6 +342,19 @@ class AsyncAdmin:
         home = project is None and fence.is_open
         memory = self._memory if home else self.memory(project, fence)
         return await memory._ready()
+
+
+class _Elsewhere:
+    """`engine.forget.Elsewhere` of a deployment."""
+
+    def __init__(self, admin: AsyncAdmin) -> None:
+        self._admin = admin
+
+    async def clear_cache(self) -> None:
+        await self._admin.clear_cache()
+
+    async def drop_from_backups(self, project: str, entity: Entity) -> None:
+        await self._admin.backups.drop_subject(project, entity)
 
 
 def _permissions(names: Iterable[str]) -> tuple[Permission, ...]:

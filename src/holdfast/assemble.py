@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -16,7 +16,15 @@ import holdfast
 from holdfast import deadline
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
-from holdfast.config import INDEX, LOCAL_EMBEDDER, CacheSettings, Config, Part, RedisSettings
+from holdfast.config import (
+    INDEX,
+    LOCAL_EMBEDDER,
+    NO_KEYRING,
+    CacheSettings,
+    Config,
+    Part,
+    RedisSettings,
+)
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.packing import Packing
@@ -26,10 +34,13 @@ from holdfast.engine import worker
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
-from holdfast.errors import IndexUnavailableError
+from holdfast.engine.redaction import Hiding
+from holdfast.engine.tolls import Tollgate
+from holdfast.errors import ConfigError, IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space
-from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Vectors
+from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Toll, Vectors
+from holdfast.ports.redactor import Redactor
 from holdfast.registry import (
     Store,
     cache_settings,
@@ -40,6 +51,7 @@ from holdfast.registry import (
     make_llms,
     make_prices,
     make_records,
+    make_redactor,
     make_rerankers,
     make_vectors,
 )
@@ -49,12 +61,17 @@ from holdfast.wrap.cached_index import CachedIndex
 if TYPE_CHECKING:
     from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import CandidateIndex
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.backends.prices import ListPrices
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.wrap.gate import Gate
-    from holdfast.wrap.models import Chosen
 
 _log = logging.getLogger("holdfast")
+
+
+Redaction = tuple[Redactor, "PatternSettings"] | None
+"""What finds personal data, and what is to be done with it."""
 
 
 @dataclass
@@ -67,13 +84,15 @@ class Assembly:
     """What searches where nothing is cached."""
     cache: Cache
     workers: list[asyncio.Task[None]]
+    endpoints: Endpoints | None = None
+    """Where models of other machines are asked, if there are any."""
     borrowed: bool = False
     """Whether this is a view, and the parts are another assembly's to close."""
 
     def within(self, project: Project, fence: Fence) -> Assembly:
         """The same parts for another project, or for a part of one."""
         parts = replace(self.parts, project=project, fence=fence)
-        return Assembly(parts, self.records, self.index, self.cache, [], borrowed=True)
+        return replace(self, parts=parts, workers=[], borrowed=True)
 
     async def clear_cache(self) -> None:
         """Forget cached answers and vectors. Raises CacheUnavailableError."""
@@ -118,6 +137,7 @@ async def assemble(config: Config, clock: Clock | None = None) -> Assembly:
 
 async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     check_stores(config)
+    redaction = await asyncio.to_thread(_redaction, config)
     clock = clock or SystemClock()
     ids = Ids(clock)
     metrics = Metrics(clock.now)
@@ -125,10 +145,11 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     caching = cache_settings(config.cache)
     cache = await make_cache(caching, metrics, _vectors_bytes(config, caching))
     prices = make_prices(config)
+    toll = Tollgate(records, records.directory, prices, clock, metrics)
     closers = [cache.close]
     content_key = (config.content_key or "").encode()
     try:
-        models = await asyncio.to_thread(_models, config, metrics, cache, prices)
+        models = await asyncio.to_thread(_models, config, metrics, cache, (prices, toll), clock.now)
         closers.append(models.close)
         spaces = [each.space for each in models.embedders]
         embedders = Embedders(models.embedders, records.spaces)
@@ -141,11 +162,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         records.close_now()
         await _each(*closers)
         raise
-    if config.records.provider == "postgres":
-        noted = partial(metrics.count, "replica_read")
-        cast("PostgresRecords", records).on_replica_read = noted
-    for name, read in records.gauges().items():
-        metrics.gauge(name, read)
+    _watch(config, records, metrics)
     parts = Parts(
         project=Project(config.project),
         records=records,
@@ -166,13 +183,25 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         job_attempts_max=config.job_attempts_max,
         directory=records.directory,
         home=Project(config.project),
+        subjects=records.subjects,
         metrics=metrics,
         feeder=feeder,
         seals=records.seals,
         prices=prices,
+        toll=toll,
     )
-    parts = _cached(parts, config, caching, cache, records.cache_key)
-    return Assembly(parts, records, index, cache, _workers(parts, config.workers))
+    parts = _cached(_redacting(parts, redaction), config, caching, cache, records.cache_key)
+    workers = _workers(parts, config.workers)
+    return Assembly(parts, records, index, cache, workers, models.endpoints)
+
+
+def _watch(config: Config, records: Store, metrics: Metrics) -> None:
+    """Count what the records do."""
+    if config.records.provider == "postgres":
+        noted = partial(metrics.count, "replica_read")
+        cast("PostgresRecords", records).on_replica_read = noted
+    for name, read in records.gauges().items():
+        metrics.gauge(name, read)
 
 
 def _vectors_bytes(config: Config, settings: CacheSettings) -> int:
@@ -309,6 +338,7 @@ class _Models(NamedTuple):
     """The wanted one, and the one before it if it is being changed."""
     llm: LLM | None
     reranker: Reranker | None
+    endpoints: Endpoints | None = None
 
     async def close(self) -> None:
         """Release what they hold; the first failure is raised when all were tried."""
@@ -327,38 +357,73 @@ async def _reindexed(records: Records, key: bytes) -> None:
         _log.warning("analysed %d memories anew: this version reads texts differently", count)
 
 
-def _models(config: Config, metrics: Metrics, cache: Cache, prices: ListPrices) -> _Models:
+def _models(
+    config: Config,
+    metrics: Metrics,
+    cache: Cache,
+    paid: tuple[ListPrices, Toll],
+    now: Callable[[], float],
+) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
     embedders = _embedders(config)
     llms = make_llms(config.llm)
-    rerankers = make_rerankers(config.reranker, config.llm)
     here = all(each.in_process for each in embedders)
-    if here and not llms and not rerankers:
+    if here and not llms and config.reranker is None:
         return _Models(embedders, None, None)
-    prices.load(_paid(embedders, llms, rerankers))
+    from holdfast.backends.endpoints import Endpoints
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
     bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
-    wrapping = Wrapping(bounds, metrics, cache if cache.shared else None)
-    return _Models(
+    prices, toll = paid
+    wrapping = Wrapping(bounds, metrics, toll, cache if cache.shared else None)
+    rerankers = make_rerankers(config.reranker, config.llm, wrapping.budgeted)
+    wrapped = _Models(
         tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
+        Endpoints(
+            {
+                "embedder": embedders[:1],
+                "llm": [llm for llm, _ in llms],
+                "reranker": [reranker for reranker, _ in rerankers],
+            },
+            now,
+        ),
     )
+    prices.load(wrapping.paid)
+    return wrapped
 
 
-def _paid(
-    embedders: Sequence[Embedder],
-    llms: Sequence[Chosen[LLM]],
-    rerankers: Sequence[Chosen[Reranker]],
-) -> Sequence[str]:
-    """The names of the models whose calls may cost something."""
-    spaces = [each.space for each in embedders if not each.in_process]
-    names = [f"{space.provider}:{space.model}" for space in spaces]
-    names += [model.name for model, _ in llms]
-    names += [model.name for model, _ in rerankers]
-    return list(dict.fromkeys(names))
+def _redaction(config: Config) -> Redaction:
+    """What finds personal data. Raises ConfigError, MissingExtraError."""
+    made = make_redactor(config.redaction)
+    keyless = config.content_key is None and config.seal.provider == NO_KEYRING
+    if made is not None and made[1].style == "keyed" and keyless:
+        raise ConfigError(
+            "redaction.config.style is keyed, and there is no key.",
+            hint="Set content_key before the first memory, or seal the store.",
+        )
+    return made
+
+
+def _redacting(parts: Parts, redaction: Redaction) -> Parts:
+    """The parts, with placeholders in what models of other machines see and in what is stored."""
+    if redaction is None:
+        return parts
+    redactor, settings = redaction
+    if "storage" in settings.where:
+        hiding = Hiding(redactor, settings.style, parts.content_key, parts.metrics)
+        parts = replace(parts, hiding=hiding)
+    if "model" not in settings.where:
+        return parts
+    from holdfast.wrap import redacting as wrap
+
+    looker = wrap.Looker(redactor, parts.metrics)
+    parts.embedders.wrap(lambda e: e if e.in_process else wrap.RedactingEmbedder(e, looker))
+    llm = parts.llm and wrap.RedactingLLM(parts.llm, looker)
+    reranker = parts.reranker and wrap.RedactingReranker(parts.reranker, looker)
+    return replace(parts, llm=llm, reranker=reranker)
 
 
 def _embedders(config: Config) -> tuple[Embedder, ...]:

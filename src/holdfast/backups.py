@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
 from holdfast.clock import SystemClock
-from holdfast.config import Config, Part
+from holdfast.config import BackupSettings, Config, Part
+from holdfast.core import intake
+from holdfast.core.cron import next_time
+from holdfast.engine import backup_schedule as scheduling
 from holdfast.engine import backups as engine
-from holdfast.engine import restoring
+from holdfast.engine import merging, restoring
+from holdfast.engine.backup_schedule import BackupStatus, Plan, Pruned
 from holdfast.engine.backups import Backup, BackupContents, Shelf, Told
+from holdfast.engine.merging import Merged
+from holdfast.engine.parts import Parts
 from holdfast.engine.restoring import Restored, Verified
-from holdfast.errors import ConflictError, ValidationError
-from holdfast.registry import make_shelf
+from holdfast.errors import ConfigError, ConflictError, HoldfastError, ValidationError
+from holdfast.limits import ID_CHARS_MAX
+from holdfast.model import Entity, Struct
+from holdfast.ports import IndexSource
+from holdfast.registry import backup_settings, make_shelf, opened_beside
 
 _SCHEMES = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "azure": "azure"}
+
+
+class Source(NamedTuple):
+    """What an open deployment has for its backups."""
+
+    numbers: IndexSource
+    parts: Parts
+
+
+class BackupWork(Struct, frozen=True, kw_only=True):
+    """A backup that is made in the background of one process. Times are epoch seconds."""
+
+    state: Literal["RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
+    done: int = 0
+    """Rows."""
+    total: int = 0
+    started_at: float
+    ended_at: float | None = None
+    backup_id: str | None = None
+    error: str | None = None
+    """Code of the error with which it failed."""
 
 
 class Backups:
@@ -24,13 +57,21 @@ class Backups:
 
     Where a method takes `at`, it is a folder or an address (`s3://bucket/prefix`) in place of the
     configured one. The store need not be open, and others may use it. All raise
-    BackupUnavailableError where backups cannot be reached, ConfigError, MissingExtraError.
+    UnsupportedError where no place is configured or named, BackupUnavailableError where it cannot
+    be reached, ConfigError, MissingExtraError.
     """
 
-    def __init__(self, config: Config, is_open: Callable[[], bool]) -> None:
-        """`is_open`: whether this process has the store open."""
+    def __init__(
+        self, config: Config, is_open: Callable[[], bool], source: Callable[[], Awaitable[Source]]
+    ) -> None:
+        """`is_open`: whether this process has the store open; `source`: gives what keeps its named
+        numbers, and what counts, opened."""
         self._config = config
         self._is_open = is_open
+        self._source = source
+        self._task: asyncio.Task[None] | None = None
+        self.work: BackupWork | None = None
+        """What this process makes, or made last, in the background."""
 
     async def create(
         self, *, full: bool = False, at: str | None = None, told: Told | None = None
@@ -42,6 +83,41 @@ class Backups:
         """
         async with self._shelf(at) as shelf:
             return await engine.create(shelf, full=full, told=told or _nobody)
+
+    async def begin(self, *, full: bool = False) -> BackupWork:
+        """`create` in the background of this process; `work` tells how far it is.
+
+        Raises ConflictError while one is made.
+        """
+        if self._task is not None and not self._task.done():
+            raise ConflictError("A backup is being made already.", hint="Wait until it is done.")
+        make_shelf(self._config, SystemClock())  # says now what cannot be
+        self.work = BackupWork(state="RUNNING", started_at=SystemClock().now())
+        self._task = asyncio.create_task(self._run(full=full))
+        return self.work
+
+    async def close(self) -> None:
+        """Stop what is done in the background."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, *, full: bool) -> None:
+        try:
+            made = await self.create(
+                full=full, told=lambda done, total: self._change(done=done, total=total)
+            )
+        except asyncio.CancelledError:
+            self._change(state="CANCELLED", ended_at=SystemClock().now())
+            raise
+        except HoldfastError as error:
+            self._change(state="FAILED", ended_at=SystemClock().now(), error=error.code)
+        else:
+            self._change(state="SUCCEEDED", ended_at=SystemClock().now(), backup_id=made.id)
+
+    def _change(self, **values: Any) -> None:
+        assert self.work is not None
+        self.work = replace(self.work, **values)
 
     async def listed(self, *, at: str | None = None) -> list[Backup]:
         """Every backup, the oldest first."""
@@ -90,10 +166,106 @@ class Backups:
             told = told or _nobody
             return await restoring.restore(shelf, _checked(backup_id), restart=restart, told=told)
 
+    async def merge(
+        self,
+        backup_id: str = "latest",
+        *,
+        at: str | None = None,
+        projects: Mapping[str, str] | None = None,
+        only_empty: bool = False,
+        told: Told | None = None,
+    ) -> Merged:
+        """Add the memories of a backup to the store, which others may use meanwhile.
+
+        They come with their ids, vectors, sources, turns and history. What has an id or content
+        that is there already stays as it is, and is counted. Keys, accounts, webhooks, jobs, usage
+        and the history of deleted memories are not taken.
+
+        `projects`: those to take, each with the name of the project it is to be in; all as they
+        are if left out. `only_empty`: refuse a store that has memories. Interrupted, it goes on
+        when it is called again.
+
+        Raises ConflictError, NotFoundError, ConfigError for a backup made with another embedder or
+        content key, CorruptError, KeyRingError, StoreError.
+        """
+        names = {
+            intake.clean_text(name, "project", ID_CHARS_MAX): intake.clean_text(
+                new, "project", ID_CHARS_MAX
+            )
+            for name, new in (projects or {}).items()
+        }
+        parts = (await self._source()).parts
+        space = parts.embedder.space
+        async with self._shelf(at) as shelf:
+            return await merging.merge(
+                shelf,
+                _checked(backup_id),
+                parts,
+                lambda folder: opened_beside(self._config, folder, space),
+                projects=names,
+                only_empty=only_empty,
+                told=told or _nobody,
+            )
+
+    async def status(self) -> BackupStatus:
+        """How the configured backups stand: whether the newest is too old, or one has failed."""
+        async with self._plan() as plan:
+            return await scheduling.status(plan)
+
+    async def prune(self, *, dry: bool = False, at: str | None = None) -> Pruned:
+        """Remove the backups of this store that the settings do not keep; `dry`: only tell which.
+
+        The newest, and every full one that another needs, are kept whatever the settings say.
+        """
+        async with self._shelf(at) as shelf:
+            settings, _ = backup_settings(self._configured(at))
+            store = await scheduling.store_of(shelf)
+            return await scheduling.prune(
+                shelf, settings, self._zone(settings), store=store, dry=dry
+            )
+
+    async def serve(self) -> None:
+        """Make backups by the configured schedule, and remove outdated ones, until cancelled.
+
+        Any number of processes may do so: one of them makes it. Returns at once without a schedule.
+        """
+        if self._config.backup is None or not backup_settings(self._config)[0].schedule:
+            return
+        async with self._plan() as plan:
+            await scheduling.serve(plan)
+
+    @asynccontextmanager
+    async def _plan(self) -> AsyncIterator[Plan]:
+        settings, _ = backup_settings(self._config)
+        zone = self._zone(settings)
+        if settings.schedule:
+            next_time(settings.schedule, 0.0, zone)  # says what is wrong with it now
+        source = await self._source()
+        async with self._shelf(None) as shelf:
+            yield Plan(shelf, settings, zone, source.numbers, source.parts.metrics)
+
+    def _zone(self, settings: BackupSettings) -> ZoneInfo:
+        try:
+            return ZoneInfo(settings.timezone or self._config.timezone)
+        except (LookupError, ValueError, OSError):
+            raise ConfigError(
+                "backup.config.timezone is no IANA time zone.", hint="E.g. Europe/Berlin."
+            ) from None
+
+    def _configured(self, at: str | None) -> Config:
+        return self._config if at is None else replace(self._config, backup=self._at(at))
+
+    async def drop_subject(self, project: str, entity: Entity) -> None:
+        """A subject was erased: take its keys from beside the archives of the configured place, and
+        note that nothing of it is to be restored. Does nothing where none is configured."""
+        if self._config.backup is None:
+            return
+        async with self._shelf(None) as shelf:
+            await engine.drop_subject(shelf, project, entity.kind, entity.id)
+
     @asynccontextmanager
     async def _shelf(self, at: str | None) -> AsyncIterator[Shelf]:
-        config = self._config if at is None else replace(self._config, backup=self._at(at))
-        shelf = make_shelf(config, SystemClock())
+        shelf = make_shelf(self._configured(at), SystemClock())
         try:
             yield shelf
         finally:
@@ -114,8 +286,6 @@ class Backups:
             )
         settings = dict(known.config) if known is not None else {}
         if known is not None and known.provider != provider:
-            from holdfast.config import BackupSettings
-
             common = BackupSettings.__struct_fields__
             settings = {name: value for name, value in settings.items() if name in common}
         return Part(provider, settings | place)

@@ -27,7 +27,6 @@ from holdfast.engine.parts import Parts
 from holdfast.errors import (
     AccessError,
     ClosedError,
-    NotFoundError,
     UnsupportedError,
     ValidationError,
 )
@@ -137,6 +136,7 @@ class AsyncMemory:
         prompt: str | None = None,
         categories: list[str] | None = None,
         custom_categories: list[Any] | None = None,
+        immutable: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
     ) -> Answer:
@@ -144,11 +144,12 @@ class AsyncMemory:
 
         The turns are durable and searchable before any model is asked. With a language model
         configured and `infer`, facts are extracted from them; otherwise each message is one memory.
+        Raises ValidationError, TooLargeError, ConflictError, StoreError.
 
         Args:
             messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
             timestamp: when it was said (default now); a message's own timestamp goes first.
-            expiration_date: last day (UTC) on which the memories are found.
+            expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
             custom_categories: names, or {name: description}, for the model to choose from.
@@ -159,8 +160,6 @@ class AsyncMemory:
             `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (what is
             in `degraded` is away; tried again later) or FAILED (given up, `error`; turns stay).
-
-        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
         parts = await self._ready()
         request = adding.AddRequest(
@@ -171,16 +170,15 @@ class AsyncMemory:
             categories=intake.clean_categories(categories),
             custom_categories=intake.clean_custom_categories(custom_categories),
             expires_on=intake.last_day(expiration_date, "expiration_date"),
-            infer=intake.clean_flag(infer, "infer"),
             procedural=adding.is_procedural(parts, memory_type, agent_id),
             instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
             idempotency_key=intake.optional_id(idempotency_key, "idempotency_key"),
-            wait=intake.clean_flag(wait, "wait"),
+            **intake.clean_flags(infer=infer, immutable=immutable, wait=wait),
         )
         added = await adding.add(parts, request)
         if added.job is not None:
-            return await reading.add_answer(parts, added.job, request.said)
-        return {"results": shapes.said_shapes(added.items, request.said)}
+            return await reading.add_answer(parts, added.job, added.said)
+        return {"results": shapes.said_shapes(added.items, added.said)}
 
     async def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""
@@ -316,7 +314,7 @@ class AsyncMemory:
         the history.
 
         Raises:
-            NotFoundError, ValidationError, ConflictError (another memory already says it).
+            NotFoundError, ValidationError, ConflictError (immutable, or another memory says it).
         """
         parts = await self._ready()
         new_text = data if text is None else text
@@ -395,6 +393,11 @@ class AsyncMemory:
         events = await reading.history(parts, intake.clean_memory_id(memory_id))
         return [shapes.history_shape(event) for event in events]
 
+    async def provenance(self, memory_id: str) -> Answer:
+        """Where a memory comes from: turns, quoted words, changes. Raises NotFoundError."""
+        found = await reading.provenance(await self._ready(), intake.clean_memory_id(memory_id))
+        return shapes.provenance_shape(found)
+
     async def reset(self) -> None:
         """Delete everything this project has."""
         await deleting.reset(await self._ready())
@@ -416,8 +419,6 @@ class AsyncMemory:
         if kind not in ENTITY_KINDS:
             raise ValidationError("kind is unknown.", hint="Use user, agent, app or run.")
         found = await reading.entity(parts, Entity(kind, intake.clean_id(name, "name")))
-        if found is None:
-            raise NotFoundError(f"This {kind} has no memories.", hint="`entities` lists who has.")
         return shapes.entity_shape(found)
 
     async def event(self, event_id: str) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from holdfast.model import Json, Struct
+from holdfast.model import EntityKind, Json, Struct
 
 Permission = Literal["read", "write", "admin"]
 PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
@@ -18,6 +18,8 @@ Role = Literal["READER", "OWNER"]
 
 ExportState = Literal["PENDING", "SUCCEEDED", "FAILED"]
 DeliveryState = Literal["PENDING", "DELIVERED", "FAILED"]
+ErasureState = Literal["RUNNING", "DONE", "FAILED"]
+"""RUNNING: not at its end yet, whether or not somebody works at it; FAILED: something was left."""
 
 BudgetKind = Literal["project", "user", "key"]
 """Whose calls a budget is for."""
@@ -238,6 +240,51 @@ class ShardMap(Row, frozen=True, kw_only=True):
     value: str
 
 
+class Erasure(Row, frozen=True, kw_only=True):
+    """That a subject was, or is being, erased. Who it was is known only until it is done."""
+
+    table = "erasures"
+    stamped = False
+
+    id: str
+    project: str
+    kind: EntityKind
+    mark: str
+    """A keyed hash of the subject (`core.erasure.mark_of`): by it the subject is known again."""
+    subject: str | None = None
+    """Its id; None once it is erased."""
+    state: ErasureState
+    found: Mapping[str, int] = {}
+    """Rows of each copy that there were when it began."""
+    remains: Mapping[str, int] = {}
+    """What the verification found; empty if nothing was left."""
+    receipt: Json = None
+    """What was handed out, once it is done."""
+    started_at: float
+    completed_at: float | None = None
+
+
+class SigningKey(Row, frozen=True, kw_only=True):
+    """What receipts are signed with."""
+
+    table = "signing_keys"
+    stamped = False
+
+    id: str
+    project: str
+    """The one of the configuration: whose key seals the secret, where texts are sealed."""
+    algorithm: str
+    """One of `core.signing.ALGORITHMS`."""
+    secret: str
+    """base64."""
+    public: str | None
+    """base64; None where whoever verifies needs the secret."""
+    created_at: float
+
+    def __repr__(self) -> str:
+        return f"SigningKey(id={self.id!r}, algorithm={self.algorithm!r}, secret=***)"
+
+
 class Budget(Row, frozen=True, kw_only=True):
     """How much model calls may take in a day or month."""
 
@@ -279,7 +326,7 @@ class Spending(Row, frozen=True, kw_only=True):
 
 KINDS: tuple[type[Row], ...] = (
     ProjectInfo, ApiKey, KeyUse, Account, Session, Member, Webhook, Delivery, Feedback, Export,
-    ShardMap, Budget, Spending,
+    ShardMap, Budget, Spending, Erasure, SigningKey,
 )  # fmt: skip
 
 

@@ -120,6 +120,27 @@ class OverloadedError(HoldfastError):
     retryable = True
 
 
+class BudgetExceededError(HoldfastError):
+    """A budget for calls of models has no room for what was asked; it was not asked.
+
+    Attributes:
+        at_limit: what the budget says of such calls: degrade or block.
+    """
+
+    code = "BUDGET_EXCEEDED"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after_s: float | None = None,
+        at_limit: str = "block",
+    ) -> None:
+        super().__init__(message, hint=hint, retry_after_s=retry_after_s)
+        self.at_limit = at_limit
+
+
 class ConflictError(HoldfastError):
     """The call contradicts an earlier one, e.g. an idempotency key with another body."""
 

@@ -167,6 +167,15 @@ EXPORT_MEMORIES_MAX = 1_000
 EXPORT_CHARS_MAX = 120_000
 """Characters of memories that a model is given for an export or summary."""
 
+PROFILES_KEPT_MAX = 1_000
+"""Profiles kept of one project; the oldest go, and are made anew when they are asked for."""
+
+PROFILES_SAMPLED_MAX = 10
+"""Profiles that are made at once to try a form."""
+
+PROFILE_STALE_MEMORIES = 10
+"""Memories that come until a profile is made anew when it is asked for."""
+
 EXPORTS_KEPT_MAX = 50
 """Exports kept of one project; the oldest go."""
 
@@ -181,6 +190,9 @@ BODY_GRACE_S = 1.0
 
 DEPENDENCY_TIMEOUT_S = 2.0
 """Seconds the store or Redis may take to answer a health check."""
+
+ENDPOINT_AGE_MAX_S = 30.0
+"""Age up to which a look at a model's endpoint is told again instead of connecting anew."""
 
 CENSUS_AGE_MAX_S = 30.0
 """Age up to which counts over the whole store are told again instead of made anew."""
@@ -314,8 +326,32 @@ SIGN_INS_PER_MINUTE_MAX = 10
 REFRESHES_PER_MINUTE_MAX = 20
 """Refresh tokens tried a minute from one address."""
 
+ERASURE_BATCH = 500
+"""Rows of a subject that one transaction of its erasure takes away."""
+
+ERASURE_INDEX_WAIT_S = 60.0
+"""Seconds an erasure waits until an external index has taken the deletions."""
+
+ERASURE_POLL_S = 5.0
+"""Seconds between two looks for erasures whose process died."""
+
+ERASURE_QUIET_S = 30.0
+"""Seconds from the beginning of an erasure after which another process goes on with it."""
+
+RETENTION_POLL_S = 3_600.0
+"""Seconds between two looks for what is older than the rules of retention allow."""
+
 KEY_USE_S = 300.0
 """Seconds between two writes of when a key was used last, by one process."""
 
 REQUESTS_KEPT = 1_000
 """Rows of the log of requests that one server process keeps."""
+
+ANSWER_TOKENS_MAX = 16_384
+"""Tokens of a language model's answer where budgets apply, unless its configuration says fewer."""
+
+BUDGETS_PER_PROJECT_MAX = 1_000
+"""Budgets of one project: all are read at once."""
+
+BUDGET_SUBJECTS_MAX = 100
+"""Users, or keys, told of one budget that is for each of them."""

@@ -27,9 +27,12 @@ Name = Literal[
     "model_token",
     "model_cost_usd",
     "unpriced_call",
+    "budget_event",
     "replica_read",
+    "redaction",
+    "backup",
 ]
-Part = Literal["embedder", "llm", "reranker", "index"]
+Part = Literal["embedder", "llm", "reranker", "index", "backup"]
 
 
 class Counter(Struct, frozen=True):
@@ -93,14 +96,25 @@ COUNTERS: Mapping[Name, Counter] = {
         " behind (it lacked something acknowledged) or away.",
         ("outcome",),
     ),
+    "redaction": Counter(
+        "Passages with personal data that were replaced, by where (model: in what a model of"
+        " another machine was shown; storage: in what is stored or searched with) and kind.",
+        ("where", "kind"),
+    ),
     "model_token": Counter(
         "Tokens in the usage ledger, as far as this process wrote it: input, cached (the part of"
         " input the provider had), output.",
         ("model", "kind"),
     ),
+    "backup": Counter("Backups that were due by the schedule: made, failed.", ("outcome",)),
     "model_cost_usd": Counter(
         "Price of calls in the usage ledger in US dollars, as far as this process wrote it.",
         ("model", "operation"),
+    ),
+    "budget_event": Counter(
+        "Calls that a budget had no room for: blocked, degraded, warned (made all the same),"
+        " unpriced (no price was known to go by), beyond_worst_case (one took more than was held).",
+        ("event",),
     ),
     "unpriced_call": Counter(
         "Calls in the usage ledger whose price is not known, as far as this process wrote it.",
@@ -113,11 +127,16 @@ GAUGES: Mapping[str, str] = {
     "working_set_bytes": "Bytes of working sets in memory.",
     "cache_bytes": "Bytes of cached answers and vectors in memory.",
     "working_sets": "Entities whose working set is in memory.",
+    "budget_used_ratio": "How much of a budget is spent and held, of the one used most of those"
+    " this process held room in.",
     "read_connections_busy": "Read connections in use.",
     "reads_waiting": "Reads that wait for a connection.",
     "writes_waiting": "Writes that wait for the writer.",
     "index_lag_generations": "Transactions that the external index lacks, of the project that lacks"
     " most, as far as this process feeds it.",
+    "backup_newest_at": "When the newest backup was made, epoch seconds, as the schedule last saw;"
+    " 0 if there is none.",
+    "backup_bytes": "Bytes of the newest backup.",
     "index_drift": "Points of the external index that were not as they should be when this process"
     " last compared it with the records.",
 }

@@ -88,6 +88,8 @@ class Memory(Struct, frozen=True, kw_only=True):
     categories: tuple[str, ...] = ()
     listed: bool = True
     """False for raw turns that a model extracts, or has extracted, facts from."""
+    immutable: bool = False
+    """Never changes and never ends by another memory: it can only be deleted."""
     event_at: float
     valid_from: float | None = None
     valid_to: float | None = None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from msgspec import Meta
+from msgspec.structs import replace
 
-from holdfast.clock import Clock, Ids
+from holdfast.clock import Clock, Ids, SystemClock
 from holdfast.config import (
     CACHE,
     INDEX,
     LOCAL_EMBEDDER,
     NO_KEYRING,
+    NO_REDACTION,
     RECORDS,
     BackupSettings,
     CacheSettings,
@@ -25,11 +28,13 @@ from holdfast.config import (
     chosen_models,
     part_settings,
 )
-from holdfast.errors import ConfigError, MissingExtraError
+from holdfast.core.identity import key_mark
+from holdfast.errors import ConfigError, MissingExtraError, UnsupportedError
 from holdfast.metrics import Metrics
-from holdfast.model import Struct
+from holdfast.model import Space, Struct
 from holdfast.ports import (
     LLM,
+    BoundLLM,
     Cache,
     Directory,
     Embedder,
@@ -43,10 +48,14 @@ from holdfast.ports import (
 )
 from holdfast.ports.archiving import Archiving
 from holdfast.ports.destination import Destination
+from holdfast.ports.moving import Moving
+from holdfast.ports.redactor import Redactor
 from holdfast.ports.sealing import Seals
+from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
     from holdfast.backends.prices import ListPrices
+    from holdfast.backends.redactors import PatternSettings
     from holdfast.backends.sql.keys import Sealing
     from holdfast.engine.backups import Shelf
 
@@ -82,6 +91,14 @@ class Store(Records, Jobs, Protocol):
 
     async def release(self) -> None:
         """Let go of what the keyring holds. Idempotent."""
+
+    @property
+    def subjects(self) -> Subjects:
+        """What the same database keeps of one subject."""
+
+    @property
+    def moving(self) -> Moving:
+        """Reads whole memories, to put them elsewhere."""
 
     @property
     def spaces(self) -> Spaces:
@@ -233,6 +250,23 @@ def make_sealing(part: Part) -> Sealing | None:
     return Sealing(build(rest), Sealer(keys, settings.sensitive_metadata))
 
 
+def make_redactor(part: Part) -> tuple[Redactor, PatternSettings] | None:
+    """What takes personal data out of texts, and its settings; None if nothing does.
+
+    Raises ConfigError, MissingExtraError.
+    """
+    if part.provider == NO_REDACTION:
+        if part.config:
+            raise ConfigError(
+                "redaction.config is set, and redaction.provider is none.",
+                hint="Choose a provider.",
+            )
+        return None
+    from holdfast.backends.redactors import build
+
+    return build(part)
+
+
 def make_embedder(part: Part) -> Embedder:
     """The configured embedder. Raises ConfigError, MissingExtraError, ModelError."""
     if part.provider == LOCAL_EMBEDDER:
@@ -251,7 +285,7 @@ def make_prices(config: Config) -> ListPrices:
     return ListPrices(config.prices)
 
 
-def make_llms(part: Part | None) -> list[tuple[LLM, ChosenModel]]:
+def make_llms(part: Part | None) -> list[tuple[BoundLLM, ChosenModel]]:
     """The configured language model and its fallbacks, in the order in which they are asked.
 
     Raises ConfigError, MissingExtraError.
@@ -264,9 +298,12 @@ def make_llms(part: Part | None) -> list[tuple[LLM, ChosenModel]]:
     return [(build_llm(one.part.provider, one.part.config), one) for one in chosen]
 
 
-def make_rerankers(part: Part | None, llm: Part | None) -> list[tuple[Reranker, ChosenModel]]:
+def make_rerankers(
+    part: Part | None, llm: Part | None, budgeted: Callable[[BoundLLM], LLM]
+) -> list[tuple[Reranker, ChosenModel]]:
     """The configured reranker and its fallbacks; those that ask a language model may ask `llm`.
 
+    `budgeted` is put around the language models they ask.
     Raises ConfigError, MissingExtraError.
     """
     if part is None:
@@ -274,7 +311,9 @@ def make_rerankers(part: Part | None, llm: Part | None) -> list[tuple[Reranker, 
     from holdfast.backends.rerankers import build_reranker
 
     asked = None if llm is None else chosen_models(llm, "llm")[0].part
-    return [(build_reranker(one.part, asked), one) for one in chosen_models(part, "reranker")]
+    return [
+        (build_reranker(one.part, asked, budgeted), one) for one in chosen_models(part, "reranker")
+    ]
 
 
 def cache_settings(part: Part) -> CacheSettings:
@@ -326,10 +365,10 @@ def make_sender(private: bool) -> Sender:
 def backup_settings(config: Config) -> tuple[BackupSettings, Part]:
     """What is said of backups wherever they are kept, and what is left for the kind of place.
 
-    Raises ConfigError.
+    Raises UnsupportedError where nothing is, ConfigError.
     """
     if config.backup is None:
-        raise ConfigError(
+        raise UnsupportedError(
             "It is not configured where backups are kept.",
             hint="Set `backup`, or name a folder or address (--at).",
         )
@@ -346,9 +385,19 @@ def make_destination(part: Part) -> Destination:
 
         settings = part_settings(FolderSettings, part, "backup")
         return FolderDestination(Path(settings.path).expanduser())
-    raise ConfigError(
-        f"backup.provider: there is no {part.provider[:64]!r}.", hint="Known is folder."
-    )
+    if part.provider not in ("s3", "gcs", "azure"):
+        raise ConfigError(
+            f"backup.provider: there is no {part.provider[:64]!r}.",
+            hint="Known are folder, s3, gcs and azure.",
+        )
+    try:
+        from holdfast.backends.object_destination import ObjectDestination
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"Backups in a bucket need the package {error.name}.",
+            hint="pip install 'holdfast[backup]'.",
+        ) from error
+    return ObjectDestination.configured(part)
 
 
 def make_archiving(config: Config, clock: Clock) -> Archiving:
@@ -363,6 +412,23 @@ def make_archiving(config: Config, clock: Clock) -> Archiving:
     from holdfast.backends.postgres.settings import read_settings
 
     return PostgresArchiving(read_settings(config.records), clock)
+
+
+@asynccontextmanager
+async def opened_beside(config: Config, folder: Path, space: Space) -> AsyncIterator[Store]:
+    """A store in a folder, sealed and keyed as the configured one, to read from.
+
+    Raises SpaceMismatchError, ConfigError, KeyRingError, StoreError.
+    """
+    beside = replace(config, path=str(folder), records=Part(RECORDS))
+    clock = SystemClock()
+    records = make_records(beside, clock, Ids(clock))
+    try:
+        await records.open(space, key_mark((config.content_key or "").encode()))
+        yield records
+    finally:
+        await records.close()
+        await records.release()
 
 
 def make_shelf(config: Config, clock: Clock) -> Shelf:

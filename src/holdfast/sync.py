@@ -97,6 +97,7 @@ class Memory:
         prompt: str | None = None,
         categories: list[str] | None = None,
         custom_categories: list[Any] | None = None,
+        immutable: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
     ) -> Answer:
@@ -104,11 +105,12 @@ class Memory:
 
         The turns are durable and searchable before any model is asked. With a language model
         configured and `infer`, facts are extracted from them; otherwise each message is one memory.
+        Raises ValidationError, TooLargeError, ConflictError, StoreError.
 
         Args:
             messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
             timestamp: when it was said (default now); a message's own timestamp goes first.
-            expiration_date: last day (UTC) on which the memories are found.
+            expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
             custom_categories: names, or {name: description}, for the model to choose from.
@@ -119,8 +121,6 @@ class Memory:
             `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (what is
             in `degraded` is away; tried again later) or FAILED (given up, `error`; turns stay).
-
-        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
         work = self._async.add(
             messages,
@@ -136,6 +136,7 @@ class Memory:
             prompt=prompt,
             categories=categories,
             custom_categories=custom_categories,
+            immutable=immutable,
             idempotency_key=idempotency_key,
             wait=wait,
         )
@@ -265,7 +266,7 @@ class Memory:
         the history.
 
         Raises:
-            NotFoundError, ValidationError, ConflictError (another memory already says it).
+            NotFoundError, ValidationError, ConflictError (immutable, or another memory says it).
         """
         work = self._async.update(memory_id, text, metadata, expiration_date, data, timestamp)
         return self._loop.run(work)
@@ -311,6 +312,11 @@ class Memory:
     def history(self, memory_id: str) -> list[Answer]:
         """Every change of a memory, oldest first; of deleted ones too."""
         work = self._async.history(memory_id)
+        return self._loop.run(work)
+
+    def provenance(self, memory_id: str) -> Answer:
+        """Where a memory comes from: turns, quoted words, changes. Raises NotFoundError."""
+        work = self._async.provenance(memory_id)
         return self._loop.run(work)
 
     def reset(self) -> None:

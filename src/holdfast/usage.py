@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from holdfast.core import intake
 from holdfast.core.usage import UsageReport, clean_groups, clean_where
+from holdfast.engine import estimating
 from holdfast.engine import usage as engine
+from holdfast.engine.estimating import Estimate, Wanted
 from holdfast.engine.parts import Parts
 from holdfast.engine.usage import ReportRequest
 from holdfast.errors import ValidationError
-from holdfast.model import When
+from holdfast.model import Json, When
 
 
 class UsageLedger:
@@ -22,6 +25,30 @@ class UsageLedger:
     def __init__(self, parts: Callable[[str | None], Awaitable[Parts]]) -> None:
         """`parts`: gives those of a project, opened."""
         self._parts = parts
+
+    async def estimate(
+        self,
+        messages: str | Mapping[str, Json] | list[Any],
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        infer: bool = True,
+        prompt: str | None = None,
+        project: str | None = None,
+    ) -> Estimate:
+        """What an add of these messages would cost; nothing is stored, and no model is asked.
+
+        Arguments are those of `AsyncMemory.add`. Raises ValidationError, TooLargeError.
+        """
+        wanted = Wanted(
+            scope=intake.clean_scope(user_id, agent_id, app_id, run_id),
+            said=intake.clean_messages(messages),
+            infer=intake.clean_flag(infer, "infer"),
+            instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
+        )
+        return await estimating.estimate(await self._parts(project), wanted)
 
     async def report(
         self,

@@ -154,6 +154,7 @@ class Callers:
             "description": mark,
             "use_case": "tea",
             "timeout_s": 0.1,
+            "amount": 5,
             "wait": True,
         }
         if agent is not None:

@@ -174,7 +174,8 @@ async def test_what_is_outside_is_as_unknown_as_what_never_was(
     for id_ in (theirs, gone, UNKNOWN):
         assert await ann.get(id_) is None
         assert await ann.history(id_) == []
-        for call in (ann.update(id_, "x"), ann.delete(id_), ann.update(id_, metadata={"a": 1})):
+        calls = (ann.update(id_, "x"), ann.delete(id_), ann.update(id_, metadata={"a": 1}))
+        for call in (*calls, ann.provenance(id_)):
             kind, text = await refusal(call)
             assert (kind, text.replace(id_, "ID")) == (
                 NotFoundError,

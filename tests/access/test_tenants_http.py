@@ -23,6 +23,8 @@ from tests.access.tenants import Leak, expect
 
 REQUESTS = 5_000
 NEVER_SERVED = {
+    "/v2/profiles/jobs": "no project has a schema of profiles",
+    "/v2/profiles/jobs/{job_id}": "no project has a schema of profiles",
     "/generate-instructions": "there is no language model",
     "/holdfast/chat": "is not offered",
     "/holdfast/rerun": "no job fails without a model",
@@ -31,6 +33,9 @@ NEVER_SERVED = {
     "/holdfast/index/verify": "there is no external index",
     "/holdfast/index/rebuild": "there is no external index",
     "/holdfast/index/rebalance": "there is no external index",
+    "/holdfast/erasures/{erasure_id}": "nobody here keeps the ids of erasures",
+    "/holdfast/backups": "is for whoever runs the deployment",
+    "/holdfast/backups/{backup_id}": "is for whoever runs the deployment",
     "/holdfast/embedder": "is for whoever runs the deployment",
     "/holdfast/embedder/change": "is for whoever runs the deployment",
     "/holdfast/embedder/cutover": "is for whoever runs the deployment",
@@ -45,6 +50,7 @@ NEVER_SERVED = {
 """Routes that refuse every tenant of these tests."""
 NEVER_DELETED = ("/holdfast/projects/{project}",)
 NEVER_DELETED += ("/api/v1/orgs/organizations/{org_id}/projects/{project_id}",)
+NEVER_DELETED += ("/holdfast/budgets/{budget_id}",)  # nobody is told ids of others
 _CHANCE = re.compile(
     r"canary\d+x|[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|\d{4}-\d\d-\d\dT[0-9:.+]+Z?|\d{9,}"
 )

@@ -63,7 +63,7 @@ def test_doctor_finds_a_fresh_machine_healthy_and_makes_no_store(
     assert states == dict.fromkeys(
         (
             *("python", "parts", "settings", "folder", "disk", "store", "index"),
-            *("cache", "embedder", "language model"),
+            *("cache", "backups", "embedder", "language model"),
         ),
         "ok",
     )

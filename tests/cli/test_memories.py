@@ -112,6 +112,8 @@ def test_update_history_get_and_delete(done: Done, told: Told, refused: Refused)
     assert '{"year": 2026}' in shown
     assert [change["event"] for change in told("history", identity)] == ["ADD", "UPDATE"]
     assert "UPDATE" in done("history", identity)
+    assert told("provenance", identity)["edited"] is True
+    assert "verbatim, and edited since" in done("provenance", identity)
     assert "deleted" in done("delete", identity)
     assert "(NOT_FOUND)" in refused(3, "get", identity)
     assert "(NOT_FOUND)" in refused(3, "delete", identity)

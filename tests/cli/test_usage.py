@@ -1,4 +1,4 @@
-"""`holdfast usage`: tables, charts and JSON of what calls of models cost."""
+"""`holdfast usage`, `budget` and `estimate`: tables, charts and JSON of what calls cost."""
 
 from __future__ import annotations
 
@@ -89,3 +89,35 @@ def test_wrong_wishes_are_refused(refused: Callable[..., str], spent: list[str])
     assert "users" in refused(2, "usage", "--by", "users", *spent)
     refused(2, "usage", *spent[:2], "--since", "2026-10-01", "--before", "2026-09-01")
     refused(2, "usage", "--chart", "costs.txt", *spent)
+
+
+def test_budgets_are_set_listed_and_removed(
+    told: Told, done: Callable[..., str], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    home = ["--home", str(tmp_path / "store")]
+    assert "not bounded" in done("budget", "list", *home)
+    made = told("budget", "set", "1.5", "--per", "day", "--user", "*", *home)
+    assert (made["kind"], made["subject"], made["amount"]) == ("user", "*", 1.5)
+    again = told("budget", "set", "2", "--per", "day", "--user", "*", "--at-limit", "warn", *home)
+    assert (again["id"], again["amount"], again["at_limit"]) == (made["id"], 2.0, "warn")
+    shown = done("budget", "set", "5000", "--unit", "tokens", *home)
+    assert shown == "5,000 tokens a month for project: block.\n"
+    table = done("budget", "list", *home)
+    assert "2.0000 USD" in table
+    assert "0%" in table
+    [_, mine] = sorted(
+        told("budget", "list", *home)["results"], key=lambda one: one["kind"] == "user"
+    )
+    assert mine["id"] == made["id"]
+    assert mine["spent"] == mine["held"] == 0
+    done("budget", "remove", made["id"], *home)
+    refused(3, "budget", "remove", made["id"], *home)
+    refused(2, "budget", "set", "1", "--per", "week", *home)
+
+
+def test_an_estimate_without_models_is_nothing(
+    told: Told, done: Callable[..., str], tmp_path: Path
+) -> None:
+    home = ["--home", str(tmp_path / "store"), "--user", "ann"]
+    assert "Nothing" in done("estimate", "I keep bees.", *home)
+    assert told("estimate", "I keep bees.", *home)["cost_usd"] == 0.0

@@ -147,18 +147,32 @@ def of_setup() -> list[Call]:
     ]
 
 
+def of_profiles() -> list[Call]:
+    """Profiles, which came with 2.1."""
+    food = {"type": "array", "items": {"type": "string"}, "description": "What they eat."}
+    schema = {"type": "object", "properties": {"food": food}}
+    return [
+        ("profile_fact", "add", [TEA], {**ANN, "infer": False}),
+        ("profile_off", "get_profile", ["ann"], {}),
+        ("profile_settings", "get_profile_settings", [], {}),
+        (
+            "profile_update",
+            "update_profile_settings",
+            [],
+            {"enabled": True, "schema": schema, "custom_instructions": "Briefly."},
+        ),
+        ("profile", "get_profile", ["ann"], {}),
+        ("profile_made", "generate_profile", ["ann"], {"idempotency_key": "once"}),
+        ("profile_again", "generate_profile", ["ann"], {"idempotency_key": "once"}),
+        ("profile_job", "get_profile_job", [{"$": "profile_made.status_url"}], {}),
+        ("profile_job_id", "get_profile_job", [{"$": "profile_made.job_id"}], {}),
+        ("profile_sample", "sample_profiles", [], {"limit": 2}),
+        ("profile_unknown", "get_profile", ["nobody"], {}),
+    ]
+
+
 REFUSED = {"project.delete"}
 """The home project cannot be deleted: not called here."""
-
-PROFILES = {
-    "generate_profile",
-    "get_profile",
-    "get_profile_job",
-    "get_profile_settings",
-    "sample_profiles",
-    "update_profile_settings",
-}
-"""Came with 2.1, after the specification was written: not offered, 404."""
 
 
 def _options(kind: str, fields: dict[str, Any]) -> dict[str, Any]:

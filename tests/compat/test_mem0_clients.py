@@ -64,12 +64,29 @@ def test_every_method_of_a_client_works(server: Served, version: str, face: str)
     told = drive(version, face, server, table)
     assert told["version"] == version
     answers = told["answers"]
-    called = {method for _, method, _, _ in [*table, *calls.of_setup()]}
-    assert set(told["methods"]) - called - calls.PROFILES - calls.REFUSED == set()
+    called = {method for _, method, _, _ in [*table, *calls.of_setup(), *calls.of_profiles()]}
+    assert set(told["methods"]) - called - calls.REFUSED == set()
     expected = {"unknown", "no_uuid", "deleted", "delete_all_of_nobody", "chat", "search_odd"}
     assert {label for label in answers if "raised" in answers[label]} - expected == set()
     _check_common(answers)
     {NEWEST: _check_v2, MIDDLE: _check_v1, OLDEST: _check_v0}[version](answers)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_profiles_work(server: Served, face: str) -> None:
+    answers = drive(NEWEST, face, server, calls.of_profiles())["answers"]
+    assert {label for label in answers if "raised" in answers[label]} == {"profile_unknown"}
+    assert value(answers, "profile_off")["status"] == "not_enabled"
+    assert value(answers, "profile_settings")["enabled"] is False
+    assert value(answers, "profile_update")["entities"]["user"]["custom_instructions"]
+    made = value(answers, "profile")
+    assert (made["status"], made["entity_type"], made["profile"]) == (
+        "succeeded", "user", {"food": []}
+    )  # fmt: skip
+    assert value(answers, "profile_again")["replayed"] is True
+    for label in ("profile_job", "profile_job_id"):
+        assert value(answers, label)["job"]["status"] == "succeeded"
+    assert value(answers, "profile_sample")["entity_ids"] == ["ann"]
 
 
 def _check_common(answers: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Turn,
 )
@@ -47,6 +48,23 @@ class AnswersInItsOwnOrder(Broken):
 class GivesTurnsInItsOwnOrder(Broken):
     async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
         return await super().turns(project, sorted(set(ids)))
+
+
+class GivesSourcesInItsOwnOrder(Broken):
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        return sorted(await super().sources(project, memory_id), key=lambda one: one.turn_id)
+
+
+class ForgetsQuotes(Broken):
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        return [replace(one, quote="") for one in await super().sources(project, memory_id)]
+
+
+class MergesSources(Broken):
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        owners = {owner for owner, id_ in self.tables.rows if id_ == memory_id}
+        every = [await super(Broken, self).sources(owner, memory_id) for owner in sorted(owners)]
+        return [one for found in every for one in found]
 
 
 class GivesAHundred(Broken):

@@ -1,11 +1,12 @@
-"""Faults in the ledger of the reference store, each time broken once."""
+"""Faults in the ledger and the budgets of the reference store, each time broken once."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
+from holdfast.backends.memory_tables import change
 from holdfast.model import Project
-from holdfast.ports import PutUsage, UsageQuery, UsageSum
+from holdfast.ports import HoldBudget, PutUsage, SettleBudget, UsageQuery, UsageSum
 from tests.contract.planted_reads import Broken
 from tests.contract.planted_writes import Faulty
 
@@ -56,3 +57,51 @@ class ForgetsCosts(Faulty):
 class ForgetsWhoseKeyItWas(Faulty):
     def put_usage(self, op: PutUsage) -> None:
         super().put_usage(replace(op, key_id=None))
+
+
+class HoldsWhatFits(Faulty):
+    def hold(self, op: HoldBudget) -> list[int]:
+        return [
+            before
+            for one in op.holds
+            for before in super(HoldsWhatFits, self).hold(HoldBudget(holds=(one,)))
+        ]
+
+
+class HoldsOneTooMany(Faulty):
+    def hold(self, op: HoldBudget) -> list[int]:
+        holds = (replace(one, limit=one.limit and one.limit + 7) for one in op.holds)
+        return super().hold(HoldBudget(holds=tuple(holds)))
+
+
+class RefusesWhatOnlyWarns(Faulty):
+    def hold(self, op: HoldBudget) -> list[int]:
+        holds = (replace(one, limit=one.limit or 100) for one in op.holds)
+        return super().hold(HoldBudget(holds=tuple(holds)))
+
+
+class SettlesAtTheMost(Faulty):
+    def settle(self, op: SettleBudget) -> None:
+        super().settle(replace(op, spent=tuple(one.amount for one in op.holds)))
+
+
+class RevivesBudgets(Faulty):
+    def settle(self, op: SettleBudget) -> None:
+        super().hold(HoldBudget(holds=tuple(replace(one, amount=0) for one in op.holds)))
+        super().settle(op)
+
+
+class SharesBudgets(Faulty):
+    def hold(self, op: HoldBudget) -> list[int]:
+        self.project = Project("one for all")
+        return super().hold(op)
+
+
+class HastensEverything(Broken):
+    async def hasten(self, project: Project, error_code: str, at: float) -> int:
+        every = {
+            key: change(leased, job=change(leased.job, run_after=at))
+            for key, leased in self.tables.jobs.items()
+        }
+        self.tables.jobs.update(every)
+        return await super().hasten(project, error_code, at)

@@ -54,6 +54,11 @@ class OverwritesIds(Faulty):
         return super().insert(op)
 
 
+class ForgetsThePast(Faulty):
+    def insert(self, op: PutMemory) -> Row:
+        return super().insert(change(op, past=None))
+
+
 class DropsSourcesOfDuplicates(Faulty):
     def put_memory(self, op: PutMemory) -> str:
         known = any(row.identity == op.identity for row in self.tables.of(self.project))
@@ -90,6 +95,31 @@ class EndsAgain(Faulty):
         if row is not None:
             self.write(change(row, memory=change(row.memory, valid_to=None)))
         super().supersede(old_id, by, by_id)
+
+
+class EndsTheImmutable(Faulty):
+    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
+        row = self.row(old_id)
+        if row is not None:
+            self.write(change(row, memory=change(row.memory, immutable=False)))
+        super().supersede(old_id, by, by_id)
+
+
+class EndsImmutableTurns(Faulty):
+    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
+        super().supersede(old_id, by, by_id)
+        for row in self.tables.of(self.project):
+            if memory_tables.raw(row) and row.memory.immutable and row.memory.valid_to is None:
+                self.end(row, by.event_at, by_id, by.updated_at)
+
+
+class EditsTheImmutable(Faulty):
+    def edit(self, op: EditMemory) -> Memory | None:
+        row = self.row(op.memory_id)
+        if row is not None:
+            memory = change(row.memory, immutable=False)
+            self.tables.rows[self.project, op.memory_id] = change(row, memory=memory)
+        return super().edit(op)
 
 
 class EndsItself(Faulty):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast import AsyncMemory
-from holdfast.errors import NotFoundError, TooLargeError, ValidationError
+from holdfast.errors import ConflictError, NotFoundError, TooLargeError, ValidationError
 
 pytestmark = pytest.mark.asyncio
 
@@ -62,6 +62,33 @@ async def test_a_batch_of_updates_is_whole(memory: AsyncMemory) -> None:
     found = await memory.search("first", filters=ANN)
     assert found["results"][0]["id"] == one  # its vector and terms are the new text's
     assert [event["event"] for event in await memory.history(two)] == ["ADD", "UPDATE"]
+
+
+async def test_what_is_immutable_can_only_be_deleted(memory: AsyncMemory) -> None:
+    kept = await add(memory, "kept", immutable=True)
+    other = await add(memory, "other")
+    for change in (
+        {"text": "new"}, {"metadata": {"a": 1}}, {"expiration_date": None}, {"timestamp": 1}
+    ):  # fmt: skip
+        with pytest.raises(ConflictError, match="immutable"):
+            await memory.update(kept, **change)
+    both = [{"memory_id": other, "text": "changed"}, {"memory_id": kept, "text": "changed"}]
+    with pytest.raises(ConflictError):
+        await memory.batch_update(both)
+    assert await texts(memory) == ["kept", "other"]
+    assert (await memory.get(kept) or {})["immutable"] is True
+    assert "immutable" not in (await memory.get(other) or {})
+    assert [event["event"] for event in await memory.history(kept)] == ["ADD"]
+    await memory.delete(kept)
+    assert await texts(memory) == ["other"]
+
+
+async def test_immutability_is_a_part_of_what_an_add_says(memory: AsyncMemory) -> None:
+    await add(memory, "said", idempotency_key="k")
+    with pytest.raises(ConflictError):
+        await add(memory, "said", idempotency_key="k", immutable=True)
+    with pytest.raises(ValidationError):
+        await add(memory, "said", immutable="yes")
 
 
 async def test_a_batch_of_deletions_is_whole(memory: AsyncMemory) -> None:

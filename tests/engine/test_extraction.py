@@ -14,7 +14,7 @@ import pytest
 from holdfast import AsyncMemory
 from holdfast.directory import Delivery
 from holdfast.engine import webhooks
-from holdfast.errors import NotFoundError, ValidationError
+from holdfast.errors import ConflictError, NotFoundError, ValidationError
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors, reset
 
 pytest.importorskip("pydantic_ai")
@@ -106,6 +106,25 @@ async def test_a_contradiction_supersedes(server: LLMServer, opened: Open) -> No
         assert old["superseded_by"] == second["results"][0]["id"]
         events = await memory.history(first["results"][0]["id"])
         assert [event["event"] for event in events] == ["ADD", "SUPERSEDE"]
+
+
+async def test_an_immutable_fact_is_not_superseded(server: LLMServer, opened: Open) -> None:
+    oslo = {"turn": 1, "quote": "live in Oslo", "text": "Alice lives in Oslo"}
+    bergen = {"turn": 1, "quote": "moved to Bergen", "text": "Alice lives in Bergen"}
+    async with opened() as memory:
+        server.say(facts(oslo))
+        added = await memory.add("I live in Oslo", user_id="alice", immutable=True)
+        [first] = added["results"]
+        server.say(facts({**bergen, "replaces": [1]}))
+        second = await memory.add("I moved to Bergen", user_id="alice")
+        assert second["results"][0]["event"] == "ADD"
+        assert "immutable" in second["results"][0]["reason"]
+        listed = (await memory.get_all(filters=ALICE))["results"]
+        told = {one["memory"]: one.get("immutable", False) for one in listed}
+        assert told == {"Alice lives in Oslo": True, "Alice lives in Bergen": False}
+        with pytest.raises(ConflictError, match="immutable"):
+            await memory.update(first["id"], "Alice lives in Rome")
+        await memory.delete(first["id"])
 
 
 async def test_a_known_fact_is_not_stored_twice(server: LLMServer, opened: Open) -> None:

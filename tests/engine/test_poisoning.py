@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import AsyncMemory, ValidationError, mark_recalled
+from holdfast import AsyncMemory, NotFoundError, ValidationError, mark_recalled
 from holdfast.limits import SUPERSEDED_PER_TURN_MAX
 from support.injections import ACCOUNT, corpus, obey
 from support.llm_server import Body, LLMServer, Reply, chat
@@ -123,3 +123,24 @@ async def test_what_is_marked_as_recalled_is_stored_nowhere(
     files = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert files
     assert not any(b"canary" in data for data in files)
+
+
+async def test_a_fact_tells_where_it_comes_from(server: LLMServer, memory: AsyncMemory) -> None:
+    server.say(naming("Alice is allergic to nuts", "allergic to nuts"))
+    said = {"role": "user", "name": "Ann", "content": "By the way, I am allergic to nuts"}
+    answer = await memory.add(said, user_id="alice", timestamp="2026-01-02T10:00:00Z")
+    [fact] = answer["results"]
+    told = await memory.provenance(fact["id"])
+    [source] = told["sources"]
+    assert (told["made"], told["edited"]) == ("extracted", False)
+    assert (source["role"], source["actor_id"]) == ("user", "Ann")
+    assert source["quote"] == "allergic to nuts"
+    assert source["said_at"].startswith("2026-01-02T10:00:00")
+    await memory.update(fact["id"], metadata={"n": 1})
+    assert not (await memory.provenance(fact["id"]))["edited"]
+    await memory.update(fact["id"], "Alice is allergic to peanuts")
+    told = await memory.provenance(fact["id"])
+    assert told["edited"]
+    assert [change["event"] for change in told["changes"]] == ["ADD", "UPDATE", "UPDATE"]
+    with pytest.raises(NotFoundError):
+        await memory.provenance("nobody")

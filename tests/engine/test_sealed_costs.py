@@ -79,6 +79,23 @@ async def test_known_keys_cost_no_statement(
     assert sealed[0]["statements"] - plain[0]["statements"] <= 3 * USERS
 
 
+async def test_a_cold_working_set_is_read_once(
+    tmp_path: Path, keys: Path, counts: Counter[str]
+) -> None:
+    """The user's key is in memory before; it would be missed in the middle, and all read again."""
+    told = {}
+    for folder, ring in (("plain", None), ("sealed", keys)):
+        async with AsyncMemory(config(tmp_path / folder, ring)) as memory:
+            for n in range(5):
+                await memory.add(f"Plum {n}", user_id="ann", infer=False)
+        async with AsyncMemory(config(tmp_path / folder, ring)) as memory:
+            before = Counter(counts)
+            found = await memory.search("plum", filters={"user_id": "ann"})
+            assert len(found["results"]) == 5
+            told[folder] = counts - before
+    assert told["sealed"]["statements"] - told["plain"]["statements"] == 1, "that for the key"
+
+
 async def test_keys_are_loaded_once_for_many_rows(
     tmp_path: Path, keys: Path, counts: Counter[str]
 ) -> None:

@@ -6,19 +6,23 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from holdfast import AsyncMemory
 from holdfast.admin import AsyncAdmin
 from holdfast.backends.sql.unlocking import TEXTS, WHOLE
+from holdfast.config import Part
 from holdfast.core.seal import NONCE_BYTES, NUMBER_BYTES, TAG_BYTES
 from holdfast.errors import ConfigError, CorruptError
+from support.embedded import HashEmbedder
 from tests.engine.test_sealed import ALICE, config, database, keys
 
 __all__ = ["keys"]
 
 SAID = ("I like tea.", "I like rum.", "We went to Rome by train.")
+OLD, NEW = {"provider": "old"}, {"provider": "new"}
 MORE = 1 + NONCE_BYTES + TAG_BYTES
 """Bytes by which a sealed vector is longer."""
 
@@ -44,7 +48,7 @@ def vectors(tmp_path: Path) -> list[bytes]:
 
 def on_disk(tmp_path: Path, vector: bytes) -> bool:
     """Whether a part of it stands in any file: SQLite may divide what is long."""
-    part = vector[64:128]
+    part = vector[16:48]
     return any(part in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
 
 
@@ -179,6 +183,47 @@ async def test_one_that_comes_in_the_clear_meanwhile_is_sealed(tmp_path: Path, k
         assert (await admin.sealing.run(told)).vectors == len(SAID) + 1
         assert (await admin.sealing.status()).plain_vectors == 0
     assert late
+
+
+def made(part: Part) -> HashEmbedder:
+    return HashEmbedder(part.provider, 16 if part.provider == "old" else 24)
+
+
+async def changed(settings: dict[str, Any], rotate: bool) -> list[Any]:
+    """What is found while an embedder is changed, there, back, and there for good."""
+    old, both = {"embedder": OLD}, {"embedder": NEW, "embedder_before": OLD}
+    answers = [await said(settings | old)]
+    async with AsyncAdmin(settings | both) as admin:
+        memory = admin.memory()
+        await admin.embedder.change()
+        added = await memory.add("We flew to Oslo.", infer=False, timestamp=1_700_000_000, **ALICE)
+        answers.append(await found(memory))
+        await admin.embedder.cutover()
+        answers.append(await found(memory))
+        await memory.update(added["results"][0]["id"], "We flew to Bergen.")
+        if rotate:
+            await admin.sealing.rotate_keys()
+        await admin.embedder.rollback()
+        answers.append(await found(memory))
+        await admin.embedder.change()
+        await admin.embedder.cutover()
+        await admin.embedder.finish()
+        answers.append(await found(memory))
+        if rotate:
+            status = await admin.sealing.status()
+            assert (status.whole, status.plain_vectors) == (True, 0)
+    return answers
+
+
+async def test_the_embedder_of_a_sealed_store_is_changed(tmp_path: Path, keys: Path) -> None:
+    with patch("holdfast.assemble.make_embedder", made):
+        plain = await changed(config(tmp_path / "plain", None), rotate=False)
+        clear = vectors(tmp_path / "plain")
+        sealed = await changed(config(tmp_path / "sealed", keys), rotate=True)
+    assert sealed == plain
+    assert plain[0] != plain[2], "the embedders are told apart"
+    assert len(vectors(tmp_path / "sealed")) == len(clear) == len(SAID) + 1
+    assert not any(on_disk(tmp_path / "sealed", vector) for vector in clear)
 
 
 async def test_a_process_without_the_keyring_feeds_no_sealed_vector(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -266,3 +270,43 @@ def test_every_setting_is_documented() -> None:
     table = page.partition("## Postgres")[2].partition("Postgres 13")[0]
     names = set(re.findall(r"`(\w+)`", table)) - {"records", "holdfast"}
     assert set(PostgresSettings.__struct_fields__) <= names
+
+
+@pytest.mark.parametrize("attribute", ["SUPERUSER", "BYPASSRLS"])
+async def test_a_user_above_row_level_security_is_told_of(
+    attribute: str, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = postgres.shared()
+    server.ask(f"CREATE ROLE above LOGIN {attribute} IN ROLE {postgres.ROLE}")
+    try:
+        above = server.url(named(url), "above")
+        store = postgres.records(above)
+        await store.open(SPACE)
+        assert (await store.stats(RED))["row_level_security"] is False
+        await store.close()
+        assert "above row-level security" in caplog.text
+        if attribute == "BYPASSRLS":
+            finding = await asyncio.to_thread(doctor, above, tmp_path)
+            assert finding["state"] == "warning"
+            assert "above row-level security" in finding["finding"]
+    finally:
+        server.ask("DROP ROLE above")
+    store = postgres.records(url)
+    await store.open(SPACE)
+    assert "row_level_security" not in await store.stats(RED)
+    await store.close()
+
+
+def doctor(url: str, home: Path) -> dict[str, Any]:
+    """What the doctor finds of the store."""
+    environment = {
+        **os.environ,
+        "HOLDFAST_HOME": str(home),
+        "HOLDFAST_RECORDS_PROVIDER": "postgres",
+        "HOLDFAST_RECORDS_URL": url,
+    }
+    line = [sys.executable, "-m", "holdfast", "doctor", "--json"]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    checks: list[dict[str, Any]] = json.loads(done.stdout)["checks"]
+    [found] = [check for check in checks if check["name"] == "store"]
+    return found

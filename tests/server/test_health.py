@@ -14,6 +14,7 @@ import pytest
 
 from holdfast import limits
 from holdfast.admin import AsyncAdmin
+from holdfast.backends import endpoints
 from holdfast.errors import StoreUnavailableError
 from holdfast.metrics import Sight
 from holdfast.server import health
@@ -23,7 +24,7 @@ from support.served import PLAIN, Served, served
 
 pytest.importorskip("pydantic_ai")
 
-PARTS = {"records", "index", "queue", "embedder", "llm", "reranker", "cache", "redis"}
+PARTS = {"records", "index", "queue", "embedder", "llm", "reranker", "cache", "redis", "backup"}
 SECRET = "sk-very-secret"
 
 
@@ -48,10 +49,13 @@ def test_a_server_that_does_well(server: Served) -> None:
     assert (told["status"], told["draining"]) == ("ok", False)
     assert told["parts"].keys() == PARTS
     for part in told["parts"].values():
-        assert part.keys() == {"status", "latency_ms", "last_success", "error"}
+        assert part.keys() == {
+            "status", "latency_ms", "last_success", "error",
+            "reachable", "connect_ms", "last_reached",
+        }  # fmt: skip
     states = {name: part["status"] for name, part in told["parts"].items()}
     well = dict.fromkeys(("records", "index", "queue", "embedder", "cache"), "ok")
-    assert states == well | dict.fromkeys(("llm", "reranker", "redis"), "off")
+    assert states == well | dict.fromkeys(("llm", "reranker", "redis", "backup"), "off")
     assert told["parts"]["records"]["latency_ms"] >= 0
 
 
@@ -102,6 +106,31 @@ def test_a_store_that_does_not_answer_in_time_is_down(server: Served) -> None:
         assert ask(server).json()["parts"]["records"]["error"] == "TIMEOUT"
 
 
+def test_a_model_that_cannot_be_reached_is_told_of_before_anybody_needs_it(
+    tmp_path: Path, llm: LLMServer
+) -> None:
+    config = {"model": "scripted", "openai_base_url": llm.url, "api_key": SECRET}
+    part = {"provider": "openai", "config": config}
+    with served(tmp_path / "store", {"llm": part}) as server:
+        told = ask(server).json()["parts"]["llm"]
+        assert (told["status"], told["reachable"], told["last_success"]) == ("ok", True, None)
+        assert told["connect_ms"] > 0
+        assert told["last_reached"]
+        llm.stop()
+        with patch.object(endpoints, "ENDPOINT_AGE_MAX_S", 0.0):
+            answer = ask(server)
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        told = answer.json()["parts"]["llm"]
+        assert (told["status"], told["error"]) == ("down", "UNREACHABLE")
+        assert (told["reachable"], told["connect_ms"]) == (False, None)
+        assert told["last_reached"]
+        assert "127.0.0.1" not in answer.text
+    assert llm.requests == [], "a connection is no request"
+    with served(tmp_path / "other", {"llm": part}, health_connects=False) as server:
+        told = ask(server).json()["parts"]["llm"]
+        assert (told["status"], told["reachable"]) == ("unknown", None)
+
+
 def test_models_are_told_of_as_their_last_calls_went_and_never_asked(
     tmp_path: Path, llm: LLMServer
 ) -> None:
@@ -111,8 +140,12 @@ def test_models_are_told_of_as_their_last_calls_went_and_never_asked(
     more: dict[str, Any] = {"llm": part, "model_attempts_max": 1, "job_attempts_max": 1}
     with served(tmp_path / "store", more) as server:
         memory = server.deployment.admin.memory()
-        assert ask(server).json()["parts"]["llm"]["status"] == "unknown"
-        assert ask(server).json()["status"] == "ok", "nothing is known to be wrong"
+        told = ask(server).json()
+        assert (told["parts"]["llm"]["status"], told["parts"]["llm"]["last_success"]) == (
+            "ok",
+            None,
+        )
+        assert told["status"] == "ok", "nothing is known to be wrong"
         server.run(memory.add("I like tea.", user_id="ann"))
         told = ask(server).json()["parts"]["llm"]
         assert (told["status"], told["error"]) == ("ok", None)
@@ -178,3 +211,14 @@ def test_many_probes_cost_one_census(server: Served) -> None:
             assert ask(server).status_code == 200
     assert asked == 1
     assert limits.CENSUS_AGE_MAX_S >= 10
+
+
+def test_backups_that_are_too_old_are_told(tmp_path: Path) -> None:
+    place = {"provider": "folder", "config": {"path": str(tmp_path / "backups")}}
+    with served(tmp_path / "store", {"backup": place}) as server:
+        told = ask(server).json()
+        assert (told["status"], told["parts"]["backup"]["status"]) == ("degraded", "degraded")
+        server.run(server.deployment.admin.backups.create())
+        server.deployment.backed_up._last = None  # a minute later
+        told = ask(server).json()
+        assert (told["status"], told["parts"]["backup"]["status"]) == ("ok", "ok")

@@ -1,4 +1,4 @@
-"""Usage over HTTP: of the project, by the key that called, and not for those it is not for."""
+"""Costs over HTTP: usage by whoever called, budgets, estimates, what Mem0's clients are told."""
 
 from __future__ import annotations
 
@@ -74,3 +74,51 @@ def test_usage_is_not_for_everybody(server: Served, client: httpx.Client) -> Non
     every = client.get("/holdfast/usage", params={"all_projects": True, "by": "project"}).json()
     assert [one["project"] for one in every["results"]] == ["default"]
     assert client.get("/holdfast/usage", params={"by": "nothing"}).status_code == 400
+
+
+def test_a_spent_budget_is_413(server: Served, client: httpx.Client, llm: LLMServer) -> None:
+    admin = server.deployment.admin
+    key = server.run(admin.create_key(permissions=("read", "write")))
+    body = {"amount": 0.0001, "period": "day", "key": key.key.id}
+    made = client.put("/holdfast/budgets", json=body).json()
+    assert (made["kind"], made["at_limit"], made["amount"]) == ("key", "block", 0.0001)
+    with httpx.Client(base_url=server.url, headers={"x-api-key": key.secret}) as other:
+        assert other.put("/holdfast/budgets", json={"amount": 9}).status_code == 403
+        said = {"messages": [{"role": "user", "content": "I keep bees."}], "user_id": "ann"}
+        for path in ("/memories", "/v1/memories/", "/v3/memories/add/", "/holdfast/add"):
+            answer = other.post(path, json=said)
+            assert answer.status_code == 413, (path, answer.text)
+            told = answer.json()
+            assert told["code"] == "BUDGET_EXCEEDED"
+            assert told["detail"] == told["error"]
+            assert "no room" in told["detail"]
+            assert 0 < int(answer.headers["retry-after"]) <= 86_400
+        assert other.get("/holdfast/budgets").json()["results"][0]["spent"] == 0
+    assert llm.requests == []
+    add(client, "ann")
+    assert client.delete(f"/holdfast/budgets/{made['id']}").status_code == 200
+    assert client.delete(f"/holdfast/budgets/{made['id']}").status_code == 404
+    assert client.get("/holdfast/budgets").json() == {"results": []}
+
+
+def test_a_budget_that_warns_says_so_in_a_header(server: Served, client: httpx.Client) -> None:
+    client.put("/holdfast/budgets", json={"amount": 0, "at_limit": "warn", "period": "day"})
+    said = {"messages": [{"role": "user", "content": "I keep bees."}], "user_id": "ann"}
+    assert client.post("/memories", json=said).headers["x-holdfast-budget-exceeded"] == "day"
+    assert "x-holdfast-budget-exceeded" not in client.get("/holdfast/budgets").headers
+    [status] = client.get("/holdfast/budgets").json()["results"]
+    assert status["spent"] > 0
+    assert status["used_ratio"] == 1.0
+
+
+def test_an_estimate_over_http(client: httpx.Client, llm: LLMServer) -> None:
+    found = client.post(
+        "/holdfast/usage/estimate", json={"messages": "I keep bees.", "user_id": "a"}
+    )
+    told = found.json()
+    assert told["models"] == [MODEL]
+    assert 0 < told["cost_usd"] < told["cost_usd_max"]
+    assert told["fits"] is True
+    assert llm.requests == []
+    wrong = client.post("/holdfast/usage/estimate", json={"messages": []})
+    assert wrong.status_code == 400

@@ -213,7 +213,6 @@ def test_another_method_is_told_which_there_are(client: httpx.Client) -> None:
 
 
 UNOFFERED: list[tuple[str, Any, Any]] = [
-    ("immutable", True, False),
     ("structured_data_schema", {"a": "str"}, None),
     ("enable_graph", True, False),
     ("prompt_profile_id", "p", None),
@@ -231,6 +230,22 @@ def test_what_an_add_could_not_keep_is_refused(client: httpx.Client) -> None:
     plain = {name: harmless for name, _, harmless in UNOFFERED}
     answer = client.post("/v3/memories/add/", json={**body, **plain, "source": "CLI"})
     assert answer.status_code == 200
+
+
+def test_an_immutable_memory_is_refused_every_update(client: httpx.Client) -> None:
+    body = {**said("I like tea"), "user_id": "ann", "infer": False, "immutable": True}
+    [added] = client.post("/v3/memories/add/", json=body).json()["results"]
+    place = f"/v1/memories/{added['id']}/"
+    assert client.get(place).json()["immutable"] is True
+    answer = client.put(place, json={"text": "I like rum"})
+    assert (answer.status_code, "immutable" in answer.json()["detail"]) == (409, True)
+    batch = {"memories": [{"memory_id": added["id"], "text": "I like rum"}]}
+    assert client.put("/v1/batch/", json=batch).status_code == 409
+    assert client.get(place).json()["memory"] == "I like tea"
+    assert client.delete(place).status_code == 200
+    plain = {**body, "immutable": False}
+    [added] = client.post("/v3/memories/add/", json=plain).json()["results"]
+    assert client.get(f"/v1/memories/{added['id']}/").json()["immutable"] is False
 
 
 def test_what_a_list_or_search_could_not_show_is_refused(client: httpx.Client) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast import AsyncMemory
 from holdfast.backends.codecs import codec
-from holdfast.core.archive import Header, Row, Writer
+from holdfast.core.archive import Header, Row, Writer, encoded
 from holdfast.errors import NotFoundError
 from holdfast.ports.destination import Stored
 
@@ -70,7 +70,10 @@ def written(key: bytes | None, name: str = "gzip", **more: Any) -> bytes:
     parts = [writer.start()]
     for table, rows in TABLES:
         writer.table(table, COLUMNS)
-        parts += [writer.rows(rows[at : at + 4]) for at in range(0, len(rows), 4)]
+        parts += [
+            writer.rows([encoded(row) for row in rows[at : at + 4]])
+            for at in range(0, len(rows), 4)
+        ]
     return b"".join([*parts, writer.finish()])
 
 

@@ -107,6 +107,7 @@ async def opened(
             job_attempts_max=5,
             directory=records.directory,
             home=project,
+            subjects=records.subjects,
         )
     finally:
         await index.close()

@@ -147,6 +147,10 @@ class LLMServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Refuse connections from now on. Idempotent."""
         self._closing.set()
         self._http.shutdown()
         self._http.server_close()

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ ADMIN_KEY = "the-admin-key-of-the-tests"
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For `httpx.get(..., verify=PLAIN)`: spares each call the reading of all the world's CAs."""
 _START_S = 30.0
+_TICK_S = 0.1
+_GLANCES = 50
+"""How often it looks for connections that are just closing before it waits as uvicorn does."""
 
 
 @dataclass
@@ -58,18 +61,48 @@ def served(folder: Path, more: Mapping[str, Any] | None = None, **server: Any) -
         port = instance.servers[0].sockets[0].getsockname()[1]
         yield Served(f"http://127.0.0.1:{port}", app.state.deployment, instance.loop)
     finally:
-        instance.should_exit = True
+        instance.end()
         thread.join(_START_S)
 
 
 class _Quiet(Server):
-    """Says when it is up, and leaves the signals of the process alone."""
+    """Says when it is up, leaves the signals of the process alone, and ends without a pause.
+
+    uvicorn looks ten times a second whether it shall end, and then waits another tenth: nothing to
+    a process, half of the time of a short test. How processes end is seen in `test_process.py`.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = threading.Event()
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self.loop.close()
+        self._told = asyncio.Event()
+
+    def end(self) -> None:
+        """Tell it to stop, from any thread."""
+        self.should_exit = True
+        with suppress(RuntimeError):  # the loop is closed: it has ended, or never begun
+            self.loop.call_soon_threadsafe(self._told.set)
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), _TICK_S)
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        for server in self.servers:
+            server.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        for _ in range(_GLANCES):
+            if not state.connections and not state.tasks:
+                return
+            await asyncio.sleep(_TICK_S / _GLANCES)
+        await super().shutdown(sockets)
 
     def run(self, sockets: Any = None) -> None:
         try:

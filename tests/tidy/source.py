@@ -63,6 +63,9 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+_HOLDS_STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
+
+
 def functions(tree: ast.AST) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Every function with its dotted name inside the file."""
 
@@ -72,7 +75,7 @@ def functions(tree: ast.AST) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncF
                 dotted = f"{prefix}{child.name}"
                 yield dotted, child
                 yield from walk(child, f"{dotted}.")
-            else:
+            elif isinstance(child, _HOLDS_STATEMENTS):  # an expression defines no function
                 yield from walk(child, prefix)
 
     for dotted, node in walk(tree, ""):
@@ -106,6 +109,14 @@ def imports(tree: ast.AST) -> set[str]:
     return {full.split(".")[0] for node in ast.walk(tree) for full in _imported(node)}
 
 
+def _dotted(node: ast.expr) -> str:
+    """The name that is called, with its dots; empty for whatever is no plain name."""
+    if isinstance(node, ast.Attribute):
+        owner = _dotted(node.value)
+        return f"{owner}.{node.attr}" if owner else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def dangerous(text: str) -> list[str]:
     """Ways to run stored bytes as code, or to hand text to a shell."""
     tree = ast.parse(text)
@@ -113,7 +124,7 @@ def dangerous(text: str) -> list[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
-        called = ast.unparse(node.func)
+        called = _dotted(node.func)
         if called in _FORBIDDEN_CALLS:
             faults.append(f"line {node.lineno}: {called}()")
         for keyword in node.keywords:
@@ -126,14 +137,16 @@ def dangerous(text: str) -> list[str]:
 def swallowed(text: str) -> list[str]:
     """Functions with a handler that catches everything and never raises."""
     tree = ast.parse(text)
+    handlers = [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
+    wide = [node for node in handlers if _catches_all(node.type)]
+    if not wide:
+        return []
     owners = {child: dotted for dotted, node in functions(tree) for child in ast.walk(node)}
-    faults = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ExceptHandler) and _catches_all(node.type):
-            raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-            if not raises:
-                faults.append(owners.get(node, "(module)"))
-    return faults
+    return [
+        owners.get(node, "(module)")
+        for node in wide
+        if not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+    ]
 
 
 def _catches_all(caught: ast.expr | None) -> bool:

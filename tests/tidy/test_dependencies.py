@@ -36,6 +36,7 @@ COMES_WITH = {
     "portalocker": "qdrant-client",
     "psycopg_pool": "psycopg",
     "pydantic": "fastapi",
+    "spacy": "presidio-analyzer",
     "starlette": "fastapi",
 }
 """Imported modules that another dependency brings and whose versions it rules."""

@@ -20,6 +20,7 @@ GENERATED = {
         "docs/limits.md",
     ],
     "tools/generate_remote.py": ["src/holdfast/remote/client.py", "src/holdfast/remote/sync.py"],
+    "tools/generate_sbom.py": ["docs/sbom.cdx.json"],
     "tools/generate_settings.py": ["docs/configuration.md"],
     "tools/generate_schema.py": ["src/holdfast/backends/sqlite/schema.sql"],
     "tools/generate_sync.py": ["src/holdfast/sync.py"],
@@ -50,7 +51,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignore = shutil.ignore_patterns("__pycache__")
     for folder in ("src", "tools", "docs"):
         shutil.copytree(source.ROOT / folder, root / folder, ignore=ignore)
-    shutil.copy(source.ROOT / "pyproject.toml", root)
+    for name in ("pyproject.toml", "requirements.lock"):
+        shutil.copy(source.ROOT / name, root)
     return root
 
 

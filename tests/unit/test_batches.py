@@ -99,6 +99,14 @@ def test_the_key_depends_on_whose_memories_and_what_and_when() -> None:
     assert len(keys) == len(others) + 1
 
 
+def test_what_is_immutable_is_added_by_itself_and_other_keys_stay() -> None:
+    records = [Record(text="a", scope=ADA), Record(text="b", scope=ADA, immutable=True)]
+    plain, kept = batches(records)
+    assert ("immutable" in plain.arguments(), kept.arguments()["immutable"]) == (False, True)
+    [same] = batches([Record(text="b", scope=ADA)])
+    assert same.key != kept.key
+
+
 def test_arguments_are_those_of_add() -> None:
     record = Record(
         text="a", name="ann", at=1.5, scope=ADA, metadata={"k": 1}, categories=("c",),

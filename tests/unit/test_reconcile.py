@@ -93,8 +93,9 @@ def test_an_older_statement_does_not_end_a_newer_memory() -> None:
         memory("m1", "Alice lives in Paris.", agent_id="a1"),
         memory("m1", "Alice lives in Paris.", valid_to=700.0),
         memory("m1", "Alice lives in Paris.", kind="turn", listed=False),
+        memory("m1", "Alice lives in Paris.", immutable=True),
     ],
-    ids=["another user", "a run", "an agent", "ended", "unlisted"],
+    ids=["another user", "a run", "an agent", "ended", "unlisted", "immutable"],
 )
 def test_only_current_memories_of_the_same_scope_are_ended(old: Memory) -> None:
     (one,) = decide(fact("Alice lives in Berlin.", "m1"), nearby=(old,))

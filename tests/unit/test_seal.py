@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import string
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,17 @@ def test_any_flipped_bit_is_refused(data: st.DataObject) -> None:
         unseal(KEY, HERE, PREFIX + base64.urlsafe_b64encode(bytes(raw)).decode())
 
 
+@pytest.mark.parametrize("text", ["t", "te", "tea"])
+def test_any_other_digit_is_refused(text: str) -> None:
+    """Also in the last place, some bits of which mean nothing."""
+    sealed = seal(KEY, 1, NONCE, HERE, text)
+    digits = string.ascii_letters + string.digits + "-_="
+    for place in range(len(PREFIX) + 2, len(sealed)):  # the first two name the key
+        for digit in digits.replace(sealed[place], ""):
+            with pytest.raises(CorruptError):
+                unseal(KEY, HERE, sealed[:place] + digit + sealed[place + 1 :])
+
+
 @given(st.integers(0, 60))
 def test_what_is_cut_off_is_refused(length: int) -> None:
     sealed = seal(KEY, 1, NONCE, HERE, "tea")
@@ -63,6 +75,17 @@ def test_parts_of_a_place_do_not_run_into_each_other() -> None:
 def test_another_key_opens_nothing() -> None:
     with pytest.raises(CorruptError):
         unseal(OTHER, HERE, seal(KEY, 1, NONCE, HERE, "tea"))
+
+
+@pytest.mark.parametrize("length", [9, 10, 11])
+def test_any_other_sign_is_refused(length: int) -> None:
+    """Not even bits that mean nothing may differ."""
+    sealed = seal(KEY, 1, NONCE, HERE, "x" * length)
+    signs = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/. "
+    for place in range(len(PREFIX) + 2, len(sealed)):  # the first two name the key
+        for sign in set(signs) - {sealed[place]}:
+            with pytest.raises(CorruptError):
+                unseal(KEY, HERE, sealed[:place] + sign + sealed[place + 1 :])
 
 
 @pytest.mark.parametrize("text", ["", "hf1:", "hf1:!!!!", "hf1:" + "A" * 80, "plain", "hf1:é"])

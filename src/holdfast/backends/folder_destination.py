@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from holdfast.model import Struct
 from holdfast.ports.destination import Stored
 
 _UNFINISHED: Final = ".part"
+_LEFT_S: Final = 86_400.0
+"""Age, in seconds, at which nobody is writing to an unfinished file any more."""
 
 
 class FolderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +36,7 @@ class FolderDestination:
 
     async def put(self, name: str, parts: AsyncIterator[bytes]) -> int:
         with self._translated():
-            await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True, mode=0o700)
+            await asyncio.to_thread(self._ready)
             beside = self._folder / f".{name}.{secrets.token_hex(4)}{_UNFINISHED}"
             try:
                 # only who may read the folder's owner's files may read what was remembered
@@ -74,6 +77,13 @@ class FolderDestination:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+    def _ready(self) -> None:
+        """Make the folder; take away what a killed process left unfinished long ago."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in self._folder.glob(f".*{_UNFINISHED}"):
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                left.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         if "/" in name or name.startswith(".") or not name:

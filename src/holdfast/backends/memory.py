@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from holdfast.backends.memory_directory import MemoryDirectory
 from holdfast.backends.memory_indexing import MemoryIndexing, entry_of, told_pairs
 from holdfast.backends.memory_ledger import usage_sums
-from holdfast.backends.memory_tables import Key, Leased, Tables, Transaction, change
+from holdfast.backends.memory_rows import Leased
+from holdfast.backends.memory_subjects import MemorySubjects, refuse_erased
+from holdfast.backends.memory_tables import Key, Tables, Transaction, change
 from holdfast.backends.memory_tables import current as is_current
 from holdfast.clock import Ids
 from holdfast.core.cursor import decode_cursor, encode_cursor
@@ -34,6 +36,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Turn,
 )
@@ -88,6 +91,11 @@ class MemoryRecords:
         return MemoryDirectory(self)
 
     @property
+    def subjects(self) -> MemorySubjects:
+        """What these records keep of one subject."""
+        return MemorySubjects(self)
+
+    @property
     def indexing(self) -> MemoryIndexing:
         """What an external index asks of these records."""
         return MemoryIndexing(self)
@@ -131,6 +139,7 @@ class MemoryRecords:
 
     async def commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         tables = self.tables.copy()
+        refuse_erased(tables, self.store_id, project, ops)
         results = self.transaction(tables, project, self._ids).run(ops)
         self._store.tables = tables
         return results
@@ -142,6 +151,15 @@ class MemoryRecords:
     async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
         turns = self.tables.turns
         return [turns[project, id_] for id_ in ids if (project, id_) in turns]
+
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        row = self.tables.rows.get((project, memory_id))
+        named = () if row is None else [id_ for owner, id_ in self.tables.turns if owner == project]
+        return [
+            Source(turn_id=id_, quote=row.quotes.get(id_, ""))
+            for id_ in named
+            if row is not None and id_ in row.turns
+        ]
 
     async def page(self, project: Project, listing: Listing) -> Page:
         rows = [
@@ -335,6 +353,18 @@ class MemoryRecords:
 
     async def count_jobs(self, project: Project, state: JobState | None) -> int:
         return len(await self.jobs(project, state, 0, 2**63))
+
+    async def hasten(self, project: Project, error_code: str, at: float) -> int:
+        waiting = {
+            key: change(leased, job=change(leased.job, run_after=at))
+            for key, leased in self.tables.jobs.items()
+            if key[0] == project
+            and leased.job.state == "PENDING"
+            and leased.job.error_code == error_code
+            and leased.job.run_after > at
+        }
+        self.tables.jobs.update(waiting)
+        return len(waiting)
 
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         job = await self.job(project, job_id)

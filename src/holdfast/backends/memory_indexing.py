@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.backends.memory_tables import Row, raw
+from holdfast.backends.memory_rows import Row
+from holdfast.backends.memory_tables import raw
 from holdfast.core.points import point_of
 from holdfast.core.view import Entry
 from holdfast.core.visibility import expiry_instant

@@ -1,12 +1,25 @@
-"""Sums over the ledger in plain dictionaries: what every other back end is compared to."""
+"""The ledger and its budgets in plain dictionaries: what every other back end is compared to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
+from msgspec.structs import replace
+
+from holdfast.backends.memory_directory import Rows
 from holdfast.core.periods import day_number, day_text
+from holdfast.directory import Spending
 from holdfast.model import Project
-from holdfast.ports import PutUsage, UsageGroup, UsageQuery, UsageSum
+from holdfast.ports import (
+    Hold,
+    HoldBudget,
+    PutUsage,
+    SettleBudget,
+    UsageGroup,
+    UsageQuery,
+    UsageSum,
+)
 
 Ledger = Mapping[Project, Sequence[PutUsage]]
 
@@ -59,3 +72,31 @@ def _plus(known: UsageSum, call: PutUsage) -> UsageSum:
         nano_usd=known.nano_usd + (0 if cost is None else cost.nano_usd),
         unpriced=known.unpriced + (cost is None),
     )
+
+
+def hold(rows: Rows, project: Project, op: HoldBudget) -> list[int]:
+    """Hold room in all budgets, or in none; what each had before."""
+    before = [one.spent + one.held for one in (_spending(rows, project, each) for each in op.holds)]
+    pairs = zip(op.holds, before, strict=True)
+    if all(each.limit is None or was + each.amount <= each.limit for each, was in pairs):
+        for each in op.holds:
+            known = _spending(rows, project, each)
+            rows[_place(project, each)] = replace(known, held=known.held + each.amount)
+    return before
+
+
+def settle(rows: Rows, project: Project, op: SettleBudget) -> None:
+    """What was held becomes what is spent; a period that is gone stays so."""
+    for each, spent in zip(op.holds, op.spent, strict=True):
+        if (place := _place(project, each)) in rows:
+            known = _spending(rows, project, each)
+            rows[place] = replace(known, held=known.held - each.amount, spent=known.spent + spent)
+
+
+def _place(project: Project, hold: Hold) -> Any:
+    return Spending, (project, hold.budget, hold.subject, hold.since)
+
+
+def _spending(rows: Rows, project: Project, hold: Hold) -> Spending:
+    new = Spending(project=project, budget=hold.budget, subject=hold.subject, since=hold.since)
+    return cast("Spending", rows.get(_place(project, hold), new))

@@ -8,9 +8,11 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
+from holdfast.backends import memory_ledger
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
+from holdfast.backends.memory_rows import Leased, Row, Written
 from holdfast.clock import Ids
-from holdfast.core.outcome import settled
+from holdfast.core.outcome import settled, unchangeable
 from holdfast.directory import Delivery, Export, Feedback
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
 from holdfast.filters import Filter, matches, matches_scope, names_entities_only
@@ -18,19 +20,19 @@ from holdfast.model import (
     ANY,
     Entity,
     HistoryEvent,
-    IndexTerms,
     Job,
     Json,
     Memory,
     Project,
+    Scope,
     Space,
-    Struct,
     Turn,
 )
 from holdfast.ports import (
     EditMemory,
     FillSpace,
     FinishJob,
+    HoldBudget,
     Op,
     PutJob,
     PutMemory,
@@ -39,6 +41,7 @@ from holdfast.ports import (
     PutUsage,
     RemoveMemories,
     Reset,
+    SettleBudget,
     SetVectors,
 )
 
@@ -46,37 +49,6 @@ Key = tuple[Project, str]
 """A project and an id in it."""
 
 change = msgspec.structs.replace
-
-
-class Row(Struct, frozen=True, kw_only=True):
-    """A stored memory and what belongs to it."""
-
-    no: int
-    """Order of insertion."""
-    memory: Memory
-    identity: bytes
-    terms: IndexTerms
-    vector: bytes | None
-    turns: frozenset[str]
-    """Ids of the raw turns it came from."""
-    generation: int
-    """Of the commit that changed it last."""
-
-
-class Written(Struct, frozen=True, kw_only=True):
-    """When an entity was written to."""
-
-    generation: int
-    created_at: float
-    updated_at: float
-
-
-class Leased(Struct, frozen=True, kw_only=True):
-    """A job and who works on it till when."""
-
-    job: Job
-    owner: str | None = None
-    until: float = 0.0
 
 
 @dataclass
@@ -90,6 +62,8 @@ class Tables:
     generation: int = 0
     last_no: int = 0
     turns: dict[Key, Turn] = field(default_factory=dict)
+    scopes: dict[Key, Scope] = field(default_factory=dict)
+    """Whose the turns are."""
     rows: dict[Key, Row] = field(default_factory=dict)
     removed: dict[Project, tuple[Row, ...]] = field(default_factory=dict)
     """Deleted rows; their generation is that of the deletion."""
@@ -186,8 +160,8 @@ class Transaction:
                 return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():
                 return self.finish(change(op, result=settled(op.result, self.stored)))
-            case PutUsage():
-                return self.put_usage(op)
+            case PutUsage() | HoldBudget() | SettleBudget():
+                return self.account(op)
             case PutRows():
                 self.tables.stamp += stamps(op.rows)
                 return put_rows(self.tables.directory, op.rows)
@@ -244,13 +218,18 @@ class Transaction:
             run_id=memory.run_id,
             listed=memory.listed,
         )
-        history = self.tables.history
-        history[self.project] = (*history.get(self.project, ()), entry)
+        self.note(entry)
+
+    def note(self, entry: HistoryEvent) -> None:
+        """Append an event to history."""
+        known = self.tables.history.get(self.project, ())
+        self.tables.history[self.project] = (*known, entry)
         self.tables.numbers[entry.id] = len(self.tables.numbers) + 1
 
     def put_turns(self, op: PutTurns) -> None:
         for turn in op.turns:
             self.tables.turns.setdefault((self.project, turn.id), turn)
+            self.tables.scopes.setdefault((self.project, turn.id), op.scope)
 
     def put_memory(self, op: PutMemory) -> str:
         self.at = max(self.at, op.memory.updated_at)
@@ -259,7 +238,8 @@ class Transaction:
         named = (source.turn_id for source in op.sources)
         turns = row.turns | {id_ for id_ in named if (self.project, id_) in self.tables.turns}
         if turns != row.turns:
-            self.write(change(row, turns=turns))
+            quoted = {source.turn_id: source.quote for source in reversed(op.sources)}
+            self.write(change(row, turns=turns, quotes={**quoted, **row.quotes}))
         for old_id in op.supersedes:
             if old_id != row.memory.id:
                 self.supersede(old_id, op.memory, row.memory.id)
@@ -276,22 +256,27 @@ class Transaction:
             terms=op.terms,
             vector=op.vector,
             turns=frozenset(),
+            quotes={},
             generation=self.tables.generation,
         )
         self.write(row)
-        self.log("ADD", op.memory, (None, op.memory.text), None)
+        if op.past is None:
+            self.log("ADD", op.memory, (None, op.memory.text), None)
+        for event in op.past or ():
+            self.note(event)
         return row
 
     def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
         old = self.row(old_id)
-        if old is None or old.memory.valid_to is not None:
+        if old is None or old.memory.valid_to is not None or old.memory.immutable:
             return
         end = max(begins(by), begins(old.memory))
         self.end(old, end, by_id, by.updated_at)
         self.log("SUPERSEDE", old.memory, (old.memory.text, by.text), by.updated_at)
         rows = self.tables.of(self.project)
         for turn in rows:
-            behind = raw(turn) and turn.turns & old.turns and turn.memory.valid_to is None
+            may_end = raw(turn) and turn.memory.valid_to is None and not turn.memory.immutable
+            behind = may_end and turn.turns & old.turns
             if behind and not any(current(row) and row.turns & turn.turns for row in rows):
                 self.end(turn, max(end, turn.memory.event_at), by_id, by.updated_at)
 
@@ -309,6 +294,8 @@ class Transaction:
         row = self.row(op.memory_id)
         if row is None:
             return None
+        if row.memory.immutable:
+            raise unchangeable(row.memory.id)
         self.at = max(self.at, op.at)
         if op.identity is not None:
             for other in self.tables.of(self.project):
@@ -386,6 +373,7 @@ class Transaction:
         """Delete raw turns; memories that stay do not come from them any more."""
         for turn_id in turn_ids:
             del self.tables.turns[self.project, turn_id]
+            self.tables.scopes.pop((self.project, turn_id), None)
         for row in self.tables.of(self.project):
             self.tables.rows[self.project, row.memory.id] = change(row, turns=row.turns - turn_ids)
 
@@ -444,13 +432,28 @@ class Transaction:
         usage = self.tables.usage
         usage[self.project] = (*usage.get(self.project, ()), op)
 
+    def account(self, op: PutUsage | HoldBudget | SettleBudget) -> list[int] | None:
+        """What is about the ledger and its budgets."""
+        if isinstance(op, HoldBudget):
+            return self.hold(op)
+        if isinstance(op, PutUsage):
+            self.put_usage(op)
+        else:
+            self.settle(op)
+        return None
+
+    def hold(self, op: HoldBudget) -> list[int]:
+        return memory_ledger.hold(self.tables.directory, self.project, op)
+
+    def settle(self, op: SettleBudget) -> None:
+        memory_ledger.settle(self.tables.directory, self.project, op)
+
     def reset(self) -> None:
         tables = self.tables
         mine = self.project
-        tables.turns = {key: turn for key, turn in tables.turns.items() if key[0] != mine}
-        tables.rows = {key: row for key, row in tables.rows.items() if key[0] != mine}
-        tables.written = {key: when for key, when in tables.written.items() if key[0] != mine}
-        tables.jobs = {key: job for key, job in tables.jobs.items() if key[0] != mine}
+        for name in ("turns", "scopes", "rows", "written", "jobs"):
+            kept = {key: one for key, one in getattr(tables, name).items() if key[0] != mine}
+            setattr(tables, name, kept)
         tables.removed.pop(mine, None)
         tables.history.pop(mine, None)
         for kind in (Delivery, Feedback, Export):

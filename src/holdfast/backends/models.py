@@ -17,9 +17,10 @@ from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.model import Space
 
 if TYPE_CHECKING:
+    from pydantic_ai.embeddings import EmbeddingModel
     from pydantic_ai.models import Model
 
-    from holdfast.ports import LLM, Embedder
+    from holdfast.ports import BoundLLM, Embedder
 
 Config = Mapping[str, Any]
 
@@ -36,7 +37,7 @@ _STEADY: Final = frozenset({"openai", "azure", "mistral", "groq"})
 """Families whose models take a temperature of 0, which extraction wants."""
 
 
-def build_llm(provider: str, config: Config) -> LLM:
+def build_llm(provider: str, config: Config) -> BoundLLM:
     """The language model a configuration names.
 
     Raises ConfigError for an unknown provider or key, a missing model or credential;
@@ -56,7 +57,14 @@ def build_llm(provider: str, config: Config) -> LLM:
         model, close = connect.CHAT[row.family](row, config, model_name)
     settings = _settings(row, wanted, model)
     timed = row.family != "bedrock"
-    return PydanticLLM(f"{row.name}:{model_name}", model, settings, close, timed=timed)
+    return PydanticLLM(
+        f"{row.name}:{model_name}",
+        model,
+        settings,
+        close,
+        timed=timed,
+        address=_address(model, config),
+    )
 
 
 def build_embedder(provider: str, config: Config) -> Embedder:
@@ -80,7 +88,13 @@ def build_embedder(provider: str, config: Config) -> Embedder:
         close,
         tokens_max=catalog.TOKENS_MAX.get(_bare(model_name), catalog.TOKENS_MAX_UNKNOWN),
         resize=resize,
+        address=_address(model, config),
     )
+
+
+def _address(model: Model | EmbeddingModel, config: Config) -> str | None:
+    """Where a model is asked; None if a proxy of its own stands before it."""
+    return None if config.get("http_client_proxies") else model.base_url
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from holdfast import limits
 from holdfast.backends.models_errors import translate
-from holdfast.errors import BadAnswerError, ModelRefusedError
+from holdfast.errors import BadAnswerError, ModelRefusedError, ModelUnavailableError
 from holdfast.model import Space, Struct, Usage
 from holdfast.ports import QueryEmbedding, Spent
 
@@ -151,9 +151,12 @@ class PydanticEmbedder:
         *,
         tokens_max: int,
         resize: bool = False,
+        address: str | None = None,
     ) -> None:
-        """`resize` asks the model for the dimensions of `space`, which are not its own."""
+        """`resize` asks the model for the dimensions of `space`, which are not its own; `address`:
+        the URL it is asked at."""
         self.space = space
+        self.address = address
         self.name = f"{space.provider}:{space.model}"
         self._model = model
         self._close = close
@@ -183,10 +186,19 @@ class PydanticEmbedder:
     ) -> np.ndarray:
         for _ in range(SHRINKS_MAX):
             tokens_max = self._tokens_max
+            paid: list[Usage] = []
             try:
-                return await self._embed_cut(texts, purpose, spent, tokens_max)
+                return await self._embed_cut(texts, purpose, paid.append, tokens_max)
             except _TooLongError:
                 self._tokens_max = min(self._tokens_max, max(8, tokens_max // 2))
+                if paid:  # begun anew, it would take more than one call can
+                    raise ModelUnavailableError(
+                        f"{self.name} takes shorter texts than was known."
+                    ) from None
+            finally:
+                if spent is not None:
+                    for usage in paid:
+                        spent(usage)
         raise ModelRefusedError(f"{self.name} finds even short texts too long.")
 
     async def _embed_cut(

@@ -52,15 +52,21 @@ class PydanticLLM:
         close: Callable[[], Awaitable[None]],
         *,
         timed: bool = True,
+        address: str | None = None,
     ) -> None:
-        """`timed` tells the provider's library the time limit as well, where it takes one."""
+        """`timed` tells the provider's library the time limit as well, where it takes one;
+        `address`: the URL it is asked at."""
         self.name = name
+        self.answer_tokens: int | None = settings.get("max_tokens")
+        self.address = address
         self._timed = timed
         self._model = model
         self._settings = dict(settings)
         self._close = close
         self._mode: Mode = MODES[0]
         self._closed = False
+        self._bounded = False
+        """Whether no answer may be asked for without a bound."""
 
     def __repr__(self) -> str:
         return f"PydanticLLM({self.name!r})"
@@ -73,6 +79,11 @@ class PydanticLLM:
             async with asyncio.timeout(timeout_s):
                 response = await self._ask(system, user, schema, timeout_s)
         return self._answer(response)
+
+    def bound(self, tokens: int) -> int:
+        """See `ports.BoundLLM`."""
+        self._bounded = True
+        return int(self._settings.setdefault("max_tokens", tokens))
 
     async def close(self) -> None:
         """Release connections. Idempotent."""
@@ -129,6 +140,8 @@ class PydanticLLM:
             return False
         said = str(error.body)
         unknown = [key for key in _OPTIONAL if key in settings and _names(said, key)]
+        if self._bounded and "max_tokens" in unknown:
+            return False
         for key in unknown:
             self._settings.pop(key, None)
         return bool(unknown) or (bool(_ABOUT_FORM.search(said)) and self._step_down(mode))

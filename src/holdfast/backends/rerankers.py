@@ -6,11 +6,12 @@ Settings are checked here; the library of a reranker is imported only when it is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
 from holdfast.backends import models_catalog as catalog
+from holdfast.backends.endpoints import Addressed
 from holdfast.backends.models import TOKENS_OUT_MAX, build_llm
 from holdfast.backends.models_catalog import Provider
 from holdfast.config import Part
@@ -24,7 +25,7 @@ from holdfast.errors import (
     ModelUnavailableError,
 )
 from holdfast.limits import RERANK_BATCH_MAX
-from holdfast.ports import LLM, Ranking
+from holdfast.ports import LLM, BoundLLM, Ranking
 
 Config = Mapping[str, Any]
 
@@ -46,10 +47,13 @@ _TOKENS_MAX: Final = 65_536
 _RESULTS_MAX: Final = 1_000_000
 
 
-def build_reranker(part: Part, llm: Part | None) -> LLMReranker | CrossEncoderReranker:
+def build_reranker(
+    part: Part, llm: Part | None, around: Callable[[BoundLLM], LLM] = lambda model: model
+) -> LLMReranker | CrossEncoderReranker:
     """The reranker a configuration names; an `llm_reranker` without a model of its own asks `llm`.
 
-    Mem0's `top_k` is accepted and, as in Mem0, gives way to the `top_k` of each search.
+    `around` is put around the language model. Mem0's `top_k` is accepted and, as in Mem0, gives way
+    to the `top_k` of each search.
 
     Raises ConfigError for an unknown name or key or a missing model; MissingExtraError.
     """
@@ -62,10 +66,14 @@ def build_reranker(part: Part, llm: Part | None) -> LLMReranker | CrossEncoderRe
             hint=f"Choose one of {', '.join(OFFERED)}.",
         )
     catalog.whole(row, config, "top_k", _RESULTS_MAX)
-    return _llm_reranker(config, llm) if name == _LLM.name else _cross_encoder(row, config)
+    if name == _LLM.name:
+        return _llm_reranker(config, llm, around)
+    return _cross_encoder(row, config)
 
 
-def _llm_reranker(config: Config, llm: Part | None) -> LLMReranker:
+def _llm_reranker(
+    config: Config, llm: Part | None, around: Callable[[BoundLLM], LLM]
+) -> LLMReranker:
     criteria = catalog.text(_LLM, config, "scoring_prompt") or None
     if criteria is not None and len(criteria) > CRITERIA_CHARS_MAX:
         raise ConfigError(
@@ -74,7 +82,7 @@ def _llm_reranker(config: Config, llm: Part | None) -> LLMReranker:
         )
     chosen = _chosen_llm(config, llm)
     model = build_llm(chosen.provider, chosen.config)
-    return LLMReranker(model, criteria)
+    return LLMReranker(around(model), criteria)
 
 
 def _chosen_llm(config: Config, llm: Part | None) -> Part:
@@ -130,6 +138,7 @@ class LLMReranker:
     def __init__(self, llm: LLM, criteria: str | None = None) -> None:
         """`criteria`: the operator's rules for scores."""
         self.name = llm.name
+        self.address = llm.address if isinstance(llm, Addressed) else None
         self._llm = llm
         self._criteria = criteria
 

@@ -80,6 +80,7 @@ def examine(common: Common, *, probe: bool) -> list[Check]:
         _run("store", lambda: _store(common, home if embedded else None)),
         _run("index", lambda: _index(common, found.config.index.provider)),
         _run("cache", lambda: _cache(found)),
+        _run("backups", lambda: _backups(common, configured=found.config.backup is not None)),
         _run("embedder", lambda: _embedder(common)),
         _run("language model", lambda: _model(common, probe=probe)),
     ]
@@ -158,9 +159,11 @@ def _store(common: Common, home: Path | None) -> Finding:
         failed = memory.events(status="FAILED", page_size=1)["results"]
     held = f"{counts['memories']:,} memories, {counts['turns']:,} turns"
     text = f"{held}, {output.size(counts['bytes'])}"
+    if counts.get("row_level_security") is False:
+        text += "; the user of records.config.url is above row-level security: use no superuser"
     if failed:
-        return "warning", f"{text}; extraction failed for some: holdfast events --status failed"
-    return "ok", text
+        text += "; extraction failed for some: holdfast events --status failed"
+    return "warning" if failed or "row_level_security" in counts else "ok", text
 
 
 def _index(common: Common, provider: str) -> Finding:
@@ -200,6 +203,18 @@ def _cache(found: Resolved) -> Finding:
     except CacheUnavailableError:
         return "warning", "Redis does not answer: answers and vectors are made anew each time"
     return "ok", f"Redis answers in {output.duration(took)}"
+
+
+def _backups(common: Common, *, configured: bool) -> Finding:
+    if not configured:
+        return "ok", "none configured: nothing comes back when the disk is lost"
+    status = done(common, lambda admin: admin.backups.status())
+    if status.newest is None or status.age_s is None:
+        return "warning", "there is none yet: holdfast backup create"
+    text = f"the newest is {output.duration(status.age_s)} old"
+    if status.failed_at is not None:
+        return "warning", f"{text}; the last one that was due failed: see the server's log"
+    return ("warning", f"{text}: too old") if status.too_old else ("ok", text)
 
 
 def _embedder(common: Common) -> Finding:

@@ -19,12 +19,15 @@ from holdfast.cli import (
     access,
     agents,
     backups,
+    budgets,
     caching,
     embedding,
+    erasure,
     evaluation,
     indexing,
     inspection,
     memories,
+    retention,
     sealing,
     serving,
     transfer,
@@ -79,9 +82,10 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Memories": memories.COMMANDS,
     "Many at once": transfer.COMMANDS,
+    "Forgetting": erasure.COMMANDS,
     "Running it": serving.COMMANDS,
     "For agents": agents.COMMANDS,
-    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS},
+    "Looking inside": {**inspection.COMMANDS, **usage.COMMANDS, **budgets.COMMANDS},
     "Trying it": evaluation.COMMANDS,
 }
 for _panel, _commands in PANELS.items():
@@ -94,9 +98,12 @@ GROUPS = {
         **indexing.GROUPS,
         **embedding.GROUPS,
         **sealing.GROUPS,
+        **erasure.GROUPS,
+        **retention.GROUPS,
         **backups.GROUPS,
         **webhooks.GROUPS,
         **caching.GROUPS,
+        **budgets.GROUPS,
     },
 }
 for _panel, _groups in GROUPS.items():

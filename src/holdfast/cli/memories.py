@@ -48,6 +48,9 @@ def add(
     infer: Annotated[
         bool, typer.Option("--infer/--no-infer", help="Let a configured LLM extract facts.")
     ] = True,
+    immutable: Annotated[
+        bool, typer.Option("--immutable", help="Never changed or superseded, only deleted.")
+    ] = False,
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="Idempotency key: repeat safely.")
     ] = None,
@@ -65,6 +68,7 @@ def add(
             expiration_date=expires,
             categories=category or None,
             infer=infer,
+            immutable=immutable,
             idempotency_key=key,
         )
     if common.json:
@@ -313,6 +317,29 @@ def history(common: Common, memory_id: MemoryId) -> None:
     output.console(no_color=common.no_color).print(made)
 
 
+def provenance(common: Common, memory_id: MemoryId) -> None:
+    """Show where a memory comes from: turns, quoted words, changes."""
+    with opened(common) as memory:
+        found = memory.provenance(memory_id)
+    if common.json:
+        output.print_json(found)
+        return
+    made = output.table(
+        ("said", {"no_wrap": True, "style": "green"}),
+        ("by", {"style": "cyan"}),
+        "words",
+        ("turn", {"no_wrap": True}),
+    )
+    for source in found["sources"]:
+        who = ", ".join(filter(None, (source["role"], source["actor_id"])))
+        quote = source["quote"] or "(all of it)"
+        row = (output.minute(source["said_at"]), *map(output.printable, (who, quote)))
+        made.add_row(*row, source["turn_id"])
+    edited = ", and edited since" if found["edited"] else ""
+    typer.echo(f"{output.printable(found['memory'])}\n{found['made']}{edited}")
+    output.console(no_color=common.no_color).print(made)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "add": add,
     "search": search,
@@ -321,4 +348,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "update": update,
     "delete": delete,
     "history": history,
+    "provenance": provenance,
 }

@@ -108,9 +108,12 @@ async def _work(config: Config) -> None:
             err=True,
         )
         telling = asyncio.create_task(admin.webhooks.serve())
+        erasing = asyncio.create_task(admin.erasure.serve())
+        retaining = asyncio.create_task(admin.retention.serve())
         stopped = asyncio.create_task(stop.wait())
+        backing_up = asyncio.create_task(admin.backups.serve())
         await asyncio.wait((telling, stopped), return_when=asyncio.FIRST_COMPLETED)
-        for task in (telling, stopped):
+        for task in (telling, erasing, retaining, stopped, backing_up):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

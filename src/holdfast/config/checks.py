@@ -28,7 +28,9 @@ HINTS: Final[Mapping[str, Any]] = {name: hint for name, hint in _OWN.items() if 
 """The annotated type of each setting, by its dotted name."""
 
 STORES: Final = ("records", "index", "cache")
-PARTS: Final = (*STORES, "seal", "backup", "embedder", "embedder_before", "llm", "reranker")
+PARTS: Final = (
+    *STORES, "seal", "redaction", "backup", "embedder", "embedder_before", "llm", "reranker",
+)  # fmt: skip
 OPTIONAL: Final = (
     "backup", "embedder_before", "llm", "reranker", "custom_instructions", "content_key",
 )  # fmt: skip

@@ -198,6 +198,7 @@ class _Draft:
 
 _EXAMPLES: Final = {
     "records": "postgres", "index": "qdrant", "cache": "redis", "seal": "file", "backup": "folder",
+    "redaction": "patterns",
 }  # fmt: skip
 
 

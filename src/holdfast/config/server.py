@@ -21,6 +21,10 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     port: Annotated[int, Meta(ge=0, le=65_535, description="Port; 0 takes a free one.")] = 8888
     tls_cert: Annotated[str, Meta(description="Certificate chain, PEM file.")] = ""
     tls_key: Annotated[str, Meta(description="Private key of the certificate, PEM file.")] = ""
+    health_connects: Annotated[
+        bool,
+        Meta(description="Whether health checks connect to where models are asked (no request)."),
+    ] = True
     trusted_proxies: Annotated[
         str,
         Meta(description="Addresses, with commas, whose X-Forwarded-For and -Proto are believed."),

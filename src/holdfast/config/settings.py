@@ -22,6 +22,8 @@ CACHE: Final = "process"
 """Where records, index and cache are unless told otherwise: with this process."""
 NO_KEYRING: Final = "none"
 """Texts are stored as they are."""
+NO_REDACTION: Final = "none"
+"""Texts are stored, and shown to models, as they are."""
 
 _SECRET = re.compile(
     r"api_?key|admin_key|tls_key|access_?key|private_?key|content_key|token|secret|password|credential|authoriz|fernet"
@@ -79,6 +81,10 @@ def _no_keyring() -> Part:
     return Part(provider=NO_KEYRING)
 
 
+def _no_redaction() -> Part:
+    return Part(provider=NO_REDACTION)
+
+
 def home_folder(environ: Mapping[str, str] | None = None) -> str:
     """The folder of everything that is not placed elsewhere."""
     home = (os.environ if environ is None else environ).get("HOLDFAST_HOME", "").strip()
@@ -121,6 +127,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "stores them in the clear."
         ),
     ] = msgspec.field(default_factory=_no_keyring)
+    redaction: Annotated[
+        Part,
+        Meta(
+            description="What takes personal data out of texts for models, or before they are "
+            "stored: `patterns` or `presidio`; `none` leaves it in."
+        ),
+    ] = msgspec.field(default_factory=_no_redaction)
     backup: Annotated[
         Part | None,
         Meta(description="Where backups are kept: `folder`, `s3`, `gcs` or `azure`."),

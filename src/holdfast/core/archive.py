@@ -54,6 +54,8 @@ CHUNK: Final = b"C"
 MANIFEST: Final = b"M"
 
 Kind = Literal["full", "incremental", "keys"]
+encoded: Final = msgspec.msgpack.Encoder().encode
+"""A row, or a part of it, as it stands in a chunk."""
 Row = Sequence[Any]
 
 
@@ -184,9 +186,9 @@ class Writer:
         """The rows that follow are of this table."""
         self._tables.append((name, tuple(columns)))
 
-    def rows(self, rows: Sequence[Row]) -> bytes:
-        """A chunk of rows; nothing if the base has it."""
-        raw = msgspec.msgpack.encode(rows)
+    def rows(self, rows: Sequence[bytes]) -> bytes:
+        """A chunk of rows, each as `encoded`; nothing if the base has it."""
+        raw = b"".join((_array(len(rows)), *rows))
         digest = hashlib.sha256(raw).digest()
         table, known = len(self._tables) - 1, self._base.get(digest)
         if known is not None:
@@ -247,36 +249,40 @@ def trailer(manifest_at: int, frames: int, before: int, digest: bytes) -> bytes:
     return _TRAILER.pack(END, manifest_at, frames, size, hashlib.sha256(digest + told).digest())
 
 
+def _array(length: int) -> bytes:
+    """The beginning of an array of so many values in MessagePack."""
+    if length < 16:
+        return bytes([0x90 | length])
+    return b"\xdc" + length.to_bytes(2) if length < 1 << 16 else b"\xdd" + length.to_bytes(4)
+
+
 class Cutter:
-    """Cuts the rows of a table into chunks as they come."""
+    """Cuts the rows of a table into chunks of encoded rows as they come."""
 
     def __init__(self, key: Sequence[int]) -> None:
         """`key`: the places of the columns that tell rows of the table apart."""
-        self._key = key
-        self._kept: list[Row] = []
+        self._key = tuple(key)
+        self._kept: list[bytes] = []
         self._bytes = 0
 
-    def cut(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    def cut(self, rows: Sequence[Row]) -> Iterator[list[bytes]]:
         """The chunks that are complete with these rows."""
         for row in rows:
-            self._kept.append(row)
-            self._bytes += _size(row)
+            one = encoded(row)
+            self._kept.append(one)
+            self._bytes += len(one)
             if self._bytes >= CHUNK_BYTES or self._ends(row):
                 yield from self.rest()
 
-    def rest(self) -> Iterator[list[Row]]:
+    def rest(self) -> Iterator[list[bytes]]:
         """What is left."""
         if self._kept:
             kept, self._kept, self._bytes = self._kept, [], 0
             yield kept
 
     def _ends(self, row: Row) -> bool:
-        key = msgspec.msgpack.encode([row[place] for place in self._key])
+        key = encoded([row[place] for place in self._key])
         return not zlib.crc32(key) & _CHOSEN
-
-
-def _size(row: Row) -> int:
-    return sum(len(value) for value in row if isinstance(value, str | bytes)) + 8 * len(row)
 
 
 # ------------------------------------------------------------------ reading
@@ -417,5 +423,5 @@ def _corrupt(what: str) -> CorruptError:
 __all__ = [
     "CHUNK_BYTES", "CHUNK_BYTES_MAX", "HEADER_BYTES_MAX", "KEY_BYTES", "SUFFIX", "TRAILER_BYTES",
     "Chunk", "Codec", "Cutter", "Header", "Manifest", "Opened", "TableCount", "Trailer", "Writer",
-    "read_header", "read_manifest", "read_rows", "read_trailer",
+    "encoded", "read_header", "read_manifest", "read_rows", "read_trailer",
 ]  # fmt: skip

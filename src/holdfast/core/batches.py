@@ -52,6 +52,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             "metadata": None if first.metadata is None else dict(first.metadata),
             "categories": list(first.categories) or None,
             "expiration_date": first.expires_on,
+            **({"immutable": True} if first.immutable else {}),
         }
 
 
@@ -112,7 +113,9 @@ def _groups(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 def _bond(record: Record) -> bytes:
     """What the records of one add have in common."""
-    common = (record.scope, record.metadata, record.categories, record.expires_on)
+    common = (
+        record.scope, record.metadata, record.categories, record.expires_on, record.immutable
+    )  # fmt: skip
     return msgspec.json.encode(common)
 
 
@@ -147,6 +150,8 @@ def _identity(record: Record) -> tuple[object, ...]:
         record.metadata,
         record.categories,
         record.expires_on,
+        # left out where it is false: the keys of earlier imports stay what they were
+        *(["immutable"] if record.immutable else []),
     )
 
 

@@ -430,6 +430,11 @@ def clean_flag(value: object, name: str) -> bool:
     return value
 
 
+def clean_flags(**values: object) -> dict[str, bool]:
+    """Several of them, by their names."""
+    return {name: clean_flag(value, name) for name, value in values.items()}
+
+
 def clean_cursor(value: object) -> str | None:
     """A listing's cursor, or none; whether it is one is found out when it is read."""
     if value is not None and not isinstance(value, str):

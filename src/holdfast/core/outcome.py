@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from holdfast.errors import BudgetExceededError, ConflictError
 from holdfast.model import Job, Json
 
 
@@ -20,14 +21,24 @@ def settled(result: Json, stored: Mapping[str, str]) -> Json:
 
 
 def missing_part(job: Job, llm: str | None, embedder: str) -> str | None:
-    """Which model a job waits for, by its last error; None if it waits for none.
+    """Which model, or budget, a job waits for, by its last error; None if it waits for none.
 
     `llm` and `embedder` are their names, which errors of models tell.
     """
     if job.state != "PENDING" or job.error is None:
         return None
+    if job.error_code == BudgetExceededError.code:
+        return "budget"
     about_llm = llm is not None and llm in job.error
     return "embedder" if embedder in job.error and not about_llm else "llm"
+
+
+def unchangeable(memory_id: str) -> ConflictError:
+    """The error for a change of a memory that was added as immutable."""
+    return ConflictError(
+        f"Memory {memory_id} is immutable; nothing was changed.",
+        hint="Delete it, and add what is true now.",
+    )
 
 
 def _item(item: Json, stored: Mapping[str, str]) -> Json:

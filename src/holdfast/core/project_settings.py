@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from holdfast.core import intake
+from holdfast.core.profiles import SETTING, clean_profiles
 from holdfast.core.prompt import INSTRUCTIONS_CHARS_MAX
 from holdfast.errors import ValidationError
 from holdfast.model import Json
@@ -30,7 +31,7 @@ _REFUSED: Final[Mapping[str, str]] = {
 }
 """Settings of Mem0 that nothing would heed, and what to do instead."""
 
-NAMES: Final = frozenset((*_TEXTS, "custom_categories", "multilingual"))
+NAMES: Final = frozenset((*_TEXTS, "custom_categories", "multilingual", SETTING))
 """What can be set, besides name and description."""
 
 IN_ENGLISH: Final = "Write every fact in English, whatever language the turn is in."
@@ -68,6 +69,8 @@ def _clean(name: str, value: Json) -> Json:
         return intake.clean_text(value, name, _TEXTS[name])
     if name == "multilingual":
         return intake.clean_flag(value, name)
+    if name == SETTING:
+        return clean_profiles(value)
     intake.clean_custom_categories(value)
     plain, _ = intake.clean_metadata({name: value}, "settings")
     return (plain or {})[name]

@@ -19,7 +19,9 @@ KNOWN: Final = "an existing memory says the same"
 SAID_TWICE: Final = "an earlier fact of this answer says the same"
 ENDS: Final = "ends older memories"
 ENDS_TOO_MANY: Final = "new; its turn would end more memories than one turn may"
-ENDS_NOTHING: Final = "new; what it would replace has ended, is newer, or belongs to others"
+ENDS_NOTHING: Final = (
+    "new; what it would replace has ended, is newer, is immutable, or belongs to others"
+)
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -52,11 +54,11 @@ def plan(
     """One decision per fact, in order.
 
     A fact ends a memory only if that memory was shown, is written with the very same scope, is
-    current, and does not hold from after the fact was said. It ends when the fact begins, but
-    never before its own beginning. What a tool brought ends only what a tool brought. A turn ends
-    at most SUPERSEDED_PER_TURN_MAX memories: a fact that would end more ends none, for that is
-    likelier a trick than a change. `ended` counts by turn what earlier
-    batches ended, and is carried on.
+    current and not immutable, and does not hold from after the fact was said. It ends when the fact
+    begins, but never before its own beginning. What a tool brought ends only what a tool brought. A
+    turn ends at most SUPERSEDED_PER_TURN_MAX memories: a fact that would end more ends none, for
+    that is likelier a trick than a change. `ended` counts by turn what earlier batches ended, and
+    is carried on.
     Facts equal in content to a current memory of the scope, or to an earlier fact of the batch,
     are duplicates.
     """
@@ -103,7 +105,7 @@ def _may_end(fact: ExtractedFact, memory: Memory) -> bool:
     brought = fact.role.casefold() in _TOOL_ROLES
     if brought and (memory.role or "").casefold() not in _TOOL_ROLES:
         return False
-    return _begins(memory) <= fact.said_at
+    return not memory.immutable and _begins(memory) <= fact.said_at
 
 
 def _new(fact: ExtractedFact, mine: dict[str, Memory], room: int) -> Decision:

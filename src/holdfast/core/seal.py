@@ -11,10 +11,9 @@ subject has a key of its own.
 
 from __future__ import annotations
 
-import base64
 import binascii
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from holdfast.errors import CorruptError, MissingExtraError
 
@@ -29,6 +28,9 @@ NUMBER_BYTES: Final = 4
 """Of each number of a vector, so that none but sealed ones are of other lengths."""
 VERSIONS_MAX: Final = 255
 """Data keys one subject may have had."""
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_STANDARD: Final = bytes.maketrans(b"-_+/", b"+/\0\0")
+"""From base64url to base64; what is none becomes no sign of either."""
 FERNET_PREFIX: Final = "gAAAA"
 """How texts begin that were encrypted by Fernet (version byte 0x80, base64)."""
 
@@ -43,8 +45,16 @@ class Place(NamedTuple):
 
     def bound(self) -> bytes:
         """The same bytes for the same place only: each part after its length."""
-        parts = [part.encode() for part in self]
-        return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        # of very many places nothing but the row differs
+        before = _measured(self.project) + _measured(self.table)
+        row = self.row.encode()
+        return before + len(row).to_bytes(4, "big") + row + _measured(self.field)
+
+
+@lru_cache(maxsize=1_024)
+def _measured(part: str) -> bytes:
+    raw = part.encode()
+    return len(raw).to_bytes(4, "big") + raw
 
 
 def is_sealed(value: str | bytes) -> bool:
@@ -69,16 +79,32 @@ def seal(key: bytes, version: int, nonce: bytes, place: Place, value: str | byte
         raise ValueError("a key version of 1 to 255 and a nonce of 12 bytes")
     plain = value if isinstance(value, bytes) else value.encode()
     raw = bytes([version]) + nonce + cipher(key).encrypt(nonce, plain, place.bound())
-    return raw if isinstance(value, bytes) else PREFIX + base64.urlsafe_b64encode(raw).decode()
+    if isinstance(value, bytes):
+        return raw
+    return PREFIX + binascii.b2a_base64(raw, newline=False).translate(_URL_SAFE).decode("ascii")
 
 
 def version_of(sealed: str | bytes) -> int:
-    """The number of the data key a value was sealed with, before it is opened. Raises
-    CorruptError."""
-    head = sealed if isinstance(sealed, bytes) else _decoded(sealed[: len(PREFIX) + 4])
-    if not is_sealed(sealed) or not head or not head[0]:
-        raise _damaged()
-    return head[0]
+    """The number of the data key a value was sealed with. Raises CorruptError."""
+    return envelope(sealed)[0]
+
+
+def envelope(sealed: str | bytes) -> bytes:
+    """What `disclose` opens; its first byte is the number of the data key. Raises CorruptError."""
+    if isinstance(sealed, bytes):
+        raw = sealed
+    else:
+        try:
+            standard = sealed[len(PREFIX) :].encode("ascii").translate(_STANDARD)
+            raw = binascii.a2b_base64(standard, strict_mode=True)
+            # the last sign may have bits that mean nothing: it is read as it is written only
+            if len(raw) % 3 and binascii.b2a_base64(raw[-(len(raw) % 3) :])[:4] != standard[-4:]:
+                raw = b""
+        except (binascii.Error, ValueError):
+            raw = b""
+    if not is_sealed(sealed) or len(raw) < 1 + NONCE_BYTES + TAG_BYTES or not raw[0]:
+        raise CorruptError("A sealed value is cut off or damaged.", hint="Restore a backup.")
+    return raw
 
 
 @overload
@@ -89,33 +115,22 @@ def unseal(key: bytes, place: Place, sealed: bytes) -> bytes: ...
 
 def unseal(key: bytes, place: Place, sealed: str | bytes) -> str | bytes:
     """The value. Raises CorruptError unless it was sealed so, with this key, for this place."""
-    from cryptography.exceptions import InvalidTag
+    value: str | bytes = disclose(key, place, envelope(sealed), is_text=isinstance(sealed, str))
+    return value
 
-    raw = sealed if isinstance(sealed, bytes) else _decoded(sealed)
-    if not is_sealed(sealed) or len(raw) < 1 + NONCE_BYTES + TAG_BYTES or not raw[0]:
-        raise _damaged()
+
+def disclose(key: bytes, place: Place, raw: bytes, *, is_text: bool) -> Any:
+    """`unseal` for what `envelope` gave."""
     nonce, body = raw[1 : 1 + NONCE_BYTES], raw[1 + NONCE_BYTES :]
     try:
         plain = cipher(key).decrypt(nonce, body, place.bound())
-        return plain if isinstance(sealed, bytes) else plain.decode()
-    except (InvalidTag, UnicodeDecodeError):
+        return plain.decode() if is_text else plain
+    except (_invalid_tag(), UnicodeDecodeError):
         raise CorruptError(
             f"A sealed {place.field} in {place.table} cannot be opened: it was changed or moved, "
             "or sealed with another key.",
             hint="Restore it from a backup; check the keyring.",
         ) from None
-
-
-def _decoded(sealed: str) -> bytes:
-    """The bytes of a sealed text; none if they cannot be read."""
-    try:
-        return base64.b64decode(sealed[len(PREFIX) :], altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _damaged() -> CorruptError:
-    return CorruptError("A sealed value is cut off or damaged.", hint="Restore a backup.")
 
 
 def unfernet(keys: tuple[bytes, ...], text: str) -> str:
@@ -132,6 +147,12 @@ def unfernet(keys: tuple[bytes, ...], text: str) -> str:
             "A text that looks encrypted by Fernet cannot be opened with the given keys.",
             hint="Name every key it may have been encrypted with.",
         ) from None
+
+
+def _invalid_tag() -> type[Exception]:
+    from cryptography.exceptions import InvalidTag
+
+    return InvalidTag
 
 
 @lru_cache(maxsize=1_024)

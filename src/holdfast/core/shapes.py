@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from holdfast.clock import iso
 from holdfast.core.intake import Said
-from holdfast.model import ENTITY_KINDS, EntitySummary, HistoryEvent, Job, Json, Memory
+from holdfast.model import (
+    ENTITY_KINDS,
+    EntitySummary,
+    HistoryEvent,
+    Job,
+    Json,
+    Memory,
+    Struct,
+    Turn,
+)
 from holdfast.ports import Hit
 
 
@@ -31,6 +41,8 @@ def memory_shape(memory: Memory) -> dict[str, Json]:
         shape["valid_from"] = iso(memory.valid_from)
     if memory.valid_to is not None:
         shape["valid_to"] = iso(memory.valid_to)
+    if memory.immutable:
+        shape["immutable"] = True
     return shape
 
 
@@ -93,6 +105,49 @@ def _ids(names: Sequence[str | None]) -> dict[str, str]:
     """The identities of a scope that are set."""
     pairs = zip(ENTITY_KINDS, names, strict=True)
     return {f"{kind}_id": name for kind, name in pairs if name is not None}
+
+
+class Provenance(Struct, frozen=True, kw_only=True):
+    """Where a memory comes from."""
+
+    memory: Memory
+    sources: tuple[tuple[Turn, str], ...]
+    """Turns, and the words quoted of each; none are left if they were deleted."""
+    changes: tuple[HistoryEvent, ...]
+
+
+_MADE: Final[Mapping[str, str]] = {
+    "fact": "extracted", "turn": "verbatim", "summary": "summarised",
+}  # fmt: skip
+
+
+def provenance_shape(found: Provenance) -> dict[str, Json]:
+    """Where a memory comes from: how it was made, of which turns, and what changed since."""
+    memory = found.memory
+    return {
+        "memory_id": memory.id,
+        "memory": memory.text,
+        "made": _MADE[memory.kind],
+        "edited": any(
+            event.old_memory != event.new_memory
+            for event in found.changes
+            if event.event == "UPDATE"
+        ),
+        "sources": [
+            {
+                "turn_id": turn.id,
+                "role": turn.role,
+                "actor_id": turn.actor_id,
+                "said_at": iso(turn.event_at),
+                "quote": quote,
+            }
+            for turn, quote in found.sources
+        ],
+        "changes": [
+            {"event": event.event, "at": iso(event.updated_at or event.created_at)}
+            for event in found.changes
+        ],
+    }
 
 
 def history_shape(event: HistoryEvent) -> dict[str, Json]:

@@ -47,6 +47,7 @@ class Record(Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Json] | None = None
     categories: tuple[str, ...] = ()
     expires_on: str | None = None
+    immutable: bool = False
     turn_id: str = ""
     """The turn's name inside its conversation; empty when it has none."""
 
@@ -82,7 +83,7 @@ _UNSTORED = {
 _LINE_KEYS = frozenset({
     "memory", "text", "content", "role", "actor_id", "name", "user_id", "agent_id", "app_id",
     "run_id", "session_id", "event_at", "timestamp", "created_at", "metadata", "categories",
-    "expiration_date", "expires_on",
+    "expiration_date", "expires_on", "immutable",
 })
 _LINE_KEYS_DERIVED = frozenset({
     "id", "hash", "score", "score_details", "updated_at", "version", "kind", "valid_from",
@@ -209,6 +210,7 @@ def _line(item: Json, number: int) -> Iterator[Parsed]:
         metadata=item.get("metadata"),
         categories=_listed(item.get("categories")),
         expires_on=_first(item, "expiration_date", "expires_on"),
+        immutable=item.get("immutable") is True,
         tools=True,
     )
 
@@ -368,6 +370,7 @@ def _message(
     metadata: Json = None,
     categories: tuple[str, ...] = (),
     expires_on: Json = None,
+    immutable: bool = False,
     turn_id: str = "",
     tools: bool = False,
 ) -> Iterator[Parsed]:
@@ -397,6 +400,7 @@ def _message(
         metadata=metadata or None,
         categories=categories,
         expires_on=None if expires_on is None else str(expires_on),
+        immutable=immutable,
         turn_id=turn_id,
     )
 

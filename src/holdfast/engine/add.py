@@ -18,6 +18,7 @@ from holdfast.core.outcome import settled
 from holdfast.engine import jobs
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, local_vectors, terms_of
+from holdfast.engine.estimating import Wanted, refuse_if_spent
 from holdfast.engine.ledger import payer_of
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
@@ -43,6 +44,8 @@ class AddRequest(Struct, frozen=True, kw_only=True):
     instructions: str | None = None
     custom_categories: tuple[str, ...] = ()
     """The names the model may choose categories from; the project's own if empty."""
+    immutable: bool = False
+    """What is made of it never changes: it can only be deleted."""
     idempotency_key: str | None = None
     wait: bool = True
 
@@ -50,6 +53,8 @@ class AddRequest(Struct, frozen=True, kw_only=True):
 class Added(Struct, frozen=True, kw_only=True):
     """What became of an add."""
 
+    said: tuple[Said, ...]
+    """The messages as they are stored."""
     items: list[dict[str, Json]]
     """Per message, in order: `id` of its memory and `event`; for an add that kept them verbatim."""
     job: Job | None = None
@@ -62,9 +67,10 @@ async def add(parts: Parts, request: AddRequest) -> Added:
     From the first commit on, the turns survive anything and are searchable.
 
     Raises ConflictError if the idempotency key was used for a different add, AccessError if the
-    caller may not write for the scope.
+    caller may not write for the scope, BudgetExceededError if a budget that blocks has no room.
     """
     check_inside(parts.fence, request.scope)
+    request = await _storable(parts, request)
     key = request.idempotency_key
     if key is not None:
         key = own_key(parts.fence, key)
@@ -75,6 +81,8 @@ async def add(parts: Parts, request: AddRequest) -> Added:
         if known is not None:
             return await _replay(parts, request, known, mark)
 
+    await refuse_if_spent(parts, _wanted(request))
+
     async def attempt(pair: Pair) -> tuple[list[dict[str, Json]], Job | None]:
         return await _accept(parts, request, mark, pair)
 
@@ -84,8 +92,33 @@ async def add(parts: Parts, request: AddRequest) -> Added:
         earlier = cast("Job", await parts.jobs.job(parts.project, error.job_id))
         return await _replay(parts, request, earlier, mark)
     if job is None:
-        return Added(items=items)
-    return Added(items=items, job=await _see_through(parts, job, wait=request.wait))
+        return Added(said=request.said, items=items)
+    return Added(
+        said=request.said, items=items, job=await _see_through(parts, job, wait=request.wait)
+    )
+
+
+async def _storable(parts: Parts, request: AddRequest) -> AddRequest:
+    """The request without personal data, if none is to be stored."""
+    if parts.hiding is None:
+        return request
+    texts = [*(one.text for one in request.said), request.instructions or ""]
+    *said, instructions = await parts.hiding.hide(texts)
+    pairs = zip(request.said, said, strict=True)
+    hidden = tuple(replace(one, text=text) for one, text in pairs)
+    return replace(request, said=hidden, instructions=instructions or None)
+
+
+def _wanted(request: AddRequest) -> Wanted:
+    """What decides what the add costs."""
+    return Wanted(
+        scope=request.scope,
+        said=request.said,
+        infer=request.infer,
+        procedural=request.procedural,
+        instructions=request.instructions,
+        custom_categories=request.custom_categories,
+    )
 
 
 async def _accept(
@@ -113,7 +146,9 @@ async def _replay(parts: Parts, request: AddRequest, known: Job, mark: str | Non
             "This idempotency key was used for a different add.",
             hint="Use a new key for a new add; nothing was changed.",
         )
-    return Added(items=[], job=await _see_through(parts, known, wait=request.wait))
+    return Added(
+        said=request.said, items=[], job=await _see_through(parts, known, wait=request.wait)
+    )
 
 
 async def _see_through(parts: Parts, job: Job, *, wait: bool) -> Job:
@@ -223,6 +258,7 @@ def _turn_memory(
         metadata=request.metadata,
         categories=request.categories,
         listed=listed,
+        immutable=request.immutable,
         event_at=turn.event_at,
         expires_on=request.expires_on,
         created_at=now,
@@ -284,6 +320,7 @@ def _payload(
             "unembedded": any(put.vector is None for put in puts),
             "procedural": request.procedural,
             "custom_categories": list(request.custom_categories),
+            "immutable": request.immutable,
         }
     return payload
 
@@ -300,6 +337,7 @@ def _fingerprint(parts: Parts, request: AddRequest) -> str:
     said = [(one.role, one.text, one.actor_id, one.at) for one in request.said]
     rest = (request.at, request.metadata, request.categories, request.expires_on)
     flags = (request.infer, request.procedural, request.instructions, *request.custom_categories)
+    flags = (*flags, "immutable") if request.immutable else flags
     return fingerprint(
         list(itertools.chain([scope_key(request.scope), said], rest, flags)), parts.content_key
     )

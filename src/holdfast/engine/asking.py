@@ -8,6 +8,7 @@ from typing import TypeVar
 from holdfast.core.prompt import Prompt
 from holdfast.engine.ledger import Payer, record
 from holdfast.engine.parts import Parts
+from holdfast.engine.tolls import paid_by
 from holdfast.errors import BadAnswerError
 from holdfast.model import Usage
 from holdfast.ports import Answer
@@ -32,14 +33,15 @@ class Asker:
         self._llm = parts.llm
 
     async def ask(self, prompt: Prompt) -> Answer:
-        """One call. Raises ModelError."""
+        """One call. Raises ModelError, BudgetExceededError."""
         try:
-            answer = await self._llm.complete(
-                prompt.system,
-                prompt.user,
-                schema=prompt.schema,
-                timeout_s=self._parts.model_timeout_s,
-            )
+            with paid_by(self._payer):
+                answer = await self._llm.complete(
+                    prompt.system,
+                    prompt.user,
+                    schema=prompt.schema,
+                    timeout_s=self._parts.model_timeout_s,
+                )
         except BadAnswerError as error:
             if error.usage is not None:
                 await self._record(error.usage)

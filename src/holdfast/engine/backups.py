@@ -12,7 +12,16 @@ from typing import Final
 
 import holdfast
 from holdfast.clock import Clock
-from holdfast.core.archive import KEY_BYTES, SUFFIX, Cutter, Header, Kind, Row, Writer
+from holdfast.core.archive import (
+    KEY_BYTES,
+    SUFFIX,
+    Cutter,
+    Header,
+    Kind,
+    Row,
+    Writer,
+    encoded,
+)
 from holdfast.core.forgotten import Erased
 from holdfast.engine.archives import (
     Archive,
@@ -22,7 +31,13 @@ from holdfast.engine.archives import (
     name_of,
     open_archive,
 )
-from holdfast.errors import CorruptError, NotFoundError, ValidationError
+from holdfast.errors import (
+    ConflictError,
+    CorruptError,
+    NotFoundError,
+    StoreError,
+    ValidationError,
+)
 from holdfast.model import Struct
 from holdfast.ports.archiving import Archiving, Snapshot, Table
 from holdfast.ports.destination import Destination
@@ -101,7 +116,7 @@ async def create(shelf: Shelf, *, full: bool, told: Told) -> Backup:
         known = {} if base is None else {chunk.digest: chunk for chunk in base.manifest.chunks}
         writer = Writer(header, shelf.codecs(header.compression), key, known)
         size = await shelf.destination.put(name_of(header.id), _written(snapshot, writer, told))
-    return _backup(header, size)
+    return backup_of(header, size)
 
 
 async def _header(
@@ -174,7 +189,7 @@ async def frames_of(
     yield await asyncio.to_thread(_frames, writer, cutter.rest()), 0
 
 
-def _frames(writer: Writer, chunks: Iterable[Sequence[Row]]) -> bytes:
+def _frames(writer: Writer, chunks: Iterable[Sequence[bytes]]) -> bytes:
     return b"".join(writer.rows(chunk) for chunk in chunks)
 
 
@@ -230,7 +245,7 @@ async def _keys(
     yield writer.start()
     writer.table(ERASED, _KEYS_COLUMNS)
     if erased:
-        yield writer.rows([list(one) for one in erased])
+        yield writer.rows([encoded(one) for one in erased])
     [table] = [one for one in await snapshot.tables() if one.name == SUBJECT_KEYS]
     async for data, _ in frames_of(snapshot, writer, table):
         if data:
@@ -258,7 +273,7 @@ async def listed(shelf: Shelf) -> list[Backup]:
             continue
         try:
             opened, end = await ends(shelf.destination, stored.name)
-            found.append(_backup(opened.header, end.size))
+            found.append(backup_of(opened.header, end.size))
         except CorruptError:
             id_ = stored.name.removesuffix(SUFFIX)
             found.append(Backup(id=id_, kind="full", created_at=0.0, size=stored.size, whole=False))
@@ -272,7 +287,7 @@ async def show(shelf: Shelf, backup_id: str) -> BackupContents:
     archive = await open_backup(shelf, backup_id)
     chunks = archive.manifest.chunks
     return BackupContents(
-        backup=_backup(archive.header, archive.size),
+        backup=backup_of(archive.header, archive.size),
         tables=dict(archive.manifest.counts()),
         fresh=sum(chunk.rows for chunk in chunks if not chunk.in_base),
     )
@@ -281,7 +296,7 @@ async def show(shelf: Shelf, backup_id: str) -> BackupContents:
 async def open_backup(shelf: Shelf, backup_id: str) -> Archive:
     """An archive by its id, or the newest for `latest`."""
     if backup_id == "latest":
-        whole = [one for one in await listed(shelf) if one.whole]
+        whole = await _of_this_store(shelf)
         if not whole:
             raise NotFoundError(f"There is no backup in {shelf.destination.place}.")
         if len({one.store for one in whole}) > 1:
@@ -293,7 +308,19 @@ async def open_backup(shelf: Shelf, backup_id: str) -> Archive:
     return await open_archive(shelf.destination, name_of(backup_id), shelf.ring, shelf.codecs)
 
 
-def _backup(header: Header, size: int) -> Backup:
+async def _of_this_store(shelf: Shelf) -> list[Backup]:
+    """The whole archives of the store; all there are where that is not there yet."""
+    whole = [one for one in await listed(shelf) if one.whole]
+    try:
+        async with shelf.archiving.snapshot() as snapshot:
+            store = snapshot.store
+    except (NotFoundError, StoreError, ConflictError):
+        return whole  # it is to be restored
+    return [one for one in whole if one.store == store] or whole
+
+
+def backup_of(header: Header, size: int) -> Backup:
+    """An archive as it is told of."""
     return Backup(
         id=header.id,
         kind=header.kind,

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from holdfast.core.text import analyze
 from holdfast.engine.embedders import Pair
-from holdfast.engine.ledger import Payer, billed
+from holdfast.engine.ledger import Payer, billed, done_without
 from holdfast.engine.parts import Parts
-from holdfast.errors import ModelError
+from holdfast.errors import BudgetExceededError, ModelError
 from holdfast.limits import EMBED_BATCH_MAX
 from holdfast.model import IndexTerms, Json, Memory, Project
 from holdfast.ports import Embedder, Op, PutMemory, QueryEmbedding, SetVectors, Spent
@@ -68,7 +68,7 @@ async def _shadows(
         return [None] * len(batch)
     try:
         return await paid_vectors(parts, pair.shadow, batch, payer)
-    except ModelError as error:
+    except (ModelError, BudgetExceededError) as error:
         _log.warning("the new embedder did not answer (%s): its vectors are made later", error.code)
         return [None] * len(batch)
 
@@ -134,14 +134,19 @@ def fill_in(memories: Sequence[Memory], found: Sequence[Embedded]) -> SetVectors
 async def query_embedding(
     parts: Parts, query: str, payer: Payer, pair: Pair
 ) -> QueryEmbedding | None:
-    """The query's vector; None if the embedder fails, so that keywords answer alone.
+    """The query's vector; None if the embedder fails, or a budget has no room for it, so that
+    keywords answer alone. Raises BudgetExceededError of a budget that blocks.
 
     What that cost is in the ledger either way: on disk before the answer, as a reranker's is.
     """
     if pair.embedder.in_process:
         return await _asked(pair.embedder, query, None)
-    async with billed(parts, payer) as spent:
-        return await _asked(pair.embedder, query, spent)
+    try:
+        async with billed(parts, payer) as spent:
+            return await _asked(pair.embedder, query, spent)
+    except BudgetExceededError as error:
+        done_without(payer, "embedder", error)
+        return None
 
 
 async def _asked(embedder: Embedder, query: str, spent: Spent | None) -> QueryEmbedding | None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace as change
 from holdfast import credential
 from holdfast.core import exports
 from holdfast.core.extract import parse_summary
+from holdfast.core.profiles import LAST_EXPORT_ID
 from holdfast.directory import Export, ExportState, Where
 from holdfast.engine.asking import Asker
 from holdfast.engine.ledger import job_payer, payer_of
@@ -46,7 +47,7 @@ class ExportRequest(Struct, frozen=True, kw_only=True):
 
 async def create(parts: Parts, request: ExportRequest) -> Export:
     """Make an export, or begin to. Raises FilterError, TooLargeError."""
-    memories = await _matching(parts, _filter(request.filters))
+    memories = await matching(parts, _filter(request.filters))
     now = parts.clock.now()
     export = Export(
         id=parts.ids.new(),
@@ -63,7 +64,7 @@ async def create(parts: Parts, request: ExportRequest) -> Export:
     if parts.llm is None:
         await parts.records.commit(parts.project, [rows])
         result = exports.listing(request.schema, memories)
-        if not await _fill(parts, export, result, memories):
+        if not await fill(parts, export, result, memories):
             raise ConflictError(_DELETED, hint="Ask for it again.")
     else:
         exports.check_size(memories)
@@ -84,7 +85,7 @@ async def find(parts: Parts, export_id: str) -> Export:
 async def newest(parts: Parts, filters: Mapping[str, Json]) -> Export:
     """The newest export with these filters. Raises NotFoundError."""
     found = await parts.directory.select(
-        Export, _mine(parts), newest_first=True, size=EXPORTS_KEPT_MAX
+        Export, *_plain(parts), newest_first=True, size=EXPORTS_KEPT_MAX
     )
     for export in found:
         if export.request["filters"] == filters:
@@ -107,19 +108,21 @@ def unknown() -> NotFoundError:
 
 async def work(parts: Parts, job: Job) -> tuple[list[Op], Json]:
     """The model's part of an export. Raises ModelError."""
-    found = await parts.directory.select(Export, Where("project", job.project), Where("id", job.id))
+    wanted_id = job.payload.get("export", job.id)  # a profile has an id of its own
+    mine = (Where("project", job.project), Where("id", wanted_id))
+    found = await parts.directory.select(Export, *mine)
     if not found:
         return [], {"results": []}  # deleted meanwhile
     request = found[0].request
     try:
         wanted = _filter(request["filters"])
-        memories = await _matching(replace(parts, project=job.project), wanted)
+        memories = await matching(replace(parts, project=job.project), wanted)
         exports.check_size(memories)
     except ValidationError as error:  # there is more than when it was asked for
         raise ModelError(error.message, hint=error.hint) from error
     talk = exports.exporting(request["schema"], memories, request["instructions"])
     result = await Asker(parts, job_payer(job)).converse(talk)
-    if not await _fill(parts, found[0], result, memories):
+    if not await fill(parts, found[0], result, memories):
         raise BadAnswerError(_DELETED, hint="Ask for it again.")
     return [], {"results": []}
 
@@ -130,7 +133,7 @@ async def summarise(parts: Parts, filters: Mapping[str, Json]) -> list[dict[str,
     Raises FilterError, TooLargeError, ModelError.
     """
     wanted = _filter(filters)
-    memories = await _matching(parts, wanted)
+    memories = await matching(parts, wanted)
     if not memories:
         return []
     told: dict[str, Json] = {"total_memories": len(memories), "made_by": "digest"}
@@ -146,7 +149,7 @@ def _filter(filters: Mapping[str, Json]) -> Filter:
     return parse_filter(filters, require_entity=True)
 
 
-async def _matching(parts: Parts, wanted: Filter) -> Sequence[Memory]:
+async def matching(parts: Parts, wanted: Filter) -> Sequence[Memory]:
     """Every memory that matches, the newest first. Raises TooLargeError for too many."""
     page = await get_all(parts, ListRequest(filter=wanted, size=EXPORT_MEMORIES_MAX))
     if page.total > EXPORT_MEMORIES_MAX:
@@ -157,7 +160,7 @@ async def _matching(parts: Parts, wanted: Filter) -> Sequence[Memory]:
     return page.memories
 
 
-async def _fill(
+async def fill(
     parts: Parts, export: Export, result: Mapping[str, Json], memories: Sequence[Memory]
 ) -> bool:
     """Store what came of an export; False if one of its memories was deleted meanwhile.
@@ -182,7 +185,7 @@ async def _fill(
 async def _prune(parts: Parts) -> None:
     """Let the oldest exports go, if there are too many."""
     old = await parts.directory.select(
-        Export, _mine(parts), newest_first=True, offset=EXPORTS_KEPT_MAX
+        Export, *_plain(parts), newest_first=True, offset=EXPORTS_KEPT_MAX
     )
     if old:
         await parts.directory.delete(
@@ -206,3 +209,8 @@ def _job(parts: Parts, export: Export) -> Job:
 
 def _mine(parts: Parts) -> Where:
     return Where("project", parts.project)
+
+
+def _plain(parts: Parts) -> tuple[Where, ...]:
+    """Exports, without the profiles that are kept beside them."""
+    return _mine(parts), Where("id", LAST_EXPORT_ID, "lte")

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from holdfast.core.extract import (
     Extraction,
     Rejected,
@@ -26,6 +28,7 @@ from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, fill_in, query_embedding, terms_of, vectors_of
 from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts, scope_of
+from holdfast.engine.redaction import storable
 from holdfast.filters import Compare, conjunction, scope_filter
 from holdfast.limits import NEARBY_MEMORIES_MAX
 from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn
@@ -93,6 +96,7 @@ async def _extract(
         nearby = [*known[-NEARBY_MEMORIES_MAX // 2 :], *await _nearby(parts, job, scope, batch)]
         nearby = nearby[:NEARBY_MEMORIES_MAX]
         extraction = await asker.converse(await _dialogue(parts, job, batch, nearby))
+        extraction = await _storable(parts, extraction)
         rejected += extraction.rejected
         partial = partial or extraction.partial
         written, skipped = await _written(
@@ -106,6 +110,16 @@ async def _extract(
         "rejected": [one.reason for one in rejected],
         "partial": partial,
     }
+
+
+async def _storable(parts: Parts, extraction: Extraction) -> Extraction:
+    """What a model says may hold what was stored before personal data was taken out."""
+    if parts.hiding is None:
+        return extraction
+    texts = [text for fact in extraction.facts for text in (fact.text, fact.quote)]
+    plain = iter(await parts.hiding.hide(texts))
+    facts = [replace(fact, text=next(plain), quote=next(plain)) for fact in extraction.facts]
+    return replace(extraction, facts=tuple(facts))
 
 
 async def _dialogue(
@@ -235,6 +249,7 @@ def _memory(
         role=more.get("role"),
         metadata=job.payload["metadata"],
         categories=tuple(categories),
+        immutable=job.payload.get("immutable", False),
         event_at=event_at,
         valid_from=more.get("valid_from"),
         expires_on=job.payload["expires_on"],
@@ -259,7 +274,7 @@ async def _summarise(
     prompt = build_summary_prompt(
         turns, zone=parts.zone_name, instructions=job.payload["instructions"]
     )
-    text = parse_summary((await asker.ask(prompt)).text)
+    [text] = await storable(parts.hiding, [parse_summary((await asker.ask(prompt)).text)])
     scope = scope_of(job)
     memory = _memory(parts, job, scope, "summary", text, turns[-1].event_at)
     [one] = await vectors_of(parts, [text], job_payer(job))

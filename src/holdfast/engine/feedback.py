@@ -7,6 +7,7 @@ from typing import Any
 from holdfast.directory import Feedback, Where
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import get
+from holdfast.engine.redaction import storable_text
 from holdfast.engine.update import unknown
 from holdfast.errors import ConflictError
 
@@ -20,6 +21,7 @@ async def give(parts: Parts, memory_id: str, feedback: str | None, reason: str |
     """
     if await get(parts, memory_id) is None:
         raise unknown(memory_id)
+    reason = await storable_text(parts.hiding, reason)
     row = Feedback(
         project=parts.project,
         memory_id=memory_id,

@@ -17,6 +17,7 @@ from holdfast.engine.ledger import job_payer
 from holdfast.engine.parts import Parts
 from holdfast.errors import (
     BadAnswerError,
+    BudgetExceededError,
     ClosedError,
     ConflictError,
     HoldfastError,
@@ -73,6 +74,8 @@ async def run(parts: Parts, job: Job) -> Job:
         _count(parts, job, "succeeded", result)
     except ModelError as error:
         await _fail(parts, job, error)
+    except BudgetExceededError as error:
+        await _park(parts, job, error)
     except asyncio.CancelledError:
         await asyncio.shield(_hand_back(parts, job))
         raise
@@ -122,6 +125,16 @@ async def _fail(parts: Parts, job: Job, error: ModelError) -> None:
         await _finish(
             parts, job, state, [], error=error, run_after=run_after, untried=not error.tried
         )
+
+
+async def _park(parts: Parts, job: Job, error: BudgetExceededError) -> None:
+    """Put the job back until the budget's period turns, or the budget is changed."""
+    pause = error.retry_after_s or JOB_BACKOFF_MAX_S
+    _log.warning("job %s waits for a budget, for %.0f s at most", job.id, pause)
+    parts.metrics.count("job", job.kind, "again")
+    with suppress(ConflictError):  # the lease was lost: its new owner decides
+        run_after = parts.clock.now() + pause
+        await _finish(parts, job, "PENDING", [], error=error, run_after=run_after, untried=True)
 
 
 async def _hand_back(parts: Parts, job: Job) -> None:

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from msgspec import field
+
 from holdfast import credential
 from holdfast.core.pricing import usd_of
 from holdfast.engine.parts import Parts, scope_of
-from holdfast.errors import ClosedError, ModelError
+from holdfast.engine.tolls import paid_by
+from holdfast.errors import BudgetExceededError, ClosedError, ModelError
 from holdfast.model import Job, Project, Scope, Struct, Usage
 from holdfast.ports import PutUsage, Spent
 
@@ -25,6 +28,8 @@ class Payer(Struct, frozen=True, kw_only=True):
     job_id: str | None = None
     key_id: str | None = None
     """The credential of whoever called."""
+    without: list[str] = field(default_factory=list)
+    """What was done without because a budget had no room; those who pay take it down."""
 
 
 def payer_of(parts: Parts, operation: str, scope: Scope) -> Payer:
@@ -44,6 +49,13 @@ def job_payer(job: Job) -> Payer:
         job_id=job.id,
         key_id=job.payload.get("key"),
     )
+
+
+def done_without(payer: Payer, part: str, error: BudgetExceededError) -> None:
+    """Go on without a part that a budget has no room for; raises the error of one that blocks."""
+    if error.at_limit == "block":
+        raise error
+    payer.without.append(part)
 
 
 async def record(parts: Parts, payer: Payer, calls: Sequence[Usage]) -> None:
@@ -87,12 +99,13 @@ async def billed(parts: Parts, payer: Payer) -> AsyncIterator[Spent]:
     """
     spent: list[Usage] = []
     try:
-        yield spent.append
+        with paid_by(payer):
+            yield spent.append
     except asyncio.CancelledError:
         with suppress(ClosedError):  # the store went first; who is cancelled must still end
             await record(parts, payer, spent)
         raise
-    except ModelError:
+    except (ModelError, BudgetExceededError):
         await record(parts, payer, spent)
         raise
     await record(parts, payer, spent)

@@ -13,10 +13,13 @@ from holdfast.core.pricing import Unpriced
 from holdfast.directory import ProjectInfo, Where
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
+from holdfast.engine.redaction import Hiding
+from holdfast.engine.tolls import Tollgate
 from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope
 from holdfast.ports import LLM, Directory, Embedder, Index, Jobs, Prices, Records, Reranker
 from holdfast.ports.sealing import Seals
+from holdfast.ports.subjects import Subjects
 
 
 class SettingsCache:
@@ -64,9 +67,13 @@ class Parts:
     directory: Directory
     home: Project
     """The project of the configuration, which is there from the start."""
+    subjects: Subjects
+    """What the records keep of one subject."""
     reranker: Reranker | None = None
     fence: Fence = OPEN
     """What the caller may see of the project."""
+    toll: Tollgate | None = None
+    """Stands before calls of models; None: they are free."""
     prices: Prices = field(default_factory=Unpriced)
     """What calls of models cost."""
     project_settings: SettingsCache = field(default_factory=SettingsCache)
@@ -74,6 +81,8 @@ class Parts:
     """What is counted while the verbs work."""
     feeder: Feeder | None = None
     """Feeds the external index, if there is one."""
+    hiding: Hiding | None = None
+    """Takes personal data out of what is stored, if that is configured."""
     seals: Seals | None = None
     """Works on all sealed texts, if texts are sealed."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)

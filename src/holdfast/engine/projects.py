@@ -11,10 +11,12 @@ from msgspec.structs import replace
 from holdfast.core.project_settings import clean_description, clean_name, clean_settings
 from holdfast.directory import (
     ApiKey,
+    Budget,
     KeyUse,
     Member,
     ProjectInfo,
     Row,
+    Spending,
     Webhook,
     Where,
 )
@@ -100,7 +102,7 @@ async def delete(parts: Parts) -> None:
             f"The project {parts.home} cannot be deleted.", hint="`reset` empties it."
         )
     await find(parts, parts.project)
-    access: tuple[type[Row], ...] = (ApiKey, KeyUse, Webhook, Member)
+    access: tuple[type[Row], ...] = (ApiKey, KeyUse, Webhook, Member, Budget, Spending)
     for kind in access:  # nobody may write to it any more
         await parts.directory.delete(kind, Where("project", parts.project))
     await parts.records.commit(parts.project, [Reset()])

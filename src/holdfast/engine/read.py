@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from holdfast.core.fence import fenced, inside, mark_of
 from holdfast.core.intake import Said, clean_id
 from holdfast.core.outcome import missing_part
-from holdfast.core.shapes import event_shape, job_event, job_items, said_shapes
+from holdfast.core.shapes import Provenance, event_shape, job_event, job_items, said_shapes
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.errors import NotFoundError
 from holdfast.filters import Compare, Filter
@@ -66,6 +66,23 @@ async def history(parts: Parts, memory_id: str) -> list[HistoryEvent]:
     return [event for event in events if inside(parts.fence, event.scope)]
 
 
+async def provenance(parts: Parts, memory_id: str) -> Provenance:
+    """Where a memory comes from. Raises NotFoundError."""
+    memory = await get(parts, memory_id)
+    if memory is None:
+        raise NotFoundError(
+            f"Memory with id {memory_id} not found.", hint="`get_all` and `search` tell ids."
+        )
+    sources = await parts.records.sources(parts.project, memory_id)
+    turns = await parts.records.turns(parts.project, [source.turn_id for source in sources])
+    quotes = {source.turn_id: source.quote for source in sources}
+    return Provenance(
+        memory=memory,
+        sources=tuple((turn, quotes[turn.id]) for turn in turns),
+        changes=tuple(await history(parts, memory_id)),
+    )
+
+
 async def inside_of(parts: Parts, ids: Sequence[str]) -> list[Memory]:
     """Those of these memories that exist and may be seen, in the order asked for."""
     found = await parts.records.fetch(parts.project, ids)
@@ -76,13 +93,20 @@ async def entities(parts: Parts, offset: int, size: int) -> tuple[list[EntitySum
     """Who has memories, and how many entities there are."""
     if parts.fence.is_open:
         return await parts.records.entities(parts.project, offset, size)
-    each = [await entity(parts, named) for named in parts.fence.entities()]
+    each = [await _summary(parts, named) for named in parts.fence.entities()]
     found = sorted(filter(None, each), key=lambda one: (one.kind, one.id))
     return found[offset : offset + size], len(found)
 
 
-async def entity(parts: Parts, named: Entity) -> EntitySummary | None:
-    """One entity with its memories that may be seen; None if it has none."""
+async def entity(parts: Parts, named: Entity) -> EntitySummary:
+    """One entity with its memories that may be seen. Raises NotFoundError if it has none."""
+    found = await _summary(parts, named)
+    if found is None:
+        raise NotFoundError(f"This {named.kind} has no memories.", hint="`entities` lists who has.")
+    return found
+
+
+async def _summary(parts: Parts, named: Entity) -> EntitySummary | None:
     wanted = fenced(parts.fence, Compare(f"{named.kind}_id", "eq", named.id))
     view = View(now=parts.clock.now(), show_expired=True, listed_only=False)
     first = await _edge(parts, Listing(filter=wanted, view=view, size=1, oldest_first=True))

@@ -19,6 +19,7 @@ from holdfast.engine.embedding import rows_of
 from holdfast.engine.leasing import Lease
 from holdfast.engine.ledger import Payer, record
 from holdfast.engine.parts import Parts
+from holdfast.engine.tolls import paid_by
 from holdfast.errors import ConflictError, UnsupportedError
 from holdfast.limits import EMBED_BATCH_MAX, INDEX_LEASE_S
 from holdfast.model import Scope, Struct, Usage
@@ -353,10 +354,11 @@ class _Filler:
         assert embedder is not None
         project = batch[0].project
         spent: list[Usage] = []
+        payer = Payer(project=project, operation="reembed", scope=Scope())
         try:
-            rows = await embedder.embed([each.text for each in batch], spent.append)
+            with paid_by(payer):
+                rows = await embedder.embed([each.text for each in batch], spent.append)
         finally:
-            payer = Payer(project=project, operation="reembed", scope=Scope())
             await record(self.parts, payer, spent)
             self.cost_usd += sum(map(self.price, spent))
         vectors = tuple(

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from holdfast.engine.ledger import Payer, record
+from holdfast.engine.ledger import Payer, done_without, record
 from holdfast.engine.parts import Parts
-from holdfast.errors import BadAnswerError, ModelError
+from holdfast.engine.tolls import paid_by
+from holdfast.errors import BadAnswerError, BudgetExceededError, ModelError
 from holdfast.limits import RERANK_BATCH_MAX, RERANK_CHARS_MAX
 from holdfast.model import Usage
 from holdfast.ports import Hit, Ranking, Reranker
@@ -18,18 +19,22 @@ from holdfast.ports import Hit, Ranking, Reranker
 async def reranked(parts: Parts, query: str, hits: Sequence[Hit], payer: Payer) -> list[Hit] | None:
     """The hits with the reranker's scores, best first; equal ones stay in the order given.
 
-    None if there is no reranker, or it failed. What it cost is in the ledger either way.
+    None if there is no reranker, or it failed, or a budget has no room for it. What it cost is in
+    the ledger either way. Raises BudgetExceededError of a budget that blocks.
     """
     reranker = parts.reranker
     if reranker is None:
         return None
     starts = range(0, len(hits), RERANK_BATCH_MAX)
     batches = [hits[start : start + RERANK_BATCH_MAX] for start in starts]
-    answers = await asyncio.gather(*(_ask(parts, reranker, query, batch) for batch in batches))
+    with paid_by(payer):
+        answers = await asyncio.gather(*(_ask(parts, reranker, query, batch) for batch in batches))
     await record(parts, payer, _spent(answers))
     scores: list[float] = []
     for answer in answers:
-        if isinstance(answer, ModelError):
+        if isinstance(answer, BudgetExceededError):
+            done_without(payer, "reranker", answer)
+        if not isinstance(answer, Ranking):
             return None
         scores += answer.scores
     rescored = [
@@ -41,15 +46,15 @@ async def reranked(parts: Parts, query: str, hits: Sequence[Hit], payer: Payer) 
 
 async def _ask(
     parts: Parts, reranker: Reranker, query: str, hits: Sequence[Hit]
-) -> Ranking | ModelError:
+) -> Ranking | ModelError | BudgetExceededError:
     texts = [hit.memory.text[:RERANK_CHARS_MAX] for hit in hits]
     try:
         return await reranker.rerank(query, texts, timeout_s=parts.model_timeout_s)
-    except ModelError as error:
+    except (ModelError, BudgetExceededError) as error:
         return error
 
 
-def _spent(answers: Sequence[Ranking | ModelError]) -> list[Usage]:
+def _spent(answers: Sequence[Ranking | ModelError | BudgetExceededError]) -> list[Usage]:
     return [
         answer.usage
         for answer in answers

@@ -63,11 +63,11 @@ async def restore(shelf: Shelf, backup_id: str, *, restart: bool, told: Told) ->
     CorruptError, KeyRingError, StoreError.
     """
     archive = await open_backup(shelf, backup_id)
-    keys = await _keys_of(shelf, archive)
+    keys = await keys_of(shelf, archive)
     erased = [] if keys is None else [Erased(*row) for row in await rows_of(keys, ERASED)]
     forgotten = Forgotten(erased, archive.header.created_at)
-    done = await shelf.archiving.begin(_number(archive.header.id), restart=restart)
-    await _load(shelf.archiving, archive, keys, forgotten, done, told)
+    done = await shelf.archiving.begin(number_of(archive.header.id), restart=restart)
+    await load(shelf.archiving, archive, keys, forgotten, done, told)
     await shelf.archiving.finish()
     counts = archive.manifest.counts()
     return Restored(
@@ -85,12 +85,12 @@ async def verify(shelf: Shelf, backup_id: str, *, told: Told) -> Verified:
     Raises CorruptError if anything differs, NotFoundError, KeyRingError.
     """
     archive = await open_backup(shelf, backup_id)
-    keys = await _keys_of(shelf, archive)
+    keys = await keys_of(shelf, archive)
     with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
         scratch = shelf.scratch(Path(folder))
         try:
-            done = await scratch.begin(_number(archive.header.id))
-            await _load(scratch, archive, keys, Forgotten((), 0.0), done, told)
+            done = await scratch.begin(number_of(archive.header.id))
+            await load(scratch, archive, keys, Forgotten((), 0.0), done, told)
             await scratch.finish()
             equal = await _compared(scratch, archive)
         finally:
@@ -132,7 +132,7 @@ async def _compared(scratch: Archiving, archive: Archive) -> int:
     return equal
 
 
-async def _load(
+async def load(
     target: Archiving,
     archive: Archive,
     keys: Archive | None,
@@ -189,7 +189,7 @@ async def _key_loads(keys: Archive) -> list[Load]:
     return [Load(table=SUBJECT_KEYS, columns=table.columns, rows=rows)]
 
 
-async def _keys_of(shelf: Shelf, archive: Archive) -> Archive | None:
+async def keys_of(shelf: Shelf, archive: Archive) -> Archive | None:
     """The keys beside an archive; None where texts are not sealed and nobody was erased."""
     try:
         return await open_archive(
@@ -205,6 +205,6 @@ async def _keys_of(shelf: Shelf, archive: Archive) -> Archive | None:
         ) from None
 
 
-def _number(archive_id: str) -> int:
+def number_of(archive_id: str) -> int:
     """Tells an archive to the store that it is loaded into."""
     return int.from_bytes(hashlib.sha256(archive_id.encode()).digest()[:8], "big") >> 1

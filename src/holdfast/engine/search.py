@@ -13,6 +13,7 @@ from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import query_embedding
 from holdfast.engine.ledger import Payer, payer_of
 from holdfast.engine.parts import Parts
+from holdfast.engine.redaction import storable
 from holdfast.engine.reranking import reranked
 from holdfast.filters import Filter, entity_choices, scope_of_covers
 from holdfast.limits import RERANK_CANDIDATES
@@ -45,7 +46,8 @@ class SearchAnswer(Struct, frozen=True, kw_only=True):
 
 async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     """Rank the memories of the entities the filter names."""
-    request = replace(request, filter=fenced(parts.fence, request.filter))
+    [query] = await storable(parts.hiding, [request.query])
+    request = replace(request, query=query, filter=fenced(parts.fence, request.filter))
     covers = entity_choices(request.filter)
     payer = payer_of(parts, "search", scope_of_covers(covers))
 
@@ -63,6 +65,8 @@ async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
             missing.append("reranker")
         else:
             hits = better
+    if payer.without:
+        missing.append("budget")
     for part in missing:
         parts.metrics.count("degraded_answer", part)
     good = [hit for hit in hits if hit.score >= request.threshold]

@@ -6,14 +6,18 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from msgspec.structs import replace
+
 from holdfast.core.calls import call_metadata
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.intake import clean_text
+from holdfast.core.outcome import unchangeable
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, terms_of, vectors_of
 from holdfast.engine.ledger import Payer, payer_of
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import get, inside_of
+from holdfast.engine.redaction import storable_text
 from holdfast.errors import NotFoundError, ValidationError
 from holdfast.model import Json, Memory, Scope, Struct
 from holdfast.ports import EditMemory
@@ -33,14 +37,16 @@ class UpdateRequest(Struct, frozen=True, kw_only=True):
 async def update(parts: Parts, request: UpdateRequest) -> Memory:
     """Carry out the update; returns the memory as it is afterwards.
 
-    Raises NotFoundError; ConflictError if another memory of the scope already says the new text;
-    ModelError if the embedder is away (nothing was changed).
+    Raises NotFoundError; ConflictError if it is immutable or another memory of the scope already
+    says the new text; ModelError if the embedder is away (nothing was changed).
     """
     old = await get(parts, request.memory_id)
     if old is None:
         raise unknown(request.memory_id)
+    _check_changeable(old)
     edit = _edit(parts, request)
-    said = request.text if request.text != old.text else None
+    new = await storable_text(parts.hiding, request.text)
+    said = new if new != old.text else None
 
     async def attempt(pair: Pair) -> Json:
         worded = edit
@@ -78,10 +84,12 @@ async def update_several(parts: Parts, requests: Sequence[UpdateRequest]) -> Non
     """Carry out several updates of different memories, all or none. Raises like `update`."""
     known = await inside_of(parts, [request.memory_id for request in requests])
     old = {memory.id: memory for memory in known}
+    requests = [replace(one, text=await storable_text(parts.hiding, one.text)) for one in requests]
     edits = []
     for request in requests:
         if request.memory_id not in old:
             raise unknown(request.memory_id)
+        _check_changeable(old[request.memory_id])
         edits.append(_edit(parts, request))
     said = {
         one.memory_id: one.text
@@ -117,6 +125,12 @@ def _worded(
         else edit
         for edit in edits
     ]
+
+
+def _check_changeable(old: Memory) -> None:
+    """Before a model is paid for a text that the store would refuse."""
+    if old.immutable:
+        raise unchangeable(old.id)
 
 
 def _payer(parts: Parts, scope: Scope) -> Payer:

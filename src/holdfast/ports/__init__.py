@@ -23,11 +23,13 @@ from holdfast.ports.indexing import (
     space_number,
 )
 from holdfast.ports.jobs import Jobs
-from holdfast.ports.models import LLM, Answer, Embedder, Ranking, Reranker, Spent
+from holdfast.ports.models import LLM, Answer, BoundLLM, Embedder, Ranking, Reranker, Spent
 from holdfast.ports.operations import (
     EditMemory,
     FillSpace,
     FinishJob,
+    Hold,
+    HoldBudget,
     Op,
     PutJob,
     PutMemory,
@@ -36,10 +38,12 @@ from holdfast.ports.operations import (
     PutUsage,
     RemoveMemories,
     Reset,
+    SettleBudget,
     SetVectors,
 )
 from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records, View
 from holdfast.ports.spaces import Epoch, Filling, Spaces, SpaceSwitched, StoredSpace, Unfilled
+from holdfast.ports.toll import Toll
 from holdfast.ports.usage import Prices, UsageGroup, UsageQuery, UsageSum
 from holdfast.ports.vectors import Match, Point, TermMatches, Vectors
 from holdfast.ports.webhooks import Sender, Sent
@@ -48,6 +52,7 @@ __all__ = [
     "LLM",
     "Analyse",
     "Answer",
+    "BoundLLM",
     "Cache",
     "Changes",
     "Claim",
@@ -64,6 +69,8 @@ __all__ = [
     "FinishJob",
     "Found",
     "Hit",
+    "Hold",
+    "HoldBudget",
     "Index",
     "IndexSource",
     "Jobs",
@@ -87,12 +94,14 @@ __all__ = [
     "Sender",
     "Sent",
     "SetVectors",
+    "SettleBudget",
     "SpaceSwitched",
     "Spaces",
     "Spent",
     "Standing",
     "StoredSpace",
     "TermMatches",
+    "Toll",
     "Unfilled",
     "UsageGroup",
     "UsageQuery",

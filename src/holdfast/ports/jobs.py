@@ -49,6 +49,12 @@ class Jobs(Protocol):
     async def count_jobs(self, project: Project, state: JobState | None) -> int:
         """How many jobs are in this state, or in any."""
 
+    async def hasten(self, project: Project, error_code: str, at: float) -> int:
+        """Make those that wait after a try with this error due at `at`; how many.
+
+        Others, and those that are due earlier, stay as they are.
+        """
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         """Make a failed job due at `at`, its error cleared, with a fresh count of tries.
 

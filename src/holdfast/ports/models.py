@@ -74,6 +74,21 @@ class LLM(Protocol):
         """Release connections. Idempotent."""
 
 
+class BoundLLM(LLM, Protocol):
+    """One whose answers can be bounded, so that it is known what one can cost at most."""
+
+    address: str | None
+    """The URL it is asked at; None if that is not known."""
+    answer_tokens: int | None
+    """The most tokens of an answer by its configuration; None: it says nothing."""
+
+    def bound(self, tokens: int) -> int:
+        """From now on no answer has more tokens than this, or than was configured; how many.
+
+        A provider that does not take the bound is not asked: ModelRefusedError.
+        """
+
+
 class Ranking(Struct, frozen=True, kw_only=True):
     """How well each text answers a query, 0..1, in their order, and what it cost if it did."""
 

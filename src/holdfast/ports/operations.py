@@ -8,6 +8,7 @@ from holdfast.directory import Row
 from holdfast.filters import Filter
 from holdfast.model import (
     Cost,
+    HistoryEvent,
     IndexTerms,
     Job,
     JobState,
@@ -50,14 +51,18 @@ class PutMemory(Struct, frozen=True, kw_only=True):
     the store was opened with."""
     sources: tuple[Source, ...] = ()
     """Turns it came from; unknown ones are passed over."""
+    past: tuple[HistoryEvent, ...] | None = None
+    """What its history is, in place of an ADD: that of a memory which comes from elsewhere. A
+    duplicate leaves history as it is."""
     supersedes: tuple[str, ...] = ()
     """Memories that end where this one begins (`valid_from`, or else `event_at`), but not before
-    they began themselves; unknown or already ended ones, and this one itself, are passed over.
+    they began themselves; unknown, ended and immutable ones, and this one itself, are passed over.
 
     One that ends gets `valid_to` and `superseded_by`, a version more, `updated_at` of this memory,
     a SUPERSEDE in its history with both texts, and gives up its identity: the same may become true
     again. The unlisted turns it came from end with it, not before they were said and without
-    history, unless a listed memory that is current came from one of the same raw turns.
+    history, unless they are immutable or a listed memory that is current came from one of the same
+    raw turns.
     """
 
 
@@ -65,8 +70,8 @@ class EditMemory(Struct, frozen=True, kw_only=True):
     """Change a memory in place. Result: the new Memory, or None if unknown.
 
     `version` grows by one and `updated_at` becomes `at`; what is None stays. History gets an UPDATE
-    with both texts if text, metadata or expiry is meant. Raises ConflictError if `identity` belongs
-    to another memory.
+    with both texts if text, metadata or expiry is meant. Raises ConflictError if the memory is
+    immutable, or `identity` belongs to another one.
     """
 
     memory_id: str
@@ -189,6 +194,40 @@ class PutUsage(Struct, frozen=True, kw_only=True):
     """None: no price is known of the model."""
 
 
+class Hold(Struct, frozen=True, kw_only=True):
+    """Room in one budget of one subject, for one period."""
+
+    budget: str
+    """Its id."""
+    subject: str
+    since: float
+    """When the period began."""
+    amount: int
+    limit: int | None = None
+    """The most that may be spent and held together; None: room is held in any case."""
+
+
+class HoldBudget(Struct, frozen=True, kw_only=True):
+    """Hold room in several budgets, each only once, for a call about to be made; all or none.
+
+    Result: what each had spent and held before, in their order. If that and the amount are
+    together more than the limit of any of them, nothing is held in any.
+    """
+
+    holds: tuple[Hold, ...]
+
+
+class SettleBudget(Struct, frozen=True, kw_only=True):
+    """What was held for a call is held no more, and what it took is spent. Result: None.
+
+    Budgets that were removed meanwhile are passed over.
+    """
+
+    holds: tuple[Hold, ...]
+    spent: tuple[int, ...]
+    """Of each of them."""
+
+
 class PutRows(Struct, frozen=True, kw_only=True):
     """Store new rows of the directory with what they tell of. Result: None.
 
@@ -205,5 +244,5 @@ class Reset(Struct, frozen=True, kw_only=True):
 
 Op = (
     PutTurns | PutMemory | EditMemory | RemoveMemories | SetVectors
-    | FillSpace | PutJob | FinishJob | PutUsage | PutRows | Reset
+    | FillSpace | PutJob | FinishJob | PutUsage | HoldBudget | SettleBudget | PutRows | Reset
 )  # fmt: skip

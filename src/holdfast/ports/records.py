@@ -16,6 +16,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Struct,
     Turn,
@@ -139,6 +140,12 @@ class Records(Protocol):
     async def turns(self, project: Project, ids: Sequence[str]) -> list[Turn]:
         """The raw turns with these ids that exist, in the order asked for."""
 
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        """The raw turns a memory came from that exist, in the order in which they were stored.
+
+        Of each the words that were quoted when it was named first. Empty for an unknown memory.
+        """
+
     async def page(self, project: Project, listing: Listing) -> Page:
         """One page; `total` counts all that match, exactly, whatever the page.
 
@@ -192,7 +199,8 @@ class Records(Protocol):
         """Counts and sizes for people.
 
         memories (listed, not ended), superseded (ended), turns, vectors, history_events, entities
-        with memories by kind, jobs by state (kinds and states without any are left out), bytes.
+        with memories by kind, jobs by state (kinds and states without any are left out), bytes;
+        row_level_security, False, where the database has it and does not keep it for this user.
         """
 
     async def census(self, at: float) -> Census:

@@ -35,6 +35,7 @@ class AsyncClient(Connection):
         prompt: str | None = None,
         categories: list[str] | None = None,
         custom_categories: list[Any] | None = None,
+        immutable: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
     ) -> Answer:
@@ -42,11 +43,12 @@ class AsyncClient(Connection):
 
         The turns are durable and searchable before any model is asked. With a language model
         configured and `infer`, facts are extracted from them; otherwise each message is one memory.
+        Raises ValidationError, TooLargeError, ConflictError, StoreError.
 
         Args:
             messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
             timestamp: when it was said (default now); a message's own timestamp goes first.
-            expiration_date: last day (UTC) on which the memories are found.
+            expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions for the extraction of this call.
             custom_categories: names, or {name: description}, for the model to choose from.
@@ -57,8 +59,6 @@ class AsyncClient(Connection):
             `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (what is
             in `degraded` is away; tried again later) or FAILED (given up, `error`; turns stay).
-
-        Raises: ValidationError, TooLargeError, ConflictError, StoreError.
         """
         answer: Answer = await self._call("add", locals())
         return answer
@@ -159,7 +159,7 @@ class AsyncClient(Connection):
         the history.
 
         Raises:
-            NotFoundError, ValidationError, ConflictError (another memory already says it).
+            NotFoundError, ValidationError, ConflictError (immutable, or another memory says it).
         """
         answer: Answer = await self._call("update", locals())
         return answer
@@ -205,6 +205,11 @@ class AsyncClient(Connection):
     async def history(self, memory_id: str) -> list[Answer]:
         """Every change of a memory, oldest first; of deleted ones too."""
         answer: list[Answer] = await self._call("history", locals())
+        return answer
+
+    async def provenance(self, memory_id: str) -> Answer:
+        """Where a memory comes from: turns, quoted words, changes. Raises NotFoundError."""
+        answer: Answer = await self._call("provenance", locals())
         return answer
 
     async def reset(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from holdfast.admin import AsyncAdmin
 from holdfast.server.auth import Authenticator, Verify
+from holdfast.server.backed_up import BackedUp
 from holdfast.server.census import Counted
 from holdfast.server.limiter import Limiter
 from holdfast.server.oidc import issuer_verifier
@@ -35,13 +36,24 @@ class Deployment:
     """Tells webhooks what happens."""
     noting: asyncio.Task[None]
     """Writes which keys were used."""
+    backing_up: asyncio.Task[None]
+    """Makes backups by the schedule, if there is one."""
+    backed_up: BackedUp
+    """How backups stand."""
+    erasing: asyncio.Task[None]
+    """Goes on with erasures whose process died."""
+    retaining: asyncio.Task[None]
+    """Removes what is older than the rules of its project allow."""
     requests: RequestLog = field(default_factory=RequestLog)
     draining: bool = field(default=False)
     """Whether the server was told to stop: it is not ready for more."""
 
     async def close(self) -> None:
         """Release everything the server added, then the deployment."""
-        beside = (self.watching, self.telling, self.noting)
+        beside = (
+            self.watching, self.telling, self.noting, self.backing_up, self.erasing,
+            self.retaining,
+        )  # fmt: skip
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -59,6 +71,8 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
     limiter = Limiter(admin.config)  # it may refuse its settings: before tasks are begun
     telling = asyncio.create_task(admin.webhooks.serve())
     telling.add_done_callback(_ended)
+    backing_up = asyncio.create_task(admin.backups.serve())
+    backing_up.add_done_callback(_backed_up_no_more)
     return Deployment(
         admin=admin,
         authenticator=Authenticator(admin, verifiers),
@@ -69,6 +83,10 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
         watching=asyncio.create_task(telemetry.watch(admin.metrics)),
         telling=telling,
         noting=asyncio.create_task(admin.write_key_uses()),
+        backing_up=backing_up,
+        backed_up=BackedUp(admin),
+        erasing=asyncio.create_task(admin.erasure.serve()),
+        retaining=asyncio.create_task(admin.retention.serve()),
     )
 
 
@@ -76,3 +94,9 @@ def _ended(telling: asyncio.Task[None]) -> None:
     """Say that webhooks are told nothing any more, unless the server ends."""
     if not telling.cancelled() and (error := telling.exception()) is not None:
         _log.error("webhooks are told nothing any more: %s", type(error).__name__)
+
+
+def _backed_up_no_more(backing_up: asyncio.Task[None]) -> None:
+    """Say that no backups are made any more, unless the server ends."""
+    if not backing_up.cancelled() and (error := backing_up.exception()) is not None:
+        _log.error("no backups are made by the schedule: %s: %s", type(error).__name__, error)

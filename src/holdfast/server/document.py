@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from holdfast.server.bodies import Problem
 from holdfast.server.routing import operation_of
 
 SCHEMES: dict[str, dict[str, Any]] = {
@@ -43,7 +44,9 @@ def install(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _secure(made(), _guarded(app))
+            document = made()
+            _describe(document)
+            _secure(document, _guarded(app))
         assert app.openapi_schema is not None
         return app.openapi_schema
 
@@ -69,6 +72,13 @@ def _guarded(app: FastAPI) -> set[tuple[str, str]]:
         if operation_of(route) is not None
         for method in route.methods or ()
     }
+
+
+def _describe(document: dict[str, Any]) -> None:
+    """Put in the schema that all routes name for their refusals."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema(mode="serialization")
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
 
 
 def _secure(document: dict[str, Any], guarded: set[tuple[str, str]]) -> None:

@@ -1,16 +1,17 @@
 """Whether the server lives, is ready, and how each part of it does.
 
 Anybody may ask, so the answers hold no host, count, error's text or name of a project. Nothing that
-is paid for is asked: models are told of as their last real calls went.
+is paid for is asked: models are told of as their last real calls went, and as a connection to where
+they are asked went, which is made at most every half minute and sends no request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import Request
 from pydantic import BaseModel, Field
@@ -24,12 +25,18 @@ from holdfast.server.deployment import Deployment
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
+if TYPE_CHECKING:
+    from holdfast.backends.endpoints import Look
+
 route = Routes("Health")
 router = route.router
 
 State = Literal["ok", "degraded", "down", "unknown", "off"]
 """degraded: it works, not as it should; down: it does not; unknown: it was not used yet; off: it is
 not configured."""
+
+
+_UNREACHABLE = "UNREACHABLE"
 
 
 class Live(BaseModel):
@@ -53,7 +60,13 @@ class PartHealth(BaseModel):
     last_success: Annotated[str | None, Field(examples=["2026-01-02T03:04:05+00:00"])] = None
     """UTC, ISO 8601; of models and the store."""
     error: Annotated[str | None, Field(examples=["MODEL_UNAVAILABLE"])] = None
-    """The code of the error, where it does not do well."""
+    """The code of the error, where it does not do well; UNREACHABLE: there is no connection."""
+    reachable: bool | None = None
+    """Of models: whether one that may be asked was connected to; null where that is not tried."""
+    connect_ms: Annotated[float | None, Field(examples=[12.5])] = None
+    """How long that took, TLS included."""
+    last_reached: Annotated[str | None, Field(examples=["2026-01-02T03:04:05+00:00"])] = None
+    """UTC, ISO 8601: when one was made last."""
 
 
 class Health(BaseModel):
@@ -63,7 +76,7 @@ class Health(BaseModel):
     version: str
     draining: bool
     parts: dict[str, PartHealth]
-    """records, index, queue, embedder, llm, reranker, cache, redis (of the limits)"""
+    """records, index, queue, embedder, llm, reranker, cache, redis (of the limits), backup"""
 
 
 @route("GET", "/health/live", summary="Is the process alive", response_model=Live)
@@ -101,26 +114,30 @@ async def health(request: Request) -> Reply:
     deployment: Deployment = request.app.state.deployment
     config = deployment.admin.config
     metrics = deployment.admin.metrics
-    records, queue, cache, redis = await asyncio.gather(
-        _records(deployment), _queue(deployment), _cache(deployment), _redis(deployment)
-    )
-
-    def model(part: Part, *, there: bool) -> PartHealth:
-        return seen(metrics.sight(part), there=there)
-
     local = deployment.admin.embeds_here
+    records, queue, cache, redis, backup, embedder, llm, reranker = await asyncio.gather(
+        _records(deployment),
+        _queue(deployment),
+        _cache(deployment),
+        _redis(deployment),
+        _backup(deployment),
+        _model(deployment, "embedder", there=not local),
+        _model(deployment, "llm", there=config.llm is not None),
+        _model(deployment, "reranker", there=config.reranker is not None),
+    )
     parts = {
         "records": records,
         # the embedded one is in this process, over the records
         "index": PartHealth(status=records.status)
         if config.index.provider == INDEX
-        else model("index", there=True),
+        else seen(metrics.sight("index"), there=True),
         "queue": queue,
-        "embedder": PartHealth(status="ok") if local else model("embedder", there=True),
-        "llm": model("llm", there=config.llm is not None),
-        "reranker": model("reranker", there=config.reranker is not None),
+        "embedder": PartHealth(status="ok") if local else embedder,
+        "llm": llm,
+        "reranker": reranker,
         "cache": cache,
         "redis": redis,
+        "backup": backup,
     }
     ill = any(part.status in ("degraded", "down") for part in parts.values())
     told = Health(
@@ -144,6 +161,43 @@ def seen(sight: Sight, *, there: bool) -> PartHealth:
         latency_ms=round(sight.took_s * 1000, 3) if sight.succeeded_at else None,
         last_success=_written(sight.succeeded_at) if sight.succeeded_at else None,
         error=sight.error_code if failing else None,
+    )
+
+
+async def _model(deployment: Deployment, part: Part, *, there: bool) -> PartHealth:
+    sight = deployment.admin.metrics.sight(part)
+    told = seen(sight, there=there)
+    if not there or not deployment.admin.config.server.health_connects:
+        return told
+    return connected(told, sight, await deployment.admin.reach(part))
+
+
+def connected(told: PartHealth, sight: Sight, looks: Sequence[Look]) -> PartHealth:
+    """How a model does, by its last calls and by connections to where it is asked, in that order.
+
+    What happened last counts. One that was not called yet is well if it is reached, and a part
+    whose first model is not reached, while another one is, is degraded.
+    """
+    if not looks:
+        return told
+    reached = [look for look in looks if look.reached]
+    best = reached[0] if reached else looks[0]
+    last = max(look.reached_at for look in looks)
+    status, error = told.status, told.error
+    if not reached and sight.succeeded_at <= best.at:
+        status, error = "down", error or _UNREACHABLE
+    elif reached and status == "unknown":
+        status = "ok"
+    if status == "ok" and not looks[0].reached and sight.succeeded_at <= looks[0].at:
+        status, error = "degraded", _UNREACHABLE
+    return told.model_copy(
+        update={
+            "status": status,
+            "error": error,
+            "reachable": bool(reached),
+            "connect_ms": round(best.took_s * 1000, 3) if reached else None,
+            "last_reached": _written(last) if last else None,
+        }
     )
 
 
@@ -174,6 +228,23 @@ async def _redis(deployment: Deployment) -> PartHealth:
     if not await limiter.probe():
         return PartHealth(status="down", error="REDIS")
     return _well(began)
+
+
+async def _backup(deployment: Deployment) -> PartHealth:
+    """Degraded if the newest is too old, or one has failed since."""
+    admin = deployment.admin
+    if admin.config.backup is None:
+        return PartHealth(status="off")
+    ill = False
+
+    async def ask() -> None:
+        nonlocal ill
+        ill = not (await deployment.backed_up.status()).well
+
+    found = await _asked(ask)
+    if found.status == "down":  # where they are kept is away: nothing here is
+        return found.model_copy(update={"status": "degraded"})
+    return found.model_copy(update={"status": "degraded"}) if ill else found
 
 
 async def _asked(ask: Callable[[], Awaitable[object]]) -> PartHealth:

@@ -77,7 +77,9 @@ class AddBody(Named):
         list[str] | None,
         Field(description="Categories of what is made of it.", examples=[["food"]]),
     ] = None
-    immutable: Annotated[bool | None, Field(description="True is refused.")] = None
+    immutable: Annotated[
+        bool | None, Field(description="True: never changed or superseded, only deleted.")
+    ] = None
     enable_graph: Annotated[bool | None, Field(description="True is refused.")] = None
     temporal_reasoning: Annotated[bool | None, Field(description="False is refused.")] = None
     structured_data_schema: Annotated[Any, Field(description="Refused.")] = None
@@ -181,6 +183,7 @@ async def _added(body: AddBody, context: Context, key: str | None) -> dict[str, 
             prompt=body.instructions(of_agent=scope.agent_id is not None),
             categories=body.categories,
             custom_categories=body.custom_categories,
+            immutable=bool(body.immutable),
             idempotency_key=key,
             wait=False,
         )

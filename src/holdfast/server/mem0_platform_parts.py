@@ -88,7 +88,6 @@ def check_place(context: Context, *places: Place) -> None:
 
 
 _UNOFFERED: Mapping[str, tuple[tuple[Json, ...], str]] = {
-    "immutable": ((False,), "Leave it out; a key without `write` changes nothing."),
     "structured_data_schema": ((), "Leave it out; an export takes a schema."),
     "enable_graph": ((False,), "Leave it out; entities are found in the memories themselves."),
     "prompt_profile_id": (("",), "Leave it out, and send custom_instructions."),

@@ -46,6 +46,7 @@ class MemoryShape(BaseModel):
     updated_at: str | None = None
     event_at: Annotated[str | None, Field(description="When it was said or happened.")] = None
     kind: Literal["fact", "turn", "summary"] | None = None
+    immutable: bool | None = None
     replaced_by: Annotated[str | None, Field(description="The memory that superseded it.")] = None
     synthesized: Annotated[bool | None, Field(description="A summary, not a fact.")] = None
     lifecycle_state: Literal["active", "expired", "superseded"] | None = None
@@ -180,6 +181,7 @@ def memory_shape(memory: Mapping[str, Json], *, dated: bool = True) -> dict[str,
         "updated_at": memory["updated_at"],
         "event_at": memory["event_at"],
         "kind": memory["kind"],
+        "immutable": get("immutable", False),
         "replaced_by": get("superseded_by"),
         "synthesized": memory["kind"] == "summary",
         "lifecycle_state": _state(memory),

@@ -1,15 +1,17 @@
-"""Our own routes to the ledger: what calls of models took and cost."""
+"""Our own routes to costs: the ledger of model calls, estimates, and budgets."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Query
+from fastapi import Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from holdfast.core.budgets import budget_shape, status_shape
 from holdfast.core.usage import report_shape
 from holdfast.errors import AccessError
 from holdfast.server.context import Context, allow
+from holdfast.server.mem0_platform_parts import Done
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -91,3 +93,115 @@ async def usage(
         all_projects=all_projects,
     )
     return Reply(report_shape(report))
+
+
+class EstimateBody(BaseModel):
+    """An add, as far as it decides what is asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: Annotated[list[Any] | str, Field(examples=[[{"role": "user", "content": "Hi."}]])]
+    user_id: str | None = None
+    agent_id: str | None = None
+    app_id: str | None = None
+    run_id: str | None = None
+    infer: bool = True
+    prompt: str | None = None
+
+
+class EstimateShape(BaseModel):
+    """What an add would take."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Annotated[float | None, Field(description="About; null: a price is not known.")]
+    cost_usd_max: Annotated[
+        float | None, Field(description="The most its first round of questions can cost.")
+    ]
+    models: list[str]
+    fits: Annotated[bool, Field(description="Whether the budgets have room for the most of it.")]
+
+
+@route(
+    "POST", "/holdfast/usage/estimate", summary="What an add would cost",
+    response_model=EstimateShape,
+)  # fmt: skip
+async def estimate(
+    body: EstimateBody, context: Annotated[Context, Depends(allow("estimate"))]
+) -> Reply:
+    """Nothing is stored, and no model is asked."""
+    found = await context.admin.usage.estimate(project=context.project, **body.model_dump())
+    return Reply({name: getattr(found, name) for name in found.__struct_fields__})
+
+
+class BudgetBody(BaseModel):
+    """How much calls of models may take."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    amount: Annotated[float, Field(ge=0, description="US dollars, or tokens.", examples=[25.0])]
+    unit: Literal["usd", "tokens"] = "usd"
+    period: Literal["day", "month"] = "month"
+    at_limit: Annotated[
+        Literal["warn", "degrade", "block"],
+        Field(description="warn: calls go on; degrade: do without; block: refuse with 413."),
+    ] = "block"
+    user: Annotated[str | None, Field(max_length=512, description="Of one; * of each.")] = None
+    key: Annotated[str | None, Field(max_length=512, description="Of one; * of each.")] = None
+
+
+class BudgetShape(BaseModel):
+    """A budget."""
+
+    id: str
+    kind: Literal["project", "user", "key"]
+    subject: str | None
+    period: Literal["day", "month"]
+    unit: Literal["usd", "tokens"]
+    amount: float
+    at_limit: Literal["warn", "degrade", "block"]
+    updated_at: str
+
+
+class BudgetStatusShape(BudgetShape):
+    """A budget, and what is spent of it in this period."""
+
+    since: str
+    ends: str
+    spent: float
+    held: Annotated[float, Field(description="For calls that have not told what they took.")]
+    used_ratio: float
+
+
+class BudgetsShape(BaseModel):
+    """The budgets of a project."""
+
+    results: list[BudgetStatusShape]
+
+
+@route("GET", "/holdfast/budgets", summary="List budgets", response_model=BudgetsShape)
+async def budgets(context: Annotated[Context, Depends(allow("budgets"))]) -> Reply:
+    """Of those for each user or key, one line for each that has spent something."""
+    found = await context.admin.budgets.listed(project=context.project)
+    return Reply({"results": [status_shape(one) for one in found]})
+
+
+@route("PUT", "/holdfast/budgets", summary="Set a budget", response_model=BudgetShape)
+async def put_budget(
+    body: BudgetBody, context: Annotated[Context, Depends(allow("change_budgets"))]
+) -> Reply:
+    """In place of the one of the same subject, period and unit; jobs that waited are tried again.
+    Days and months are of UTC."""
+    made = await context.admin.budgets.put(project=context.project, **body.model_dump())
+    return Reply(budget_shape(made))
+
+
+@route("DELETE", "/holdfast/budgets/{budget_id}", summary="Remove a budget", response_model=Done)
+async def remove_budget(
+    budget_id: Annotated[str, Path(examples=["0197a3c0-0000-7000-8000-000000000000"])],
+    context: Annotated[Context, Depends(allow("change_budgets"))],
+) -> Reply:
+    """And what was counted for it."""
+    await context.admin.budgets.remove(budget_id, project=context.project)
+    return Reply({"message": "The budget is removed"})

@@ -28,6 +28,7 @@ STATUS: Mapping[type[errors.HoldfastError], int] = {
     errors.ConflictError: 409,
     errors.ReplayedError: 409,
     errors.TooLargeError: 413,
+    errors.BudgetExceededError: 413,  # Mem0's clients: MemoryQuotaExceededError
     errors.ValidationError: 400,
     errors.RateLimitError: 429,
     errors.UnsupportedError: 501,

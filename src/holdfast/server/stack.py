@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast.config import ServerConfig
 from holdfast.deadline import TIMEOUT_HEADER, time_limit
+from holdfast.engine.tolls import warnings_heard
 from holdfast.errors import (
     OverloadedError,
     RequestTimeoutError,
@@ -83,9 +84,13 @@ class RequestId:
                 told = scope.get("holdfast_limit")
                 if told is not None:
                     headers += [(k.encode(), v.encode()) for k, v in told.headers().items()]
+                if exceeded:
+                    headers.append((b"x-holdfast-budget-exceeded", ", ".join(exceeded).encode()))
             await send(message)
 
-        return await self.app(scope, receive, tell)
+        exceeded: list[str] = []
+        with warnings_heard(exceeded):
+            return await self.app(scope, receive, tell)
 
 
 class Observed:

@@ -18,10 +18,19 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Turn,
 )
-from holdfast.ports import Delta, EntityState, Listing, Op
+from holdfast.ports import (
+    Delta,
+    Directory,
+    EntityState,
+    Listing,
+    Op,
+    UsageQuery,
+    UsageSum,
+)
 from holdfast.testing.replica import Store
 
 T = TypeVar("T")
@@ -128,6 +137,11 @@ class FailingStore:
         self._store = store
         self.fault = fault
 
+    @property
+    def directory(self) -> Directory:
+        """The directory in the same database, which does not fail."""
+        return self._store.directory
+
     async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
         await self._store.open(space, key_mark, before)
 
@@ -146,6 +160,9 @@ class FailingStore:
     async def page(self, project: Project, listing: Listing) -> Page:
         return await self.fault.awaited(self._store.page(project, listing))
 
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        return await self.fault.awaited(self._store.sources(project, memory_id))
+
     async def history(self, project: Project, memory_id: str) -> list[HistoryEvent]:
         return await self.fault.awaited(self._store.history(project, memory_id))
 
@@ -161,6 +178,9 @@ class FailingStore:
         self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
     ) -> Delta:
         return await self.fault.awaited(self._store.delta(project, entity, since, epoch))
+
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        return await self.fault.awaited(self._store.usage(project, query))
 
     async def stats(self, project: Project) -> Mapping[str, Json]:
         return await self.fault.awaited(self._store.stats(project))
@@ -192,6 +212,9 @@ class FailingStore:
 
     async def count_jobs(self, project: Project, state: JobState | None) -> int:
         return await self.fault.awaited(self._store.count_jobs(project, state))
+
+    async def hasten(self, project: Project, error_code: str, at: float) -> int:
+        return await self.fault.awaited(self._store.hasten(project, error_code, at))
 
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         return await self.fault.awaited(self._store.rerun(project, job_id, at))

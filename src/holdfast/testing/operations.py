@@ -118,6 +118,7 @@ def _memories(draw: st.DrawFn, ids: st.SearchStrategy[str]) -> Memory:
         metadata=draw(metadata),
         categories=draw(categories),
         listed=kind != "turn" or draw(st.booleans()),
+        immutable=draw(st.sampled_from((False, False, False, True))),
         event_at=draw(times),
         valid_from=draw(st.none() | times),
         expires_on=draw(days),

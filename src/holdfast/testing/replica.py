@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any, Protocol, cast
 
 from holdfast.model import Entity, Json, Project
-from holdfast.ports import Delta, Jobs, Records
+from holdfast.ports import Delta, Directory, Jobs, Records
 
 
 class Store(Records, Jobs, Protocol):
-    """A record database with its queue."""
+    """A record database with its queue and its directory."""
+
+    @property
+    def directory(self) -> Directory:
+        """The directory in the same database."""
 
 
 class Replica:

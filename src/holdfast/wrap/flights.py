@@ -9,7 +9,7 @@ from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from holdfast import deadline
-from holdfast.errors import HoldfastError
+from holdfast.errors import BudgetExceededError, HoldfastError
 from holdfast.model import Usage
 from holdfast.ports import Spent
 
@@ -44,7 +44,7 @@ class Flights(Generic[T]):
     """Joins callers who want the same: the first begins it, all get what comes of it.
 
     Who is cancelled leaves the others alone; when nobody waits any more the work is cancelled too.
-    What failed for somebody with less time is tried once more for those who have longer.
+    What failed for somebody with less time, or a spent budget, is tried once more for the others.
     What the work spends is told once, to one of those who waited to the end.
     """
 
@@ -72,8 +72,9 @@ class Flights(Generic[T]):
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
-        except HoldfastError:
-            if not (joined and again and deadline.left_s() > flight.left_s()):
+        except HoldfastError as error:
+            own = isinstance(error, BudgetExceededError) or deadline.left_s() > flight.left_s()
+            if not (joined and again and own):
                 raise
         finally:
             flight.waiting -= 1

@@ -17,7 +17,12 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 from holdfast import deadline, limits
 from holdfast.core.breaker import Breaker, BreakerBounds
-from holdfast.errors import HoldfastError, IndexUnavailableError, ModelUnavailableError
+from holdfast.errors import (
+    BudgetExceededError,
+    HoldfastError,
+    IndexUnavailableError,
+    ModelUnavailableError,
+)
 from holdfast.model import Struct
 
 T = TypeVar("T")
@@ -114,6 +119,8 @@ class Gate:
         span = _Span(name, length_s, began + length_s, try_s, short)
         try:
             result = await self._within(span, call)
+        except BudgetExceededError:
+            raise  # nothing was asked: it tells nothing of whom it would have asked
         except HoldfastError as error:
             self._told(error.code, asyncio.get_running_loop().time() - began)
             raise
@@ -181,6 +188,8 @@ class Gate:
             success = True
         except self._away as error:
             success = self._verdict(span, error)
+            raise
+        except BudgetExceededError:
             raise
         except HoldfastError:  # it is there, and said no
             success = True

@@ -1,4 +1,4 @@
-"""How models of other machines are wrapped, innermost first: rate, bounds, fallbacks."""
+"""How models of other machines are wrapped, innermost first: budgets, rate, bounds, fallbacks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from msgspec.structs import replace
 
 from holdfast.config import ChosenModel
 from holdfast.metrics import Metrics, Part
-from holdfast.ports import LLM, Cache, Embedder, Reranker
+from holdfast.ports import LLM, BoundLLM, Cache, Embedder, Reranker, Toll
 from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker
+from holdfast.wrap.budgeted import BudgetedEmbedder, BudgetedLLM
 from holdfast.wrap.fallback import FallbackLLM, FallbackReranker
 from holdfast.wrap.gate import Bounds, Gate
 from holdfast.wrap.pace import Pace, PacedLLM, PacedReranker, Rate
 
-M = TypeVar("M", LLM, Reranker)
+M = TypeVar("M", LLM, BoundLLM, Reranker)
 
 Chosen = tuple[M, ChosenModel]
 """A model, and what was said of its use."""
@@ -25,8 +26,14 @@ Chosen = tuple[M, ChosenModel]
 class Wrapping:
     """Wraps the models of one deployment: those of the same name share one rate."""
 
-    def __init__(self, bounds: Bounds, metrics: Metrics, cache: Cache | None = None) -> None:
-        """`cache`: where instances that ask the same providers share the rates."""
+    def __init__(
+        self, bounds: Bounds, metrics: Metrics, toll: Toll, cache: Cache | None = None
+    ) -> None:
+        """`toll`: asked before each request. `cache`: where instances that ask the same providers
+        share the rates."""
+        self._toll = toll
+        self.paid: list[str] = []
+        """The names of the models that cost something."""
         self._bounds = bounds
         self._metrics = metrics
         self._cache = cache
@@ -34,14 +41,23 @@ class Wrapping:
 
     def embedder(self, embedder: Embedder) -> BoundedEmbedder:
         """An embedder within bounds; it has no fallback, for no other has its space."""
-        return BoundedEmbedder(embedder, self._bounds, self._gate("embedder", 1))
+        self.paid.append(f"{embedder.space.provider}:{embedder.space.model}")
+        budgeted = BudgetedEmbedder(embedder, self._toll)
+        return BoundedEmbedder(budgeted, self._bounds, self._gate("embedder", 1))
 
-    def llm(self, models: Sequence[Chosen[LLM]]) -> LLM:
+    def budgeted(self, model: BoundLLM) -> LLM:
+        """A language model, asked while budgets have room."""
+        if model.name not in self.paid:
+            self.paid.append(model.name)
+        return BudgetedLLM(model, self._toll)
+
+    def llm(self, models: Sequence[Chosen[BoundLLM]]) -> LLM:
         """The language models of a configuration as one."""
         wrapped: list[LLM] = []
         for model, chosen in models:
             pace = self._pace("llm", model.name, chosen)
-            paced = model if pace is None else PacedLLM(model, pace)
+            budgeted = self.budgeted(model)
+            paced = budgeted if pace is None else PacedLLM(budgeted, pace)
             wrapped.append(BoundedLLM(paced, gate=self._gate("llm", len(models))))
         if len(wrapped) == 1:
             return wrapped[0]

@@ -19,7 +19,8 @@ from holdfast.backends.sql.keys import Sealing
 from holdfast.backends.sql.records import SqlRecords, Work
 from holdfast.clock import Clock, Ids
 from holdfast.config import Part
-from holdfast.errors import ClosedError
+from holdfast.core.erasure import TABLES
+from holdfast.errors import ClosedError, StoreError
 from holdfast.model import Json, Project, Space
 from holdfast.ports import Op
 
@@ -44,6 +45,7 @@ class PostgresRecords(SqlRecords):
         self.on_replica_read: Callable[[Outcome], None] = _nobody
         """Told of each read that a replica could answer who did."""
         self._state = "new"
+        self._fenced = True
 
     @classmethod
     def configured(cls, part: Part, clock: Clock, ids: Ids, sealing: Sealing | None = None) -> Self:
@@ -58,7 +60,7 @@ class PostgresRecords(SqlRecords):
         try:
             await self._pool.open()
             async with self._pool.connection() as raw:
-                fenced = await prepare(raw, self._settings)
+                self._fenced = await prepare(raw, self._settings)
             self._state = "opening"
             self._binding = await self._bind(space, key_mark, before)
             await self._transactions.forget_tokens()
@@ -72,11 +74,15 @@ class PostgresRecords(SqlRecords):
             self._replicas = self._copies()
             raise
         self._state = "open"
-        if not fenced:
+        if not self._fenced:
             _log.warning(
                 "the user of records.config.url is above row-level security (a superuser, or "
                 "BYPASSRLS): projects are kept apart by the statements alone"
             )
+
+    async def stats(self, project: Project) -> Mapping[str, Json]:
+        counts = await super().stats(project)
+        return counts if self._fenced else {**counts, "row_level_security": False}
 
     def _over(self, pool: Pool) -> Transactions:
         return Transactions(pool, None if self._sealing is None else self._sealing.sealer)
@@ -153,7 +159,16 @@ class PostgresRecords(SqlRecords):
         return await reads.read(project, work, brief=brief)
 
     async def scrub(self) -> None:
-        """Postgres overwrites in its own time: `VACUUM FULL`, which locks, is the operator's."""
+        """Take out row versions that are dead, unless somebody still reads them. Postgres
+        overwrites their bytes in its own time: `VACUUM FULL`, which locks, is the operator's."""
+        self._check_open()
+        async with self._pool.connection() as raw:
+            for table in TABLES:
+                try:
+                    with translate():
+                        await raw.execute(f"VACUUM {table}")
+                except StoreError as error:
+                    _log.warning("dead rows stay in %s until autovacuum: %s", table, error.code)
 
     async def glance(self, project: Project | None, work: Work[T]) -> T:
         self._check_open()

@@ -119,6 +119,25 @@ CREATE TABLE entities (
 	UNIQUE (project, kind, id)
 );
 
+CREATE TABLE erasures (
+	id TEXT COLLATE "C" NOT NULL, 
+	project TEXT COLLATE "C" NOT NULL, 
+	kind TEXT COLLATE "C" NOT NULL, 
+	mark TEXT COLLATE "C" NOT NULL, 
+	subject TEXT COLLATE "C", 
+	state TEXT COLLATE "C" NOT NULL, 
+	found TEXT COLLATE "C" NOT NULL, 
+	remains TEXT COLLATE "C" NOT NULL, 
+	receipt TEXT COLLATE "C", 
+	started_at DOUBLE PRECISION NOT NULL, 
+	completed_at DOUBLE PRECISION, 
+	PRIMARY KEY (id)
+);
+
+CREATE INDEX erasures_by_mark ON erasures (project, mark);
+
+CREATE INDEX erasures_running ON erasures (project) WHERE state = 'RUNNING';
+
 CREATE TABLE exports (
 	id TEXT COLLATE "C" NOT NULL, 
 	project TEXT COLLATE "C" NOT NULL, 
@@ -245,6 +264,7 @@ CREATE TABLE memories (
 	flags BIGINT NOT NULL, 
 	words BIGINT NOT NULL, 
 	speaker BIGINT NOT NULL, 
+	immutable BIGINT, 
 	PRIMARY KEY (no), 
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)
@@ -309,6 +329,16 @@ CREATE TABLE shard_maps (
 	version BIGINT NOT NULL, 
 	value TEXT COLLATE "C" NOT NULL, 
 	PRIMARY KEY (collection)
+);
+
+CREATE TABLE signing_keys (
+	id TEXT COLLATE "C" NOT NULL, 
+	project TEXT COLLATE "C" NOT NULL, 
+	algorithm TEXT COLLATE "C" NOT NULL, 
+	secret TEXT COLLATE "C" NOT NULL, 
+	public TEXT COLLATE "C", 
+	created_at DOUBLE PRECISION NOT NULL, 
+	PRIMARY KEY (id)
 );
 
 CREATE TABLE sources (
@@ -429,6 +459,15 @@ CREATE POLICY entities_of_project ON entities USING (
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
 
+ALTER TABLE erasures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE erasures FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY erasures_of_project ON erasures USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
 ALTER TABLE exports ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE exports FORCE ROW LEVEL SECURITY;
@@ -497,6 +536,15 @@ ALTER TABLE messages ENABLE ROW LEVEL SECURITY;
 ALTER TABLE messages FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY messages_of_project ON messages USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE signing_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signing_keys FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY signing_keys_of_project ON signing_keys USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );

@@ -8,7 +8,7 @@ Times are epoch seconds, UTC. `no` numbers a memory within the store and gives i
 
 from __future__ import annotations
 
-from holdfast.backends.schema import directory, ledger, records
+from holdfast.backends.schema import directory, erasures, ledger, records
 from holdfast.backends.schema.base import metadata
 
-__all__ = ["directory", "ledger", "metadata", "records"]
+__all__ = ["directory", "erasures", "ledger", "metadata", "records"]

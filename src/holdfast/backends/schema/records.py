@@ -119,6 +119,8 @@ memories = Table(
     Column("flags", Integer, nullable=False),
     Column("words", Integer, nullable=False),
     Column("speaker", Integer, nullable=False),
+    # NULL, as in rows of before there was this column: it may change
+    Column("immutable", Integer),
     UniqueConstraint("project", "id"),
     # duplicates are impossible, not unlikely
     UniqueConstraint("project", "identity"),

@@ -38,6 +38,8 @@ ARCHIVED: Final[Mapping[str, tuple[str, ...]]] = {
     "webhooks": ("id",),
     "feedback": ("project", "memory_id"),
     "exports": ("id",),
+    "erasures": ("id",),
+    "signing_keys": ("id",),
 }
 """The tables of an archive and the key of each, in the order in which they are loaded."""
 

@@ -13,6 +13,7 @@ import msgspec
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.rows import NO_LIMIT, from_json, only
 from holdfast.backends.sql.sealing import (
+    ERASED,
     NOBODY,
     SEALED_FIELDS,
     Text,
@@ -315,7 +316,10 @@ def _changes(connection: Connection, rows: Sequence[Any]) -> list[Change]:
         some = list(group)
         stored = [Text(row[7], row[8:12], row[4]) for row in some]
         texts = opened(connection, project, "history", "new_memory", stored)
-        found += [_change_from(row, text) for row, text in zip(some, texts, strict=True)]
+        found += [
+            _change_from(row, None if text is ERASED else text)
+            for row, text in zip(some, texts, strict=True)
+        ]
     return found
 
 

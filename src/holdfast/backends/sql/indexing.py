@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.backends.sql.changes import FLOOR_OF, FLOOR_OF_ALL
@@ -16,7 +17,7 @@ from holdfast.backends.sql.queries import (
     marks,
     told_pairs,
 )
-from holdfast.backends.sql.rows import MEMORY_COLUMNS, entity_condition, only
+from holdfast.backends.sql.rows import MEMORY_COLUMNS, MEMORY_WIDTH, entity_condition, only
 from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH, current
 from holdfast.backends.sql.vectors import vectors_from
 from holdfast.core.points import point_of
@@ -196,7 +197,7 @@ def excerpt(
     known = {row[0] for row in found}
     missing = [fact for fact in facts if fact not in known]
     found += _rows(connection, project, now.space_no, ("m.id", missing), entity)
-    found.sort(key=lambda row: row[21])
+    found.sort(key=itemgetter(MEMORY_WIDTH))
     memories, entries = entries_from(connection, project, found, now.dimensions)
     return Excerpt(
         entries=entries,

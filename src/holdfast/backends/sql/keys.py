@@ -15,21 +15,25 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.queries import chunks
+from holdfast.backends.sql.rows import entity_ids
 from holdfast.backends.sql.sealing import (
     CURRENT,
     NOBODY,
+    Ids,
     KeyNeeded,
     Keys,
+    KeysDestroyed,
     Need,
     Sealer,
     Subject,
     job_ids,
     subject_of,
 )
+from holdfast.core.erasure import mark_of
 from holdfast.core.seal import KEY_BYTES, VERSIONS_MAX
 from holdfast.errors import ConflictError, CorruptError
 from holdfast.limits import SUBJECT_KEYS_MAX
-from holdfast.model import Project, Scope
+from holdfast.model import ENTITY_KINDS, Entity, Project, Scope
 from holdfast.ports import Op, PutJob, PutMemory, PutRows, PutTurns
 from holdfast.ports.keyring import KeyRing
 
@@ -42,9 +46,12 @@ _AT_ONCE: Final = 8
 """Keys a keyring is asked for at once."""
 
 _SELECT: Final = """
-SELECT project, kind, id, version, key_id, wrapped FROM subject_keys
-WHERE {some} ORDER BY project, kind, id, version
+SELECT project, kind, id, version, key_id, wrapped,
+  EXISTS (SELECT 1 FROM erasures e WHERE e.project = subject_keys.project
+          AND e.mark = subject_keys.id)
+FROM subject_keys WHERE {some} ORDER BY project, kind, id, version
 """
+_GONE: Final = "SELECT DISTINCT project, kind, id FROM subject_keys WHERE wrapped IS NULL"
 _ONE: Final = "(project = ? AND kind = ? AND id = ?)"
 
 _INSERT: Final = """
@@ -52,7 +59,8 @@ INSERT INTO subject_keys (project, kind, id, version, key_id, wrapped, created_a
 VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING
 """
 
-Row = tuple[str, str, str, int, str, bytes | None]
+Row = tuple[str, str, str, int, str, bytes | None, bool]
+"""What `_SELECT` gives; the last says that the erasure of the subject is on record."""
 
 
 class Sealing(NamedTuple):
@@ -85,14 +93,18 @@ class SubjectKeys:
                 return await run()
             except KeyNeeded as missing:
                 wanted |= missing.needs
+            except KeysDestroyed as told:
+                await self._look_again(told.times)
         return await self._with_loaded(run, wanted)
 
     async def _with_loaded(self, run: Callable[[], Awaitable[T]], wanted: set[Need]) -> T:
         """Run it with keys that are loaded, and kept meanwhile."""
+        kept: Counter[Subject] = Counter()
         asked: set[Need] = set()
         try:
             while True:
-                self._pinned.update(need.subject for need in wanted)
+                kept.update(some := Counter(need.subject for need in wanted))
+                self._pinned.update(some)
                 asked |= wanted
                 await self.load(wanted)
                 try:
@@ -101,10 +113,37 @@ class SubjectKeys:
                     wanted = set(missing.needs) - asked
                     if not wanted:
                         raise _lost(next(iter(missing.needs))) from None
+                except KeysDestroyed as told:
+                    await self._look_again(told.times)
+                    wanted, asked = asked, set()
         finally:
-            self._pinned.subtract(need.subject for need in asked)
+            self._pinned.subtract(kept)
             self._pinned += Counter()  # drops those nobody uses
             self._shrink()
+
+    async def bring(self, subject: Subject) -> None:
+        """Bring the keys of a subject into memory, if it has any, for what is about to be read: it
+        would find out in the middle, and begin again."""
+        if not self.sealer.has(Need(subject, CURRENT)):
+            rows = (await self._stored([subject])).get(subject, ())
+            await self._hold(rows)
+            self._shrink()
+
+    async def _look_again(self, times: int) -> None:
+        """Let go of keys that were destroyed: subjects were erased, by any process."""
+        rows = await self._records.run_read(None, lambda c: c.execute(_GONE, ()).fetchall())
+        gone = {tuple(row) for row in rows}
+        for subject in self.sealer.oldest():
+            if (subject.project, subject.kind, self._mark(subject)) in gone:
+                self.sealer.drop(subject)
+        self.sealer.destroyed = times
+
+    def _mark(self, subject: Subject) -> str:
+        """Under which id the destroyed keys of an erased subject are kept."""
+        if subject.kind not in ENTITY_KINDS:
+            return subject.id
+        entity = Entity(subject.kind, subject.id)
+        return mark_of(self._records.name, subject.project, entity)
 
     async def load(self, needs: Iterable[Need]) -> None:
         """Bring keys into memory; a subject without one gets its first. Raises KeyRingError."""
@@ -148,15 +187,17 @@ class SubjectKeys:
     async def _stored(self, subjects: Sequence[Subject]) -> dict[Subject, Sequence[Row]]:
         """The rows of some subjects, by version."""
         self.loads += 1
+        marks = {subject._replace(id=self._mark(subject)): subject for subject in subjects}
 
         def work(connection: Connection) -> list[Row]:
             rows: list[Row] = []
-            for some in chunks(subjects):
+            for some in chunks(list(dict.fromkeys((*subjects, *marks)))):
                 sql = _SELECT.format(some=" OR ".join([_ONE] * len(some)))
                 rows += connection.execute(sql, [part for one in some for part in one]).fetchall()
             return rows
 
         rows = await self._records.run_read(None, work)
+        rows = [(*marks.get(Subject(*_subject(row)), _subject(row)), *row[3:]) for row in rows]
         return {
             Subject(*key): [*group] for key, group in groupby(sorted(rows, key=_order), _subject)
         }
@@ -165,7 +206,7 @@ class SubjectKeys:
         """Unwrap the keys of some subjects, all of each, and keep them."""
 
         async def opened(row: Row) -> bytes | None:
-            project, kind, id_, version, name, wrapped = row
+            project, kind, id_, version, name, wrapped, _ = row
             if wrapped is None:
                 return None
             return await self.ring.unwrap(name, wrapped, Subject(project, kind, id_).bound(version))
@@ -174,7 +215,9 @@ class SubjectKeys:
         for key, group in groupby(zip(rows, keys, strict=True), lambda pair: _subject(pair[0])):
             pairs = list(group)
             known = {row[3]: value for row, value in pairs if value is not None}
-            self.sealer.hold(Subject(*key), Keys(_usable([row for row, _ in pairs]), known))
+            erased = frozenset(row[3] for row, _ in pairs if row[5] is None and row[6])
+            current = _usable([row for row, _ in pairs])
+            self.sealer.hold(Subject(*key), Keys(current, known, erased))
 
     def _shrink(self) -> None:
         if self.sealer.held <= SUBJECT_KEYS_MAX:
@@ -190,10 +233,10 @@ def needs_of(project: Project, ops: Sequence[Op]) -> set[Need]:
     """The keys that operations seal with, as far as they tell."""
     needs: set[Need] = set()
     for op in ops:
-        ids: Sequence[str | None]
+        ids: Ids
         match op:
             case PutMemory():
-                ids = _ids(op.memory.scope)
+                ids = entity_ids(op.memory)
             case PutTurns():
                 ids = _ids(op.scope)
             case PutJob():

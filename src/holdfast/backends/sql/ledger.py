@@ -1,4 +1,4 @@
-"""The ledger on the record database: rows of calls, and sums over them."""
+"""The ledger on the record database: rows of calls, sums over them, and room in budgets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,31 @@ from typing import Any, Final
 from holdfast.backends.sql.dialect import Connection
 from holdfast.core.periods import day_text
 from holdfast.model import Project
-from holdfast.ports import PutUsage, UsageGroup, UsageQuery, UsageSum
+from holdfast.ports import (
+    Hold,
+    HoldBudget,
+    PutUsage,
+    SettleBudget,
+    UsageGroup,
+    UsageQuery,
+    UsageSum,
+)
 
 _PUT: Final = """
 INSERT INTO usage (project, at, operation, model, input_tokens, cached_tokens, output_tokens,
   cache_write_tokens, user_id, agent_id, app_id, run_id, job_id, key_id, nano_usd, price_version)
 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 """
+
+_OPEN_PERIOD: Final = """
+INSERT INTO budget_periods (project, budget, subject, since, spent, held) VALUES (?,?,?,?,0,0)
+ON CONFLICT DO NOTHING
+"""
+_OF_PERIOD: Final = "WHERE project = ? AND budget = ? AND subject = ? AND since = ?"
+_HOLD: Final = (
+    f"UPDATE budget_periods SET held = held + ? {_OF_PERIOD} RETURNING spent + held"  # locks it
+)
+_SETTLE: Final = f"UPDATE budget_periods SET held = held - ?, spent = spent + ? {_OF_PERIOD}"
 
 _COLUMNS: Final[Mapping[UsageGroup, str]] = {
     "project": "project",
@@ -66,6 +84,31 @@ def put_usage(connection: Connection, project: Project, op: PutUsage) -> None:
             None if cost is None else cost.version,
         ),
     )
+
+
+def hold(connection: Connection, project: Project, op: HoldBudget) -> list[int]:
+    """Room in all budgets or none; rows are locked in one order, so that nobody waits in a ring."""
+    before: dict[Hold, int] = {}
+    for one in sorted(op.holds, key=_place):
+        place = (project, *_place(one))
+        connection.execute(_OPEN_PERIOD, place)
+        [after] = connection.execute(_HOLD, (one.amount, *place)).fetchone()
+        before[one] = after - one.amount
+    if any(one.limit is not None and before[one] + one.amount > one.limit for one in op.holds):
+        for one in op.holds:
+            connection.execute(_SETTLE, (one.amount, 0, project, *_place(one)))
+    return [before[one] for one in op.holds]
+
+
+def settle(connection: Connection, project: Project, op: SettleBudget) -> None:
+    """What was held becomes what is spent."""
+    pairs = zip(op.holds, op.spent, strict=True)
+    for one, spent in sorted(pairs, key=lambda pair: _place(pair[0])):
+        connection.execute(_SETTLE, (one.amount, spent, project, *_place(one)))
+
+
+def _place(one: Hold) -> tuple[str, str, float]:
+    return one.budget, one.subject, one.since
 
 
 def usage(connection: Connection, project: Project | None, query: UsageQuery) -> list[UsageSum]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from holdfast.backends.sql import directory, ledger, queue, removal
+from holdfast.backends.sql import directory, erasing, ledger, queue, removal
 from holdfast.backends.sql.changes import Changes, Follower, forget_all, record
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import insert_all
@@ -27,13 +27,14 @@ from holdfast.backends.sql.rows import (
 from holdfast.backends.sql.spaces import Binding, Current, confirm
 from holdfast.backends.sql.vectors import Vectors
 from holdfast.clock import Ids
-from holdfast.core.outcome import settled
+from holdfast.core.outcome import settled, unchangeable
 from holdfast.errors import ConflictError, SpaceMismatchError, ValidationError
 from holdfast.model import Json, Memory, Project
 from holdfast.ports import (
     EditMemory,
     FillSpace,
     FinishJob,
+    HoldBudget,
     Op,
     PutJob,
     PutMemory,
@@ -42,6 +43,7 @@ from holdfast.ports import (
     PutUsage,
     RemoveMemories,
     Reset,
+    SettleBudget,
     SetVectors,
     SpaceSwitched,
 )
@@ -55,7 +57,7 @@ _PROJECT_TABLES = (
 _BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace, PutTurns)
 """Operations that write vectors, terms or texts."""
 
-_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage)
+_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, HoldBudget, SettleBudget)
 """Operations that do not care what was put before them, or see to it themselves."""
 
 Commit = tuple[Project, Sequence[Op]]
@@ -78,6 +80,7 @@ def carry_out(
         current = confirm(connection, binding)
         for _, ops in commits:
             _check_epoch(ops, binding, current)
+    erasing.check(connection, commits, binding, current)
     group = Group(connection, current, ids)
     outcomes = [Transaction(group, project).run(ops) for project, ops in commits]
     group.puts.flush()
@@ -221,7 +224,7 @@ def _put_memory(tx: Transaction, op: PutMemory) -> Put:
 def _supersede(tx: Transaction, old_id: str, by: Memory, by_id: str) -> None:
     """End a memory where its successor begins; its text stays for `as_of` questions."""
     found = tx.load(old_id)
-    if found is None or found[1].valid_to is not None:
+    if found is None or found[1].valid_to is not None or found[1].immutable:
         return
     old_no, old = found
     begin = by.event_at if by.valid_from is None else by.valid_from
@@ -248,6 +251,7 @@ def _turns_behind(tx: Transaction, fact_no: int) -> list[tuple[int, Memory]]:
         f"SELECT DISTINCT {MEMORY_COLUMNS}, m.no FROM sources f "
         "JOIN sources t ON t.message_no = f.message_no JOIN memories m ON m.no = t.memory_no "
         "WHERE f.memory_no = ? AND m.listed = 0 AND m.kind = 'turn' AND m.valid_to IS NULL "
+        "AND m.immutable IS NULL "
         "AND NOT EXISTS (SELECT 1 FROM sources a JOIN sources o ON o.message_no = a.message_no "
         "  JOIN memories c ON c.no = o.memory_no "
         "  WHERE a.memory_no = m.no AND c.listed = 1 AND c.valid_to IS NULL)",
@@ -262,6 +266,8 @@ def _edit_memory(tx: Transaction, op: EditMemory) -> Memory | None:
     if found is None:
         return None
     memory_no, old = found
+    if old.immutable:
+        raise unchangeable(old.id)
     tx.happens(op.at)
     if op.identity is not None:
         _refuse_taken(tx, op.identity, memory_no)
@@ -357,6 +363,14 @@ def _put_usage(tx: Transaction, op: PutUsage) -> None:
     ledger.put_usage(tx.connection, tx.project, op)
 
 
+def _hold_budget(tx: Transaction, op: HoldBudget) -> list[int]:
+    return ledger.hold(tx.connection, tx.project, op)
+
+
+def _settle_budget(tx: Transaction, op: SettleBudget) -> None:
+    ledger.settle(tx.connection, tx.project, op)
+
+
 def _put_rows(tx: Transaction, op: PutRows) -> None:
     directory.insert(tx.connection, op.rows)
 
@@ -403,6 +417,8 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     PutJob: _put_job,
     FinishJob: _finish_job,
     PutUsage: _put_usage,
+    HoldBudget: _hold_budget,
+    SettleBudget: _settle_budget,
     PutRows: _put_rows,
     Reset: _reset,
 }

@@ -19,6 +19,7 @@ from holdfast.backends.sql.rows import (
     INSERT_MESSAGE,
     INSERT_SOURCE,
     entity_ids,
+    event_values,
     history_values,
     memory_values,
     message_values,
@@ -164,14 +165,18 @@ class Puts:
             if self._current is not None:
                 at = Vectors(self._connection, project, memory, put.no)
                 vectors += at.rows(self._current, put.op.vector, put.op.shadow)
-            texts = (None, memory.text)
-            event = self._ids.new()
-            history.append(
-                history_values(self._connection, project, "ADD", memory, texts, None, event)
-            )
+            history += self._history(project, put.op)
             put.changes.note(entity_ids(memory), put.no, memory.id, grows=1)
         insert_all(self._connection, INSERT_EMBEDDING, vectors)
         insert_all(self._connection, INSERT_HISTORY, history)
+
+    def _history(self, project: Project, op: PutMemory) -> list[Row]:
+        """That it is put, or what it brings with it."""
+        if op.past is not None:
+            return [event_values(self._connection, project, event) for event in op.past]
+        texts = (None, op.memory.text)
+        event = self._ids.new()
+        return [history_values(self._connection, project, "ADD", op.memory, texts, None, event)]
 
     def _link_new(self, new: Sequence[Put], numbers: dict[TurnKey, int]) -> None:
         links: list[Row] = []

@@ -11,6 +11,7 @@ from holdfast.backends.sql.rows import (
     HISTORY_COLUMNS,
     JOB_COLUMNS,
     MEMORY_COLUMNS,
+    MEMORY_WIDTH,
     entity_condition,
     history_from,
     jobs_from,
@@ -18,7 +19,7 @@ from holdfast.backends.sql.rows import (
     only,
 )
 from holdfast.backends.sql.sealed_filters import condition_of
-from holdfast.backends.sql.sealing import Text, opened
+from holdfast.backends.sql.sealing import ERASED, Text, opened
 from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH_NUMBER, Current, current
 from holdfast.backends.sql.vectors import vectors_from
 from holdfast.core.cursor import decode_cursor, encode_cursor
@@ -36,6 +37,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Turn,
 )
 from holdfast.ports import Delta, EntityState, Listing, View
@@ -56,7 +58,7 @@ def fetch(connection: Connection, project: Project, ids: Sequence[str]) -> list[
             (project, *chunk),
         )
         found.update((one.id, one) for one in memories_from(connection, project, rows))
-    return [found[id_] for id_ in ids if id_ in found]
+    return [found[id_] for id_ in ids if id_ in found and found[id_].text is not ERASED]
 
 
 def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[Turn]:
@@ -72,8 +74,26 @@ def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[
         stored = [Text(row[0], row[5:], row[2]) for row in rows]
         texts = opened(connection, project, "messages", "text", stored)
         for (id_, role, _, actor_id, event_at, *_ids), text in zip(rows, texts, strict=True):
+            if text is ERASED:
+                continue
             found[id_] = Turn(id=id_, role=role, text=text, actor_id=actor_id, event_at=event_at)
     return [found[id_] for id_ in ids if id_ in found]
+
+
+def sources(connection: Connection, project: Project, memory_id: str) -> list[Source]:
+    """Turns that a memory came from, by the primary keys of its links, and the quoted words."""
+    rows = connection.execute(
+        "SELECT t.id, x.quote, m.user_id, m.agent_id, m.app_id, m.run_id FROM memories m "
+        "JOIN sources x ON x.memory_no = m.no JOIN messages t ON t.no = x.message_no "
+        "WHERE m.project = ? AND m.id = ? ORDER BY t.no",
+        (project, memory_id),
+    ).fetchall()
+    stored = [Text(f"{memory_id} {row[0]}", row[2:], row[1] or None) for row in rows]
+    quotes = opened(connection, project, "sources", "quote", stored)
+    pairs = zip(rows, quotes, strict=True)
+    return [
+        Source(turn_id=row[0], quote=quote or "") for row, quote in pairs if quote is not ERASED
+    ]
 
 
 def page(connection: Connection, project: Project, listing: Listing, cursor_key: bytes) -> Page:
@@ -95,8 +115,9 @@ def page(connection: Connection, project: Project, listing: Listing, cursor_key:
     shown = rows[: listing.size]
     more = len(rows) > listing.size and bool(shown)
     cursor = encode_cursor(shown[-1][-1], project, cursor_key) if more else None
-    memories = tuple(memories_from(connection, project, shown))
-    return Page(memories=memories, total=total, cursor=cursor)
+    memories = memories_from(connection, project, shown)
+    there = tuple(memory for memory in memories if memory.text is not ERASED)
+    return Page(memories=there, total=total, cursor=cursor)
 
 
 def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
@@ -261,12 +282,17 @@ def entries_from(
 
     `dimensions`: of every vector. Raises KeyNeeded, CorruptError.
     """
-    rows, entries = list(rows), []
+    rows = list(rows)
+    entries, there = [], []
     memories = memories_from(connection, project, rows)
-    stored = ((row[0], row[4:8], row[26], row[27]) for row in rows)
+    at = MEMORY_WIDTH + 5
+    stored = ((row[0], row[4:8], row[at], row[at + 1]) for row in rows)
     vectors = vectors_from(connection, project, stored, dimensions)
     for row, memory, vector in zip(rows, memories, vectors, strict=True):
-        no, terms, flags, words, speaker = row[21:26]
+        if memory.text is ERASED:
+            continue
+        there.append(memory)
+        no, terms, flags, words, speaker = row[MEMORY_WIDTH:at]
         entries.append(
             Entry(
                 id=memory.id,
@@ -285,7 +311,7 @@ def entries_from(
                 vector=vector,
             )
         )
-    return tuple(memories), tuple(entries)
+    return tuple(there), tuple(entries)
 
 
 def job(connection: Connection, project: Project, column: str, value: str) -> Job | None:
@@ -294,7 +320,8 @@ def job(connection: Connection, project: Project, column: str, value: str) -> Jo
     row = connection.execute(
         f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.project = ? AND {where}", (project, value)
     ).fetchone()
-    return None if row is None else jobs_from(connection, [row])[0]
+    found = [] if row is None else jobs_from(connection, [row])
+    return found[0] if found else None
 
 
 def jobs(

@@ -201,6 +201,15 @@ def heartbeat(connection: Connection, job_id: str, owner: str, at: float, lease_
     return changed > 0
 
 
+def hasten(connection: Connection, project: Project, error_code: str, at: float) -> int:
+    """Make those that wait because of an error due."""
+    return connection.execute(
+        "UPDATE jobs SET run_after = ? WHERE project = ? AND state = 'PENDING' "
+        "AND error_code = ? AND run_after > ?",
+        (at, project, error_code, at),
+    ).rowcount
+
+
 def rerun(connection: Connection, project: Project, job_id: str, at: float) -> bool:
     """Make a failed job due again with a fresh count of tries."""
     changed = connection.execute(

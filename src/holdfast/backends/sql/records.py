@@ -12,17 +12,21 @@ from holdfast.backends.sql.archiving import refuse_half
 from holdfast.backends.sql.changes import Follower
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.directory import SqlDirectory
+from holdfast.backends.sql.erasing import store_id
 from holdfast.backends.sql.indexing import SqlIndexing
 from holdfast.backends.sql.keys import Sealing, SubjectKeys, needs_of
+from holdfast.backends.sql.moving import SqlMoving
 from holdfast.backends.sql.operations import Commit, carry_out
 from holdfast.backends.sql.resealing import SqlSeals
+from holdfast.backends.sql.sealing import Subject
 from holdfast.backends.sql.spaces import Binding, settle
+from holdfast.backends.sql.subjects import SqlSubjects
 from holdfast.backends.sql.switching import SqlSpaces
 from holdfast.backends.sql.unlocking import adopt, derived, unlock
 from holdfast.clock import Clock, Ids
-from holdfast.core.identity import content_hash
 from holdfast.core.identity import key_mark as mark_of
 from holdfast.model import (
+    ENTITY_KINDS,
     Census,
     Entity,
     EntitySummary,
@@ -33,6 +37,7 @@ from holdfast.model import (
     Memory,
     Page,
     Project,
+    Source,
     Space,
     Turn,
 )
@@ -185,6 +190,10 @@ class SqlRecords(ABC):
         brief = len(ids) <= queries.PARAMETERS_MAX
         return await self.read_copy(project, lambda c: queries.turns(c, project, ids), brief=brief)
 
+    async def sources(self, project: Project, memory_id: str) -> list[Source]:
+        work = lambda c: queries.sources(c, project, memory_id)  # noqa: E731
+        return await self.read_copy(project, work, brief=True)
+
     async def page(self, project: Project, listing: Listing) -> Page:
         key = self._binding.cursor_key
         return await self.read_copy(project, lambda c: queries.page(c, project, listing, key))
@@ -204,6 +213,8 @@ class SqlRecords(ABC):
     async def delta(
         self, project: Project, entity: Entity, since: int | None, epoch: int | None = None
     ) -> Delta:
+        if self._keys is not None and since is None and entity.kind == ENTITY_KINDS[0]:
+            await self._keys.bring(Subject(project, entity.kind, entity.id))
         return await self.read_copy(
             project, lambda c: queries.delta(c, project, entity, since, epoch)
         )
@@ -247,6 +258,9 @@ class SqlRecords(ABC):
     async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
         return await self.write(None, lambda c: queue.heartbeat(c, job_id, owner, at, lease_s))
 
+    async def hasten(self, project: Project, error_code: str, at: float) -> int:
+        return await self.write(project, lambda c: queue.hasten(c, project, error_code, at))
+
     async def rerun(self, project: Project, job_id: str, at: float) -> bool:
         return await self.write(project, lambda c: queue.rerun(c, project, job_id, at))
 
@@ -261,9 +275,19 @@ class SqlRecords(ABC):
         return None if self._keys is None else SqlSeals(self, self._keys)
 
     @property
+    def subjects(self) -> SqlSubjects:
+        """What the same database keeps of one subject."""
+        return SqlSubjects(self)
+
+    @property
     def indexing(self) -> SqlIndexing:
         """What an external index asks of the same database."""
         return self._indexing
+
+    @property
+    def moving(self) -> SqlMoving:
+        """Reads whole memories, to put them elsewhere."""
+        return SqlMoving(self)
 
     @property
     def spaces(self) -> SqlSpaces:
@@ -275,8 +299,13 @@ class SqlRecords(ABC):
         return self._clock.now()
 
     @property
+    def name(self) -> str:
+        """`store_id`, also while the store is being opened."""
+        return store_id(self._binding.cursor_key)
+
+    @property
     def store_id(self) -> str:
-        return content_hash("store id", self._binding.cursor_key)
+        return store_id(self._binding.cursor_key)
 
 
 def _nobody() -> None:

@@ -21,6 +21,7 @@ from holdfast.backends.sql.sealing import (
     CURRENT,
     NOBODY,
     SEALED_FIELDS,
+    Ids,
     KeyNeeded,
     Need,
     Sealer,
@@ -59,29 +60,29 @@ class Texts(NamedTuple):
     """Columns that tell the rows apart, by which they are walked."""
     told: str
     """Columns from which `subject` makes the row's id and whose it is."""
-    subject: Callable[[Sequence[Any]], tuple[str, str, Sequence[str | None]]]
+    subject: Callable[[tuple[Any, ...]], tuple[str, str, Ids]]
     """From the columns told: project, id of the row, identities."""
     source: str = ""
     """What is selected from, if it is more than the table."""
 
 
-def _of_entity(told: Sequence[Any]) -> tuple[str, str, Sequence[str | None]]:
+def _of_entity(told: tuple[Any, ...]) -> tuple[str, str, Ids]:
     return told[0], told[1], told[2:]
 
 
-def _of_job(told: Sequence[Any]) -> tuple[str, str, Sequence[str | None]]:
+def _of_job(told: tuple[Any, ...]) -> tuple[str, str, Ids]:
     return told[0], told[1], job_ids(told[2])
 
 
-def _of_source(told: Sequence[Any]) -> tuple[str, str, Sequence[str | None]]:
+def _of_source(told: tuple[Any, ...]) -> tuple[str, str, Ids]:
     return told[0], f"{told[1]} {told[2]}", told[3:]
 
 
-def _of_vector(told: Sequence[Any]) -> tuple[str, str, Sequence[str | None]]:
+def _of_vector(told: tuple[Any, ...]) -> tuple[str, str, Ids]:
     return told[0], bound_row(told[1], told[2]), told[3:]
 
 
-def _of_directory(kind: type[Row], told: Sequence[Any]) -> tuple[str, str, Sequence[str | None]]:
+def _of_directory(kind: type[Row], told: tuple[Any, ...]) -> tuple[str, str, Ids]:
     return told[0], row_id(kind, dict(zip(kind.key, told[1:], strict=True))), NOBODY
 
 

@@ -11,22 +11,25 @@ import msgspec
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.sealed_metadata import open_metadata, seal_metadata
-from holdfast.backends.sql.sealing import Text, job_ids, opened, plain, sealed
+from holdfast.backends.sql.sealing import ERASED, Text, job_ids, opened, plain, sealed
 from holdfast.model import Entity, HistoryEvent, Job, Json, Memory, Project, Scope, Source, Turn
 from holdfast.ports import PutMemory
 
 MEMORY_COLUMNS = (
     "m.id, m.text, m.hash, m.kind, m.user_id, m.agent_id, m.app_id, m.run_id, m.actor_id, m.role, "
     "m.metadata, m.categories, m.listed, m.event_at, m.valid_from, m.valid_to, m.superseded_by, "
-    "m.expires_on, m.created_at, m.updated_at, m.version"
+    "m.expires_on, m.created_at, m.updated_at, m.version, m.immutable"
 )
+
+MEMORY_WIDTH = len(MEMORY_COLUMNS.split(","))
+"""Columns of a memory: what a statement selects after them begins here."""
 
 INSERT_MEMORY = """
 INSERT INTO memories (
   no, id, project, identity, kind, text, hash, user_id, agent_id, app_id, run_id, actor_id, role,
   metadata, categories, listed, event_at, valid_from, valid_to, superseded_by, expires_on,
-  created_at, updated_at, version, terms, flags, words, speaker
-) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+  created_at, updated_at, version, terms, flags, words, speaker, immutable
+) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT DO NOTHING
 """
 
@@ -82,7 +85,10 @@ def from_json(text: str | None) -> Json:
 
 
 def memories_from(connection: Connection, project: Project, rows: Iterable[Any]) -> list[Memory]:
-    """Memories from rows of MEMORY_COLUMNS (further columns are passed over), opened."""
+    """Memories from rows of MEMORY_COLUMNS (further columns are passed over), opened.
+
+    The text of one whose subject was erased is ERASED.
+    """
     rows = list(rows)
     if connection.sealer is None:
         plain(connection, [row[1] for row in rows])
@@ -121,6 +127,7 @@ def _memory_from(row: tuple[Any, ...], text: str, metadata: Mapping[str, Json] |
         created_at=row[18],
         updated_at=row[19],
         version=row[20],
+        immutable=bool(row[21]),
     )
 
 
@@ -133,7 +140,7 @@ def entity_ids(memory: Memory) -> EntityIds:
     return (memory.user_id, memory.agent_id, memory.app_id, memory.run_id)
 
 
-def memory_texts(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[str]:
+def memory_texts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[str]:
     """Texts of memories of any projects, opened: from rows of project, id, text, identities."""
     texts: list[str] = []
     for project, group in groupby(rows, key=itemgetter(0)):
@@ -187,6 +194,7 @@ def memory_values(connection: Connection, project: Project, op: PutMemory) -> tu
         terms.flags,
         terms.words,
         terms.speaker,
+        int(memory.immutable) or None,
     )
 
 
@@ -231,7 +239,11 @@ def jobs_from(connection: Connection, rows: Iterable[Any]) -> list[Job]:
     for field, column in (("payload", 5), ("result", 9)):
         stored = [Text(row[0], job_ids(row[4]), row[column]) for row in rows]
         texts.append(opened(connection, rows[0][1], "jobs", field, stored))
-    return [_job_from(*parts) for parts in zip(rows, *texts, strict=True)]
+    return [
+        _job_from(row, *told)
+        for row, *told in zip(rows, *texts, strict=True)
+        if not any(text is ERASED for text in told)
+    ]
 
 
 def _job_from(row: tuple[Any, ...], payload: str, result: str | None) -> Job:
@@ -252,6 +264,28 @@ def _job_from(row: tuple[Any, ...], payload: str, result: str | None) -> Job:
         created_at=row[13],
         started_at=row[14],
         completed_at=row[15],
+    )
+
+
+def event_values(connection: Connection, project: Project, event: HistoryEvent) -> tuple[Any, ...]:
+    """The parameters of INSERT_HISTORY for an event of before."""
+    ids = (event.user_id, event.agent_id, event.app_id, event.run_id)
+    stored = (
+        sealed(connection, project, "history", field, Text(event.id, ids, text))
+        for field, text in zip(HISTORY_TEXTS, (event.old_memory, event.new_memory), strict=True)
+    )
+    return (
+        event.id,
+        project,
+        event.memory_id,
+        event.event,
+        *stored,
+        event.actor_id,
+        event.role,
+        event.created_at,
+        event.updated_at,
+        *ids,
+        int(event.listed),
     )
 
 
@@ -301,7 +335,11 @@ def history_from(
         )
         for column, field in enumerate(HISTORY_TEXTS, 3)
     ]
-    return [_event_from(*parts) for parts in zip(rows, *texts, strict=True)]
+    return [
+        _event_from(row, *told)
+        for row, *told in zip(rows, *texts, strict=True)
+        if not any(text is ERASED for text in told)
+    ]
 
 
 def _event_from(row: tuple[Any, ...], old: str | None, new: str | None) -> HistoryEvent:

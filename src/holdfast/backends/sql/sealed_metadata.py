@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from holdfast.backends.sql.dialect import Connection
-from holdfast.backends.sql.sealing import Sealer, Text, opened, sealed
+from holdfast.backends.sql.sealing import ERASED, Sealer, Text, opened, sealed
 from holdfast.core.seal import is_sealed
 from holdfast.model import Json
 
@@ -75,7 +75,7 @@ def open_metadata(
         stored = [memory._replace(stored=values[key]) for memory, values in found]
         texts = opened(connection, project, "memories", _field(key), stored)
         for (_, values), text in zip(found, texts, strict=True):
-            values[key] = msgspec.json.decode(text)
+            values[key] = None if text is ERASED else msgspec.json.decode(text)
 
 
 def _field(key: str) -> str:

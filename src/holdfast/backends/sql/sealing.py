@@ -7,24 +7,26 @@ whoever runs the statements gets it and runs them again (`sql.keys`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.nonces import nonce
 from holdfast.core.seal import (
     FERNET_PREFIX,
-    NONCE_BYTES,
     Place,
+    disclose,
+    envelope,
     is_sealed,
     seal,
     unfernet,
     unseal,
     version_of,
 )
-from holdfast.directory import Delivery, Export, Feedback, Row, Webhook
+from holdfast.directory import Delivery, Erasure, Export, Feedback, Row, SigningKey, Webhook
 from holdfast.errors import ConfigError, CorruptError
 from holdfast.model import ENTITY_KINDS
 
@@ -40,6 +42,8 @@ SEALED_FIELDS: Final[Mapping[type[Row], tuple[str, ...]]] = {
     Delivery: ("body",),
     Feedback: ("reason",),
     Export: ("request", "result"),
+    Erasure: ("subject",),
+    SigningKey: ("secret",),
 }
 """What is sealed of the directory, with the key of the project."""
 
@@ -71,15 +75,29 @@ class KeyNeeded(Exception):
         self.needs = frozenset(needs)
 
 
+Ids = tuple[str | None, ...]
+"""user_id, agent_id, app_id and run_id of a row."""
+
+
+class KeysDestroyed(Exception):
+    """Data keys were destroyed, which this process may hold; it must look before it seals."""
+
+    def __init__(self, times: int) -> None:
+        """`times`: how often that was, by now."""
+        super().__init__()
+        self.times = times
+
+
 class Text(NamedTuple):
     """A text (or vector) of a row: the row's id, whose it is, and the text as it is stored."""
 
     row: str
-    ids: Sequence[str | None]
+    ids: Ids
     stored: str | bytes | None
 
 
-def subject_of(project: str, ids: Sequence[str | None]) -> Subject:
+@lru_cache(maxsize=4_096)
+def subject_of(project: str, ids: Ids) -> Subject:
     """The subject of a row by its user_id, agent_id, app_id and run_id."""
     for kind, name in zip(ENTITY_KINDS, ids, strict=True):
         if name is not None:
@@ -87,7 +105,7 @@ def subject_of(project: str, ids: Sequence[str | None]) -> Subject:
     return Subject(project, "project", "")
 
 
-def job_ids(scope_key: str) -> Sequence[str | None]:
+def job_ids(scope_key: str) -> Ids:
     """The identities that a job is about; none if its scope is of another kind."""
     try:
         return _ids_of(scope_key)
@@ -106,6 +124,18 @@ class Keys(NamedTuple):
 
     current: int
     by_version: Mapping[int, bytes]
+    erased: frozenset[int] = frozenset()
+    """Versions that were destroyed when the subject was erased, as the store has it on record."""
+
+
+class _Erased(str):
+    """Its own kind of text, so that no other one is taken for it."""
+
+    __slots__ = ()
+
+
+ERASED: Final = _Erased()
+"""What a text is opened to whose subject was erased: its row is passed over."""
 
 
 class Sealer:
@@ -121,6 +151,8 @@ class Sealer:
         """Whether every text is sealed: one that is not was put there by somebody else."""
         self.strict_vectors = False
         """The same of vectors."""
+        self.destroyed = 0
+        """How often keys were destroyed in the store, as far as this process knows."""
         self._keys: dict[Subject, Keys] = {}
         self._fernet_keys = fernet_keys
 
@@ -156,16 +188,22 @@ class Sealer:
 
     def seal(self, subject: Subject, place: Place, value: str | bytes) -> Any:
         """The value as it is stored. Raises KeyNeeded."""
-        keys = self.keys_of(subject)
+        keys = self._keys.get(subject)
+        if keys is None or not keys.current:
+            raise KeyNeeded([Need(subject, CURRENT)])
         key = keys.by_version[keys.current]
-        return seal(key, keys.current, os.urandom(NONCE_BYTES), place, value)
+        return seal(key, keys.current, nonce(), place, value)
 
     def need(self, subject: Subject, stored: str | bytes | None) -> Need | None:
         """The key that a stored value asks for, if it is not in memory. Raises CorruptError."""
         if stored is None or not is_sealed(stored):
             return None
         need = Need(subject, version_of(stored))
-        return None if self.has(need) else need
+        return None if self.has(need) or self._is_erased(need) else need
+
+    def _is_erased(self, need: Need) -> bool:
+        keys = self._keys.get(need.subject)
+        return keys is not None and need.version in keys.erased
 
     def open(self, subject: Subject, place: Place, stored: str | bytes) -> Any:
         """The value of what is stored. Raises KeyNeeded, CorruptError."""
@@ -174,9 +212,39 @@ class Sealer:
         version = version_of(stored)
         keys = self._keys.get(subject)
         key = None if keys is None else keys.by_version.get(version)
+        if key is None and self._is_erased(Need(subject, version)):
+            return ERASED
         if key is None:
             raise KeyNeeded([Need(subject, version)])
         return unseal(key, place, stored)
+
+    def open_all(self, project: str, table: str, field: str, texts: Iterable[Text]) -> list[Any]:
+        """`open` for the same field of many rows; None stays None, an erased subject's is ERASED.
+
+        Raises KeyNeeded for all keys that are missing, CorruptError.
+        """
+        values: list[Any] = []
+        missing: set[Need] = set()
+        for row, ids, stored in texts:
+            if stored is None:
+                values.append(None)
+                continue
+            place = Place(project, table, row, field)
+            if not is_sealed(stored):
+                values.append(self._plain(place, stored))
+                continue
+            subject, raw = subject_of(project, ids), envelope(stored)
+            keys = self._keys.get(subject)
+            key = None if keys is None else keys.by_version.get(raw[0])
+            if key is None and keys is not None and raw[0] in keys.erased:
+                values.append(ERASED)
+            elif key is None:
+                missing.add(Need(subject, raw[0]))
+            elif not missing:
+                values.append(disclose(key, place, raw, is_text=isinstance(stored, str)))
+        if missing:
+            raise KeyNeeded(missing)
+        return values
 
     def _plain(self, place: Place, stored: str | bytes) -> Any:
         if self.strict_vectors if isinstance(stored, bytes) else self.strict:
@@ -218,18 +286,7 @@ def opened(
     sealer = connection.sealer
     if sealer is None:
         return plain(connection, [text.stored for text in texts])
-    subjects = [subject_of(project, text.ids) for text in texts]
-    pairs = list(zip(subjects, texts, strict=True))
-    needs = [sealer.need(subject, text.stored) for subject, text in pairs]
-    missing = [need for need in needs if need is not None]
-    if missing:
-        raise KeyNeeded(missing)
-    return [
-        None
-        if text.stored is None
-        else sealer.open(subject, Place(project, table, text.row, field), text.stored)
-        for subject, text in pairs
-    ]
+    return sealer.open_all(project, table, field, texts)
 
 
 def plain(connection: Connection, stored: list[Any]) -> list[Any]:

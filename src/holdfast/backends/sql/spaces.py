@@ -42,13 +42,19 @@ class Current(NamedTuple):
     dimensions: int
     forgotten: int
     """The last generation of which it is not known what it changed."""
+    destroyed: int = 0
+    """How often data keys were destroyed."""
+    erasing: bool = False
+    """Whether a subject of the project is being erased; on SQLite, of any project."""
 
 
 _CURRENT = f"""
 SELECT s.no, (SELECT max(no) FROM spaces WHERE status = 'shadow'), {EPOCH_NUMBER}, s.dimensions,
        coalesce((SELECT value FROM counters WHERE name = '{FLOOR}'), 0),
        s.provider, s.model, s.dimensions, s.normalised, k.value,
-       EXISTS (SELECT 1 FROM counters WHERE name = 'sealed')
+       EXISTS (SELECT 1 FROM counters WHERE name = 'sealed'),
+       coalesce((SELECT value FROM counters WHERE name = 'keys_destroyed'), 0),
+       EXISTS (SELECT 1 FROM erasures WHERE state = 'RUNNING')
 FROM spaces s, counters k WHERE s.status = 'active' AND k.name = 'key_mark'
 """
 
@@ -91,7 +97,7 @@ def confirm(connection: Connection, binding: Binding) -> Current:
         raise ConfigError("Another process began to seal this store meanwhile.", hint=hint)
     if found[9] != binding.key_mark:
         raise ConfigError("Another process bound this store to another `content_key`.", hint=hint)
-    return Current(*found[:5])
+    return Current(*found[:5], *found[11:13])
 
 
 def current(connection: Connection) -> Current:

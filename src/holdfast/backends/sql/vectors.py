@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import Row
 from holdfast.backends.sql.rows import entity_ids
-from holdfast.backends.sql.sealing import Text, opened, plain, sealed
+from holdfast.backends.sql.sealing import ERASED, Ids, Text, opened, plain, sealed
 from holdfast.backends.sql.spaces import Current
 from holdfast.core.seal import NUMBER_BYTES
 from holdfast.errors import CorruptError
@@ -47,7 +47,7 @@ def bound_row(memory_id: str, space_no: int) -> str:
     return f"{memory_id} {space_no}"
 
 
-Stored = tuple[str, Sequence[str | None], int | None, bytes | None]
+Stored = tuple[str, Ids, int | None, bytes | None]
 """Of a memory and a space: its id, its identities, the space's number, the vector as it is stored;
 the last two are None where there is no vector."""
 
@@ -58,7 +58,7 @@ def vectors_from(
     rows: Iterable[Stored],
     dimensions: int | None = None,
 ) -> list[Any]:
-    """Vectors of memories of one project, opened; None stays None.
+    """Vectors of memories of one project, opened; None stays None, and so is an erased subject's.
 
     `dimensions`: of each, if it is known. Raises KeyNeeded, CorruptError, ConfigError as `opened`.
     """
@@ -69,7 +69,8 @@ def vectors_from(
             Text("" if vector is None else bound_row(id_, space_no or 0), ids, vector)
             for id_, ids, space_no, vector in rows
         ]
-        vectors = opened(connection, project, TABLE, FIELD, stored)
+        found = opened(connection, project, TABLE, FIELD, stored)
+        vectors = [None if vector is ERASED else vector for vector in found]
     length = None if dimensions is None else dimensions * NUMBER_BYTES
     if length is not None and any(one is not None and len(one) != length for one in vectors):
         raise CorruptError(

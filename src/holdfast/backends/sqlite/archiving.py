@@ -23,6 +23,10 @@ T = TypeVar("T")
 _ROWS: Final = 256
 """Rows that are read at once."""
 
+_LOADING: Final = ("PRAGMA cache_size=-32768", "PRAGMA synchronous=NORMAL")
+"""Pages of indexes are filled in no order. A load that is lost with the machine takes its note with
+it; `finish` waits for the disk, and with it for everything before."""
+
 _LAST: Final = {
     "generation": "SELECT value FROM counters WHERE name = 'generation'",
     "memories": "SELECT max(coalesce((SELECT max(no) FROM memories), 0), "
@@ -102,6 +106,9 @@ class SqliteArchiving:
         await self._written(work)
 
     async def finish(self) -> None:
+        await self._written(lambda _: None)  # opens it, unless it is open
+        assert self._writer is not None
+        self._writer.execute("PRAGMA synchronous=FULL")
         await self._written(_finish)
 
     async def destroyed(self) -> Sequence[tuple[str, str, str]]:
@@ -134,6 +141,8 @@ class SqliteArchiving:
         connection = connect(self._path, busy_timeout_s=self._busy_timeout_s)
         try:
             prepare(connection, self._path)
+            for pragma in _LOADING:
+                connection.execute(pragma)
         except BaseException:
             connection.close()
             raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,12 @@ from holdfast.errors import ClosedError, StoreReadOnlyError, StoreUnavailableErr
 from holdfast.limits import BUSY_TIMEOUT_S, READ_CONNECTIONS_MAX
 from holdfast.model import Job, Json, Project, Space
 from holdfast.ports import Op
+
+_TRUNCATE = "PRAGMA wal_checkpoint(TRUNCATE)"
+_SCRUBS_MAX = 100
+_SCRUB_PAUSE_S = 0.05
+
+_log = logging.getLogger("holdfast")
 
 DATABASE = "holdfast.db"
 """The file in the folder that `path` names."""
@@ -146,7 +154,12 @@ class SqliteRecords(SqlRecords):
         with translate(self._path):
             connection = connect(self._path, busy_timeout_s=self._busy_timeout_s)
             try:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                for _ in range(_SCRUBS_MAX):
+                    is_busy, *_pages = connection.execute(_TRUNCATE).fetchone()
+                    if not is_busy:
+                        return
+                    time.sleep(_SCRUB_PAUSE_S)  # somebody reads an older snapshot still
+                _log.warning("old pages stay in the write-ahead log until its readers end")
             finally:
                 connection.close()
 

@@ -117,6 +117,26 @@ CREATE TABLE entities (
 	UNIQUE (project, kind, id)
 );
 
+CREATE TABLE erasures (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	mark TEXT NOT NULL, 
+	subject TEXT, 
+	state TEXT NOT NULL, 
+	found TEXT NOT NULL, 
+	remains TEXT NOT NULL, 
+	receipt TEXT, 
+	started_at FLOAT NOT NULL, 
+	completed_at FLOAT, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX erasures_by_mark ON erasures (project, mark);
+
+CREATE INDEX erasures_running ON erasures (project) WHERE state = 'RUNNING';
+
 CREATE TABLE exports (
 	id TEXT NOT NULL, 
 	project TEXT NOT NULL, 
@@ -246,6 +266,7 @@ CREATE TABLE memories (
 	flags INTEGER NOT NULL, 
 	words INTEGER NOT NULL, 
 	speaker INTEGER NOT NULL, 
+	immutable INTEGER, 
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)
 );
@@ -312,6 +333,17 @@ CREATE TABLE shard_maps (
 	version INTEGER NOT NULL, 
 	value TEXT NOT NULL, 
 	PRIMARY KEY (collection)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE signing_keys (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	algorithm TEXT NOT NULL, 
+	secret TEXT NOT NULL, 
+	public TEXT, 
+	created_at FLOAT NOT NULL, 
+	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
 

@@ -37,7 +37,7 @@ class _Fixtures(StoreFixtures):
     @pytest.fixture
     def of(self) -> Of:
         """How a store's directory is got; for authors to override if it is not `.directory`."""
-        return lambda store: store.directory  # type: ignore[attr-defined]
+        return lambda store: store.directory
 
     @pytest.fixture
     def directory(self, store: Store, of: Of) -> Directory:

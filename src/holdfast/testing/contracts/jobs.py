@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -44,6 +46,25 @@ async def known(store: Store, id_: str) -> Job:
 
 class JobsContract(StoreFixtures):
     """Inherit this, override the fixture `make`, and run it with pytest-asyncio in auto mode."""
+
+    async def test_jobs_that_wait_because_of_an_error_are_hastened(self, store: Store) -> None:
+        later: dict[str, Any] = {"run_after": NOW + 500, "error": "e", "error_code": "SPENT"}
+        await commit(
+            store,
+            put_job("a", "s1", **later),
+            put_job("b", "s2", **{**later, "error_code": "AWAY"}),
+            put_job("c", "s3", **{**later, "run_after": NOW - 5}),
+            put_job("d", "s4", state="FAILED", **later),
+        )
+        await commit(store, put_job("e", "s1", project=BLUE, **later), project=BLUE)
+        assert await store.hasten(RED, "SPENT", NOW) == 1
+        due = {}
+        for project, name in ((RED, "a"), (RED, "b"), (RED, "c"), (RED, "d"), (BLUE, "e")):
+            job = await store.job(project, name)
+            assert job is not None
+            due[name] = job.run_after - NOW
+        assert due == {"a": 0, "b": 500, "c": -5, "d": 500, "e": 500}
+        assert await store.hasten(RED, "SPENT", NOW) == 0
 
     async def test_a_job_comes_back_as_it_was(self, store: Store) -> None:
         op = put_job(

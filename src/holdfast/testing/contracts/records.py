@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from holdfast.testing.contracts.records_budgets import BudgetContract
 from holdfast.testing.contracts.records_end import (
     RemoveContract,
     ResetContract,
@@ -40,6 +41,7 @@ class RecordsContract(
     EntityContract,
     StatsContract,
     UsageContract,
+    BudgetContract,
     LifeContract,
     HandlesContract,
     ProjectContract,

@@ -120,6 +120,18 @@ class SupersedeContract(StoreFixtures):
         assert validity(await sure(store, "two")) == (NOW, "e")
         assert (await sure(store, "two")).version == 2
 
+    async def test_immutable_memories_do_not_end(self, store: Store) -> None:
+        await commit(store, turns("t", "u"), raw("r", "t"), raw("s", "u", immutable=True))
+        await commit(store, put("a", "Oslo", turns=["t"], immutable=True))
+        await commit(store, put("b", "tea", turns=["u"]))
+        await commit(store, put("c", "Bergen", event_at=NOW + 1, supersedes=["a", "b"]))
+        assert validity(await sure(store, "b")) == (NOW + 1, "c")
+        for id_ in "ars":
+            assert validity(await sure(store, id_)) == (None, None), id_
+        assert await events(store, "a") == ["ADD"]
+        await commit(store, RemoveMemories(filter=ids("a"), at=NOW))
+        assert await store.fetch(RED, ["a", "r"]) == []
+
     async def test_listed_turns_stay(self, store: Store) -> None:
         await commit(store, turns("t"), put("r", "said", turns=["t"], kind="turn"))
         await commit(store, put("a", "Oslo", turns=["t"]), put("b", "Bergen", supersedes=["a"]))

@@ -72,6 +72,7 @@ CALLS: dict[str, Call] = {
     "heartbeat": lambda store: store.heartbeat("a", "me", NOW, 1.0),
     "jobs": lambda store: store.jobs(RED, None, 0, 1),
     "count_jobs": lambda store: store.count_jobs(RED, None),
+    "hasten": lambda store: store.hasten(RED, "E", NOW),
     "rerun": lambda store: store.rerun(RED, "a", NOW),
 }
 """Every call but `open` and `close`."""

@@ -5,11 +5,18 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.core.visibility import visible
 from holdfast.errors import ValidationError
 from holdfast.filters import And, Compare, Filter, Not, Or, matches
-from holdfast.model import ANY, Census, Entity, Memory
+from holdfast.model import (
+    ANY,
+    Census,
+    Entity,
+    Memory,
+    Source,
+)
 from holdfast.ports import EditMemory, Op, PutMemory, RemoveMemories, SetVectors, View
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import (
@@ -75,6 +82,16 @@ FILTERS: list[Filter] = [
 
 class FetchContract(StoreFixtures):
     """`fetch` and `turns`."""
+
+    async def test_sources_tell_turns_and_quotes(self, store: Store) -> None:
+        await commit(store, turns("t2", "t1"), put("f", "likes tea", turns=["t1", "nowhere", "t2"]))
+        await commit(store, turns("t1", "t0"), project=BLUE)
+        await commit(store, put("f", "other words", turns=["t1", "t0"]), project=BLUE)
+        again = [Source(turn_id="t1", quote="new"), Source(turn_id="t2", quote="new")]
+        await commit(store, replace(put("g", "likes tea"), sources=tuple(again)))
+        expected = [Source(turn_id="t2", quote="lik"), Source(turn_id="t1", quote="lik")]
+        assert await store.sources(RED, "f") == expected
+        assert await store.sources(RED, "g") == await store.sources(RED, "nobody") == []
 
     async def test_what_exists_comes_in_the_order_asked_for(self, store: Store) -> None:
         await commit(store, turns("t", "u"), put("a", "one"), put("b", "two", supersedes=["a"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.errors import ConflictError, HoldfastError, ReplayedError
 from holdfast.model import IndexTerms, Scope, Usage
@@ -263,6 +264,20 @@ class EditContract(StoreFixtures):
         assert {(e.actor_id, e.role, e.created_at) for e in history} == {("Ann", "user", NOW)}
         assert len({event.id for event in history}) == 4
 
+    async def test_a_memory_may_bring_its_past(self, store: Store) -> None:
+        await commit(store, put("a", "old", role="user"))
+        await commit(store, EditMemory(memory_id="a", at=NOW + 1, text="new"))
+        past = tuple(await store.history(RED, "a"))
+        moved = replace(put("a", "new"), past=past)
+        await commit(store, moved, project=BLUE)
+        assert await store.history(BLUE, "a") == list(past)
+        await commit(store, EditMemory(memory_id="a", at=NOW + 2, text="newer"), project=BLUE)
+        assert await events(store, "a", BLUE) == ["ADD", "UPDATE", "UPDATE"]
+        again = replace(moved, identity=b"other", memory=replace(moved.memory, id="b"), past=())
+        await commit(store, again, replace(again, past=past), project=BLUE)
+        assert await events(store, "b", BLUE) == [], "a duplicate leaves history as it is"
+        assert len(await store.history(BLUE, "a")) == 3
+
     async def test_an_edit_of_nothing_changes_nothing(self, store: Store) -> None:
         assert await commit(store, EditMemory(memory_id="gone", at=NOW, text="x")) == [None]
         assert await events(store, "gone") == []
@@ -273,6 +288,21 @@ class EditContract(StoreFixtures):
             await commit(store, EditMemory(memory_id="b", at=NOW, text="x", identity=b"one"))
         [same] = await commit(store, EditMemory(memory_id="a", at=NOW, text="x", identity=b"one"))
         assert same.text == "x"
+
+    async def test_an_immutable_memory_cannot_be_edited(self, store: Store) -> None:
+        await commit(store, put("a", immutable=True), put("b", "milk", immutable=False))
+        before = await sure(store, "a")
+        assert (before.immutable, (await sure(store, "b")).immutable) == (True, False)
+        for edit in (
+            EditMemory(memory_id="a", at=NOW + 1, text="new"),
+            EditMemory(memory_id="a", at=NOW + 1, metadata={"k": 1}),
+            EditMemory(memory_id="a", at=NOW + 1, set_expires=True),
+        ):
+            with pytest.raises(ConflictError, match="immutable"):
+                await commit(store, EditMemory(memory_id="b", at=NOW + 1, text="too"), edit)
+        assert await store.fetch(RED, ["a"]) == [before]
+        assert (await sure(store, "b")).text == "milk"
+        assert await events(store, "a") == ["ADD"]
 
 
 class PutJobContract(StoreFixtures):

@@ -9,6 +9,7 @@ from holdfast.directory import (
     ApiKey,
     Budget,
     Delivery,
+    Erasure,
     Export,
     Feedback,
     KeyUse,
@@ -17,6 +18,7 @@ from holdfast.directory import (
     Row,
     Session,
     ShardMap,
+    SigningKey,
     Spending,
     Webhook,
 )
@@ -58,6 +60,15 @@ _FIELDS: dict[type[Row], dict[str, Any]] = {
         "reason": "wrong", "at": NOW,
     },
     ShardMap: {"collection": "holdfast_2", "version": 7, "value": '{"phase": "settled"}'},
+    Erasure: {
+        "id": "eras", "project": "red", "kind": "user", "mark": "ab" * 16, "subject": "ann",
+        "state": "FAILED", "found": {"memories": 3}, "remains": {"messages": 1}, "receipt": _JSON,
+        "started_at": NOW, "completed_at": NOW + 1.5,
+    },
+    SigningKey: {
+        "id": "sign", "project": "red", "algorithm": "ed25519", "secret": "c2VjcmV0",
+        "public": "cHVibGlj", "created_at": NOW,
+    },
     Budget: {
         "id": "budg", "project": "red", "kind": "user", "subject": "*", "period": "month",
         "unit": "usd", "amount": 5_000_000_000_000, "at_limit": "degrade", "created_at": NOW,
