@@ -208,3 +208,21 @@ async def test_two_instances_on_one_postgres_and_a_switch(tmp_path: Path) -> Non
                 assert found["results"][0]["memory"] == FACTS[0]
                 assert (await admin.index.verify()).total == 0
                 assert (await admin.index.status()).build == 1
+
+
+async def test_a_subject_is_gone_from_the_engine_before_it_is_forgotten(
+    index: dict[str, Any], tmp_path: Path
+) -> None:
+    async with AsyncAdmin({"path": str(tmp_path / "store"), "index": index}) as admin:
+        for user in ("alice", "bob"):
+            for fact in FACTS:
+                await admin.memory().add(fact, user_id=user)
+        await fed(admin.index)
+        found = await admin.erasure.inventory(user_id="alice")
+        assert found["index"] == len(FACTS)
+        ended = await admin.erasure.forget(user_id="alice")
+        assert (ended.state, ended.remains) == ("DONE", {})
+        assert (await admin.erasure.inventory(user_id="alice"))["index"] == 0
+        assert (await admin.erasure.inventory(user_id="bob"))["index"] == len(FACTS)
+        hits = await admin.memory().search("bees", filters={"user_id": "bob"})
+        assert hits["results"]
