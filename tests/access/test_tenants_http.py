@@ -36,6 +36,7 @@ NEVER_SERVED = {
     "/holdfast/erasures/{erasure_id}": "nobody here keeps the ids of erasures",
     "/holdfast/backups": "is for whoever runs the deployment",
     "/holdfast/backups/{backup_id}": "is for whoever runs the deployment",
+    "/holdfast/audit/prune": "is for whoever runs the deployment",
     "/holdfast/embedder": "is for whoever runs the deployment",
     "/holdfast/embedder/change": "is for whoever runs the deployment",
     "/holdfast/embedder/cutover": "is for whoever runs the deployment",
