@@ -12,6 +12,7 @@ from typing import Any
 from holdfast.backends.sql import operations, removal
 from holdfast.backends.sql.operations import Transaction
 from holdfast.backends.sqlite.writer import Writer
+from holdfast.model import Memory
 from holdfast.ports import Op
 
 _HELD_GROUPS = 4
@@ -60,13 +61,13 @@ def _forget_vectors() -> None:
     put = Transaction.set_vectors
 
     def set_vectors(
-        self: Transaction, memory_no: int, vector: bytes | None, shadow: bytes | None
+        self: Transaction, found: tuple[int, Memory], vector: bytes | None, shadow: bytes | None
     ) -> None:
         known = self.connection.execute(
-            "SELECT 1 FROM embeddings WHERE memory_no = ?", (memory_no,)
+            "SELECT 1 FROM embeddings WHERE memory_no = ?", (found[0],)
         ).fetchone()
         if known is None:
-            put(self, memory_no, vector, shadow)
+            put(self, found, vector, shadow)
 
     Transaction.set_vectors = set_vectors
 

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from unittest.mock import patch
 
 from holdfast.backends.sqlite.records import SqliteRecords
@@ -52,11 +53,15 @@ class Model:
         fact = {
             "turn": 1,
             "quote": f"number {number}x",
-            "text": f"Fact {number} of call {self._chance.getrandbits(64)}",
+            "text": f"Fact {number} of call {self._mark()}",
             "when": "", "entities": [], "categories": [], "replaces": [],
         }  # fmt: skip
         text = json.dumps({"facts": [fact]})
         return Answer(text=text, usage=Usage(model=self.name, input_tokens=10, output_tokens=2))
+
+    def _mark(self) -> str:
+        """Letters of this call alone: a long number that nobody said would make no fact."""
+        return "".join(self._chance.choices(ascii_lowercase, k=14))
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -60,7 +60,8 @@ def table() -> Iterator[Blocking]:
 def _row(no: int, memory: Memory) -> list[Json]:
     fields = msgspec.structs.asdict(memory)
     fields["categories"] = msgspec.json.encode(memory.categories).decode()
-    fields["listed"] = int(memory.listed)
+    for flag in ("listed", "immutable"):
+        fields[flag] = int(fields[flag])
     if memory.metadata is not None:
         fields["metadata"] = msgspec.json.encode(memory.metadata).decode()
     return [no, P, *(fields[name] for name in NAMES)]
