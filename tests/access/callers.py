@@ -23,6 +23,7 @@ LEFT_OUT = ("/auth/", "/configure", "/reset", "/holdfast/reset", "/mcp", "/metri
 _RIGHTS = ("read", "write", "admin")
 _PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
 _ANY_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9a-f]{12}\b")
+_TARGET = re.compile(r'"target":"([^"]*)"')
 _CANARY = re.compile(r"canary\d+x")
 _ADDS = ("/add", "/v1/memories")
 _KINDS = ("webhook", "delivery", "key", "export", "event", "memory")
@@ -85,6 +86,7 @@ class Callers:
         asked = self.body(who, id_)
         if method != "POST" and "members" in path and self.emails[who.project]:
             asked["email"] = self.chance.choice(self.emails[who.project])
+        self.campaign.world.named[who.project].add(id_)
         answer = await self.http.request(
             method,
             filled,
@@ -104,12 +106,16 @@ class Callers:
             self._learn(who, route, answer)
             if method == "DELETE":
                 self.deleted.add(id_)
-        self.look(who, answer.text + str(answer.headers), f"{id_} {filled} {asked}")
+        text = answer.text
+        if path.startswith("/holdfast/audit"):
+            text = self._untargeted(who, text)
+        self.look(who, text + str(answer.headers), f"{id_} {filled} {asked}")
         return answer.status_code, answer.text
 
     async def use(self, who: Tenant, tool: str, told: Json, id_: str) -> tuple[int, str]:
         """Status and text of a tool's answer over MCP, which was looked through."""
         call = {"name": tool, "arguments": told}
+        self.campaign.world.named[who.project].add(id_)
         answer = await self.http.post(
             "/mcp",
             headers={
@@ -252,6 +258,13 @@ class Callers:
             self.made[kind][id_] = who.project
 
     # ---------------------------------------------------------------------- looking
+
+    def _untargeted(self, who: Tenant, text: str) -> str:
+        """Rows of the audit without the targets that a whole project's own callers asked for."""
+        if not who.fence.is_open:
+            return text
+        named = self.campaign.world.named[who.project]
+        return _TARGET.sub(lambda found: "" if found[1] in named else found[0], text)
 
     def look(self, who: Tenant, text: str, asked: str) -> None:
         """Raises Leak for a canary or an id of others that was not in the request itself."""

@@ -167,6 +167,7 @@ class Campaign:
             id_ = self.some_id(who)
             if (who.project, id_) not in taken:
                 taken.add((who.project, id_))
+                self.world.named[who.project].add(id_)
                 kinds = [self.update, self.delete, self.batch_update, self.batch_delete]
                 yield self.chance.choice(kinds)(who, id_)
 
@@ -273,6 +274,7 @@ class Campaign:
         id_ = self.some_id(who)
 
         async def call() -> None:
+            self.world.named[who.project].add(id_)
             self.done["get"] += 1
             mine = self.world.seen(who).get(id_)
             answer = await who.memory.get(id_)
@@ -334,6 +336,7 @@ class Campaign:
         id_ = self.some_id(who)
 
         async def call() -> None:
+            self.world.named[who.project].add(id_)
             self.done["history"] += 1
             answer = await who.memory.history(id_)
             known = self.world.memories[who.project] | self.world.gone[who.project]

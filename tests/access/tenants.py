@@ -89,10 +89,13 @@ class World:
     gone: dict[str, dict[str, Memory]] = field(default_factory=dict)
     events: dict[str, dict[str, Told]] = field(default_factory=dict)
     canaries: dict[int, tuple[str, Scope]] = field(default_factory=dict)
+    named: dict[str, set[str]] = field(default_factory=dict)
+    """Ids that somebody of a project asked for, there or not: its audit tells them again."""
 
     def __post_init__(self) -> None:
         for project in PROJECTS:
             self.memories[project], self.gone[project], self.events[project] = {}, {}, {}
+            self.named[project] = set()
 
     def seen(self, who: Tenant, test: Predicate | None = None) -> dict[str, Memory]:
         """The memories a tenant may see, those that match."""

@@ -13,7 +13,9 @@ import pytest
 
 from holdfast import AsyncMemory
 from holdfast.admin import AsyncAdmin
+from holdfast.audit import Audit
 from holdfast.engine import read
+from holdfast.engine.trail import AuditPage
 from holdfast.errors import AccessError
 from holdfast.server.app import build
 from holdfast.server.tools import TOOLS
@@ -160,7 +162,9 @@ async def test_counts_and_lists_are_those_of_the_model(callers: Callers) -> None
     assert min(asked.values()) > 100
 
 
-@pytest.mark.parametrize("fault", ["wrong view", "text in an error", "status of others"])
+@pytest.mark.parametrize(
+    "fault", ["wrong view", "text in an error", "status of others", "audit of others"]
+)
 async def test_a_planted_fault_is_a_leak(
     fault: str, callers: Callers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +180,14 @@ async def test_a_planted_fault_is_a_leak(
             raise AccessError(f"This is not yours: {text}")
         return found[0] if found else None
 
-    if fault == "wrong view":
+    listed = Audit.listed
+
+    async def of_others(self: Audit, *, project: str | None = None, **asked: Any) -> AuditPage:
+        return await listed(self, **asked, project="blue" if project == "red" else "red")
+
+    if fault == "audit of others":
+        monkeypatch.setattr(Audit, "listed", of_others)
+    elif fault == "wrong view":
         monkeypatch.setattr(AsyncAdmin, "memory", unfenced)
     else:
         monkeypatch.setattr(read, "get", get)
