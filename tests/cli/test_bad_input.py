@@ -1,4 +1,5 @@
-"""Bad input on the command line: one line, the code of its kind, no traceback, nothing changed.
+"""Bad input on the command line: one line, the code of its kind, no traceback, nothing changed but
+the audit, which tells of it.
 
 The commonest mistakes are in `test_memories.py`; here are the stranger ones, on a store that
 holds something.
@@ -15,14 +16,16 @@ from typing import Any
 import pytest
 
 from cli.conftest import command
+from holdfast.backends.schema.audit import audit
 from holdfast.limits import QUERY_CHARS_MAX, TEXT_CHARS_MAX
-from support.refusals import GOOD_IDS, SECRET, rows
+from support.refusals import GOOD_IDS, SECRET, audit_rows, rows
 
 Told = Callable[..., Any]
 Refused = Callable[..., str]
 
 ID, EVENT = "<memory>", "<event>"
 """Stand for what the store holds."""
+OUTCOME, COUNT = map(list(audit.columns.keys()).index, ("outcome", "count"))
 
 
 @pytest.fixture
@@ -114,13 +117,18 @@ def search(*more: str) -> list[str]:
 def test_a_refusal_is_one_line_and_changes_nothing(
     code: int, words: list[str], says: str, held: dict[str, str], refused: Refused, home: Path
 ) -> None:
-    before = rows(home)
+    before, told = rows(home), audit_rows(home)
     line = refused(code, *(held.get(word, word) for word in words))
     assert says in line
     assert SECRET not in line
     assert line.isprintable()
     assert len(line) < 1_000
     assert rows(home) == before
+    tells = audit_rows(home)
+    assert tells[: len(told)] == told
+    new = {(row[OUTCOME], row[COUNT]) for row in tells[len(told) :]}
+    assert new <= {("failed", None), ("failed", 0), ("ok", 0)}, "tells of what was not done"
+    assert SECRET not in str(tells)
 
 
 @pytest.mark.parametrize(

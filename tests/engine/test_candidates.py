@@ -351,12 +351,14 @@ async def test_several_entities_at_once(rig: Rig) -> None:
 async def test_a_search_asks_the_engine_twice_and_the_records_twice(rig: Rig, pieces: bool) -> None:
     await rig.index.search(RED, probe("word9"))
     spy, calls = Spy(rig), rig.faults.calls
-    reads, glances = rig.records.read, rig.records.glance
+    reads, copies, glances = rig.records.read, rig.records.read_copy, rig.records.glance
     with (
         patch.object(rig.source, "excerpt", spy),
         patch.object(rig.records, "read", side_effect=reads) as read,
+        patch.object(rig.records, "read_copy", side_effect=copies) as read_copy,
         patch.object(rig.records, "glance", side_effect=glances) as glance,
     ):
         await rig.index.search(RED, probe("word1 word2 word9", pieces=pieces))
     assert rig.faults.calls - calls == 2, "words and vector"
-    assert (glance.call_count, read.call_count, len(spy.asked)) == (1, 1, 1)
+    asked = read.call_count + read_copy.call_count
+    assert (glance.call_count, asked, len(spy.asked)) == (1, 1, 1)

@@ -24,8 +24,9 @@ from support.served import Served, served
 pytest.importorskip("pydantic_ai")
 
 ADD = "/v3/memories/add/"
-STATEMENTS_MAX = 13
-"""BEGIN and COMMIT, two questions, one statement for each of nine tables."""
+STATEMENTS_MAX = 16
+"""BEGIN and COMMIT, two questions, one statement for each of nine tables; and for the audit's row
+one more question, where the chain of the project ends, the row, and the new end."""
 
 
 def body(number: int) -> dict[str, Any]:
@@ -57,7 +58,8 @@ def server(model: LLMServer, tmp_path: Path) -> Iterator[Served]:
 
 
 def records_of(server: Served) -> Any:
-    return server.run(server.deployment.admin._parts()).records
+    """The records themselves, inside of what adds the rows of the audit to each transaction."""
+    return server.run(server.deployment.admin._parts()).records._inner
 
 
 @contextmanager

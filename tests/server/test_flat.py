@@ -19,6 +19,9 @@ from support.served import ADMIN_KEY
 ROUND = 240
 """Requests of one round."""
 ROUNDS = 4
+CACHE_BYTES = 20_000
+"""So that the cache of answers, which is bounded, is full before the counting begins: each
+search leaves an answer of some two thousand bytes there, under a generation that passes."""
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +58,9 @@ async def _round(client: httpx.AsyncClient) -> None:
 
 async def test_objects_do_not_grow_with_requests(tmp_path: Path) -> None:
     section = {"admin_key": ADMIN_KEY, "key_limit_admin": "", "key_limit_write": ""}
-    config = load_config({"path": str(tmp_path / "store"), "server": section}).config
+    cache = {"config": {"bytes_max": CACHE_BYTES}}
+    told = {"path": str(tmp_path / "store"), "server": section, "cache": cache}
+    config = load_config(told).config
     app = build(config)
     counts: list[int] = []
     blocks: list[int] = []

@@ -29,8 +29,8 @@ def test_every_verb_has_a_route_and_an_operation() -> None:
 
 
 def test_a_verb_without_a_rule_would_be_seen() -> None:
-    with pytest.raises(KeyError, match="no operation for the verb forget"):
-        forms.operation_of("forget")
+    with pytest.raises(KeyError, match="no operation for the verb recollect"):
+        forms.operation_of("recollect")
 
 
 def test_the_document_names_every_argument() -> None:

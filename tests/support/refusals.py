@@ -68,18 +68,33 @@ def first_id(memory: Memory) -> str:
     return found
 
 
+AUDIT = ("audit", "audit_heads")
+"""The tables that tell of a refused call as well, and no other does."""
+
+
 def rows(folder: Path) -> dict[str, list[Any]]:
-    """Every row of every table of a store; statistics that SQLite keeps for itself are not ours."""
+    """Every row of every table of a store but the audit's; statistics that SQLite keeps for itself
+    are not ours."""
+    return {name: found for name, found in _tables(folder).items() if name not in AUDIT}
+
+
+def audit_rows(folder: Path) -> list[Any]:
+    """Every row of a store's audit, the oldest first."""
+    return sorted(_tables(folder)["audit"])
+
+
+def _tables(folder: Path) -> dict[str, list[Any]]:
     tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     name = f"file:{folder / 'holdfast.db'}?mode=ro"
     with closing(sqlite3.connect(name, uri=True)) as connection:
         names = [table for (table,) in connection.execute(tables)]
-        assert "memories" in names
+        assert {"memories", *AUDIT} <= {*names}
         return {one: connection.execute(f'SELECT * FROM "{one}"').fetchall() for one in names}
 
 
 class Refusals:
-    """Makes calls that must fail without a trace, on a store with memories of two users."""
+    """Makes calls that must fail without a trace but in the audit, on a store with memories of two
+    users."""
 
     def __init__(self, memory: Memory, folder: Path) -> None:
         self._memory = memory
@@ -89,13 +104,17 @@ class Refusals:
         self, kind: type[HoldfastError], verb: str, *args: Any, **named: Any
     ) -> HoldfastError:
         """The error of a call; it must be of exactly this kind, and one a caller can work with."""
-        before = (self._memory.stats(), rows(self._folder))
+        before = self._kept()
+        told = audit_rows(self._folder)
         started = time.monotonic()
         with pytest.raises(HoldfastError) as caught:
             getattr(self._memory, verb)(*args, **named)
         error = caught.value
         assert time.monotonic() - started < 5
-        assert (self._memory.stats(), rows(self._folder)) == before
+        assert self._kept() == before
+        audit = audit_rows(self._folder)
+        assert audit[: len(told)] == told
+        assert SECRET not in str(audit)
         assert type(error) is kind
         assert error.code == kind.code != HoldfastError.code
         assert error.message
@@ -105,3 +124,9 @@ class Refusals:
         assert str(error).isprintable(), "one line, and nothing that could steer a terminal"
         assert len(str(error)) < 1_000
         return error
+
+    def _kept(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        """What the store says of itself and holds, without what the audit's own rows change: their
+        room on the disk."""
+        told = {name: value for name, value in self._memory.stats().items() if name != "bytes"}
+        return told, rows(self._folder)

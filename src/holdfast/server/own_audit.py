@@ -21,6 +21,17 @@ from holdfast.trail import Anchor, AuditRow, Verdict
 route = Routes("Holdfast: audit")
 router = route.router
 
+EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/x-ndjson": {"schema": {"type": "string"}},
+            "text/csv": {"schema": {"type": "string"}},
+        },
+        "description": "The rows: one JSON object a line, or CSV with a line of names first.",
+    }
+}
+"""What an export is, in either format: no JSON document."""
+
 Text = Annotated[str | None, Query(max_length=ID_CHARS_MAX)]
 All = Annotated[bool, Query(description="Of all projects; for whoever runs the server.")]
 
@@ -170,7 +181,13 @@ async def list_audit(
     return Reply({"results": [row_shape(row) for row in page.rows], "cursor": page.cursor})
 
 
-@route("GET", "/holdfast/audit/export", summary="Export the audit")
+@route(
+    "GET",
+    "/holdfast/audit/export",
+    summary="Export the audit",
+    response_class=StreamingResponse,
+    responses=EXPORTED,
+)
 async def export_audit(
     context: Annotated[Context, Depends(allow("audit"))],
     asked: Annotated[Asked, Depends()],
