@@ -23,7 +23,7 @@ INSERT INTO jobs (id, project, kind, state, scope_key, payload, attempts, idempo
                   fingerprint, result, error, error_code, run_after, created_at, started_at,
                   completed_at)
 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-ON CONFLICT DO NOTHING RETURNING id
+ON CONFLICT DO NOTHING RETURNING project, id
 """
 
 # Due: waiting and its time has come, or running under a lease that ran out.
@@ -54,16 +54,25 @@ def put(connection: Connection, jobs: Sequence[Job]) -> None:
     """
     for part in parts(len(jobs)):
         some = jobs[part]
-        stored = [
-            id_
-            for (id_,) in insert(
-                connection, _INSERT, [_values(connection, job) for job in some]
-            ).fetchall()
-        ]
-        for job in some if len(stored) < len(some) else ():
-            if job.id not in stored:
-                raise _refusal(connection, job)
-            stored.remove(job.id)
+        stored = _stored(connection, some)
+        if len(stored) < len(some):
+            _refuse(connection, some, stored)
+
+
+def _stored(connection: Connection, jobs: Sequence[Job]) -> list[Row]:
+    """Store those of some jobs whose id and key are free; project and id of each."""
+    rows = [_values(connection, job) for job in jobs]
+    return list(insert(connection, _INSERT, rows).fetchall())
+
+
+def _refuse(connection: Connection, jobs: Sequence[Job], stored: Sequence[Row]) -> None:
+    """Raise why the first of these jobs is refused that cannot be stored after those before it:
+    what came after it does not count, and was stored by the same statement."""
+    for key in stored:
+        connection.execute("DELETE FROM jobs WHERE project = ? AND id = ?", key)
+    for job in jobs:
+        if not _stored(connection, [job]):
+            raise _refusal(connection, job)
 
 
 def _refusal(connection: Connection, job: Job) -> ConflictError | ReplayedError:

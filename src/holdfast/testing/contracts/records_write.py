@@ -321,6 +321,19 @@ class PutJobContract(StoreFixtures):
         with pytest.raises(ConflictError):
             await commit(store, put_job("j"))
 
+    async def test_a_job_is_refused_for_what_came_before_it(self, store: Store) -> None:
+        """Jobs that are put after it in the same commit do not count."""
+        await commit(store, put_job("j", idempotency_key="known"))
+        again, later = put_job("j", idempotency_key="k"), put_job("later", idempotency_key="k")
+        with pytest.raises(ConflictError):
+            await commit(store, again, later)
+        replayed = put_job("new", idempotency_key="known")
+        with pytest.raises(ReplayedError) as caught:
+            await commit(store, replayed, put_job("new", idempotency_key="other"))
+        assert caught.value.job_id == "j"
+        assert await store.job(RED, "later") is None
+        assert await store.job(RED, "new") is None
+
     async def test_a_job_is_put_into_its_own_project(self, store: Store) -> None:
         with pytest.raises(ValueError, match="project"):
             await commit(store, put("a"), put_job("j"), project=BLUE)
