@@ -43,11 +43,13 @@ SELECT ?, no, ? FROM messages WHERE project = ? AND id = ? ON CONFLICT DO NOTHIN
 class Put:
     """A memory that is put. When it is flushed, `no` and `stored_id` tell where it is stored."""
 
-    __slots__ = ("changes", "is_new", "no", "op", "stored_id")
+    __slots__ = ("changes", "is_new", "no", "op", "place", "stored_id")
 
-    def __init__(self, op: PutMemory, changes: Changes) -> None:
+    def __init__(self, op: PutMemory, changes: Changes, place: int) -> None:
+        """`place`: how many memories were put before it."""
         self.op = op
         self.changes = changes
+        self.place = place
         self.no = 0
         self.stored_id = ""
         self.is_new = False
@@ -62,7 +64,8 @@ class Puts:
         self._ids = ids
         self._turns: dict[TurnKey, Row] = {}
         self._memories: list[Put] = []
-        self._jobs: list[Job] = []
+        self._jobs: list[tuple[int, Job]] = []
+        """With how many memories were put before each."""
         self._missed: set[TurnKey] = set()
         """Turns that memories name, and that were not put before them."""
 
@@ -77,7 +80,7 @@ class Puts:
 
     def memory(self, op: PutMemory, changes: Changes) -> Put:
         """Put a memory unless its identity is known; note what it changes."""
-        put = Put(op, changes)
+        put = Put(op, changes, len(self._memories))
         self._memories.append(put)
         for source in op.sources:
             key = (changes.project, source.turn_id)
@@ -87,7 +90,7 @@ class Puts:
 
     def job(self, job: Job) -> None:
         """Put a job."""
-        self._jobs.append(job)
+        self._jobs.append((len(self._memories), job))
 
     def flush(self) -> None:
         """Write what was put, so that statements find it.
@@ -97,7 +100,7 @@ class Puts:
         """
         self._flush_memories()
         jobs, self._jobs = self._jobs, []
-        queue.put(self._connection, jobs)
+        queue.put(self._connection, [job for _, job in jobs])
 
     def _flush_memories(self) -> None:
         if not self._turns and not self._memories:
@@ -149,6 +152,8 @@ class Puts:
             (put.changes.project, put.op.identity),
         ).fetchone()
         if found is None:
+            # operations are refused in order: a job that came before may be what is wrong
+            queue.put(self._connection, [job for place, job in self._jobs if place <= put.place])
             raise ConflictError(
                 f"The memory id {put.op.memory.id} is another memory's.",
                 hint="Use a new id; nothing was changed.",

@@ -334,6 +334,17 @@ class PutJobContract(StoreFixtures):
         assert await store.job(RED, "later") is None
         assert await store.job(RED, "new") is None
 
+    async def test_operations_are_refused_in_order(self, store: Store) -> None:
+        """A job that came first is what is wrong with a commit, not the memory behind it."""
+        await commit(store, put("a", "tea"), put_job("j", idempotency_key="known"))
+        replayed, taken = put_job("new", idempotency_key="known"), put("a", "milk")
+        with pytest.raises(ReplayedError):
+            await commit(store, put("b", "rum"), replayed, taken)
+        with pytest.raises(ConflictError) as caught:
+            await commit(store, put("b", "rum"), taken, replayed)
+        assert not isinstance(caught.value, ReplayedError)
+        assert await store.fetch(RED, ["b"]) == []
+
     async def test_a_job_is_put_into_its_own_project(self, store: Store) -> None:
         with pytest.raises(ValueError, match="project"):
             await commit(store, put("a"), put_job("j"), project=BLUE)
