@@ -154,7 +154,7 @@ class Erasures:
         if subject is None:
             return True
         entity = subject_entity(Scope(**subject))
-        mark = mark_of(parts.records.store_id, str(receipt.get("project")), entity)
+        mark = mark_of(parts.records.subjects_id, str(receipt.get("project")), entity)
         return mark == receipt.get("mark")
 
     async def reapply(

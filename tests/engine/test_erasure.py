@@ -355,6 +355,24 @@ async def test_receipts_without_cryptography_are_verified_by_the_store(
             is_signed_by(receipt, "AAAA")
 
 
+async def test_an_archive_that_forgetting_did_not_know_of_is_made_to_forget(tmp_path: Path) -> None:
+    """One in another place than the configured: the receipt is what a restore of it needs."""
+    shelf = {"provider": "folder", "config": {"path": str(tmp_path / "elsewhere")}}
+    async with opened(tmp_path) as admin:
+        await admin.memory().add(f"I live in {CANARY}.", user_id=NAME)
+    await AsyncAdmin({"path": str(tmp_path / "store"), "backup": shelf}).backups.create()
+    async with opened(tmp_path) as admin:
+        receipt = (await admin.erasure.forget(user_id=NAME)).receipt
+        key = await admin.erasure.public_key()
+    restored = {"path": str(tmp_path / "restored"), "backup": shelf}
+    assert (await AsyncAdmin(restored).backups.restore()).memories == 1
+    async with AsyncAdmin(restored) as admin:
+        assert (await admin.memory().get_all(filters=ALICE))["results"]
+        [again] = await admin.erasure.reapply([receipt], public_key=key)
+        assert again.state == "DONE"
+        assert (await admin.memory().get_all(filters=ALICE))["results"] == []
+
+
 @pytest.mark.parametrize("sealed", [False, True])
 async def test_an_older_backup_is_made_to_forget_as_well(tmp_path: Path, sealed: bool) -> None:
     async with opened(tmp_path, sealed=sealed) as admin:

@@ -87,6 +87,10 @@ class MemoryRecords:
         return content_hash("store id", self._store.cursor_key)
 
     @property
+    def subjects_id(self) -> str:
+        return self.store_id
+
+    @property
     def directory(self) -> MemoryDirectory:
         """The directory beside the records."""
         return MemoryDirectory(self)

@@ -196,13 +196,13 @@ COPIES: Final = (*TABLES, *BESIDE)
 """What an inventory counts, by name."""
 
 
-def mark_of(store_id: str, project: str, entity: Entity) -> str:
+def mark_of(subjects_id: str, project: str, entity: Entity) -> str:
     """By what an erased subject is known again without being named: 32 hex digits.
 
-    Keyed with the store's own id: whoever has the store can try names, others cannot.
+    Keyed with the `subjects_id` of the records: whoever has the store can try names, others cannot.
     """
     said = msgspec.json.encode([project, entity.kind, entity.id])
-    return hmac.new(store_id.encode(), said, hashlib.sha256).hexdigest()[:32]
+    return hmac.new(subjects_id.encode(), said, hashlib.sha256).hexdigest()[:32]
 
 
 def subject_entity(scope: Scope) -> Entity:

@@ -74,7 +74,7 @@ async def begin(parts: Parts, entity: Entity) -> Erasure:
     """The erasure of a subject, which is begun, or was begun before and is not at its end."""
     if not parts.fence.is_open:
         raise AccessError("This credential may not erase subjects.", hint="Use delete_all.")
-    mark = mark_of(parts.records.store_id, parts.project, entity)
+    mark = mark_of(parts.records.subjects_id, parts.project, entity)
     mine = (Where("project", parts.project), Where("mark", mark))
     for state in ("RUNNING", "FAILED"):
         known = await parts.directory.select(Erasure, *mine, Where("state", state))
@@ -179,7 +179,7 @@ async def come_back(
     return [
         (project, entity)
         for project, entity, created_at in await parts.subjects.named(None)
-        if created_at <= when.get(mark_of(parts.records.store_id, project, entity), -1.0)
+        if created_at <= when.get(mark_of(parts.records.subjects_id, project, entity), -1.0)
     ]
 
 

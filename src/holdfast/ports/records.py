@@ -104,6 +104,11 @@ class Records(Protocol):
         """Chosen by chance when the store was made, the same for every process that opens it, and
         kept from callers. ClosedError before `open`."""
 
+    @property
+    def subjects_id(self) -> str:
+        """Keys the marks of subjects (`core.erasure.mark_of`). As `store_id`, but a store that is
+        restored from a backup has that of the one the backup was made of."""
+
     async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
         """Create or migrate the store, and check that it holds vectors of `space`. Idempotent.
 

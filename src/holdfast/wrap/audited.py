@@ -94,6 +94,10 @@ class AuditedRecords:
     def store_id(self) -> str:
         return self._inner.store_id
 
+    @property
+    def subjects_id(self) -> str:
+        return self._inner.subjects_id
+
     async def open(self, space: Space, key_mark: int = 0, before: Space | None = None) -> None:
         await self._inner.open(space, key_mark, before)
 

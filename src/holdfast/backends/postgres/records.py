@@ -117,6 +117,11 @@ class PostgresRecords(SqlRecords):
         self._check_open()
         return super().store_id
 
+    @property
+    def subjects_id(self) -> str:
+        self._check_open()
+        return super().subjects_id
+
     async def run_commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         self._check_open()
         results = await self._writer.run(project, ops)

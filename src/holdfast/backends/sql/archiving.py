@@ -14,7 +14,7 @@ from holdfast.backends.sql.audit import AUDIT_KEYS, AUDIT_RESTORED
 from holdfast.backends.sql.changes import FLOOR, FLOOR_OF_ALL
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.rows import only
-from holdfast.backends.sql.spaces import EPOCH
+from holdfast.backends.sql.spaces import EPOCH, SUBJECTS_KEY
 from holdfast.errors import ConflictError, NotFoundError, StoreError
 from holdfast.ports.archiving import Row, Table
 
@@ -67,7 +67,10 @@ RESTORING: Final = "restoring"
 """The counter of the archive that is being loaded; nobody opens the store while it is there."""
 DONE: Final = "restored_loads"
 
-_TAKEN: Final = ("key_mark", "analysis", "sealed", EPOCH, "directory", "key_rotation", *AUDIT_KEYS)
+_TAKEN: Final = (
+    *("key_mark", "analysis", "sealed", EPOCH, "directory", "key_rotation", *AUDIT_KEYS),
+    SUBJECTS_KEY,  # by which erasures, and their receipts, know a subject again
+)
 _TAKEN_PREFIXES: Final = ("sensitive:",)
 """The counters that hold for a copy as well: what the texts are, not what others made of them."""
 

@@ -18,9 +18,9 @@ _RUNNING: Final = "SELECT project, mark FROM erasures WHERE state = 'RUNNING'"
 _ANY_RUNNING: Final = "SELECT 1 FROM erasures WHERE state = 'RUNNING' LIMIT 1"
 
 
-def store_id(cursor_key: bytes) -> str:
-    """The name of a store, made of what masks its cursors."""
-    return content_hash("store id", cursor_key)
+def store_id(key: bytes) -> str:
+    """The name of a store, made of what masks its cursors, or keys the marks of its subjects."""
+    return content_hash("store id", key)
 
 
 def check(
@@ -44,7 +44,7 @@ def check(
     elif not current.erasing:
         return
     running = {(row[0], row[1]) for row in connection.execute(_RUNNING, ()).fetchall()}
-    store = store_id(binding.cursor_key)
+    store = store_id(binding.subjects_key)
     for project, ops in commits:
         for entity in _named(ops):
             if (project, mark_of(store, project, entity)) in running:

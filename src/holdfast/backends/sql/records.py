@@ -308,12 +308,16 @@ class SqlRecords(ABC):
 
     @property
     def name(self) -> str:
-        """`store_id`, also while the store is being opened."""
-        return store_id(self._binding.cursor_key)
+        """`subjects_id`, also while the store is being opened."""
+        return store_id(self._binding.subjects_key)
 
     @property
     def store_id(self) -> str:
         return store_id(self._binding.cursor_key)
+
+    @property
+    def subjects_id(self) -> str:
+        return self.name
 
 
 def _nobody() -> None:

@@ -17,6 +17,9 @@ SPACE_COLUMNS: Final = "provider, model, dimensions, normalised"
 EPOCH: Final = "space_epoch"
 """The counter of the times that another space became active, or the shadow."""
 
+SUBJECTS_KEY: Final = "subjects_key"
+"""The counter that keys the marks of subjects."""
+
 ACTIVE_SPACE: Final = "(SELECT no FROM spaces WHERE status = 'active')"
 EPOCH_NUMBER: Final = "coalesce((SELECT value FROM counters WHERE name = 'space_epoch'), 0)"
 
@@ -31,6 +34,8 @@ class Binding(NamedTuple):
     known: tuple[SpaceRow, ...] = ()
     """The spaces this process has embedders of."""
     is_sealed: bool = False
+    subjects_key: bytes = b""
+    """Keys the marks of subjects; a store that is restored from a backup keeps it."""
 
 
 class Current(NamedTuple):
@@ -80,7 +85,8 @@ def settle(
     known = (row_of(space),) if before is None else (row_of(space), row_of(before))
     number = _check_space(connection, known, at)
     _check_key(connection, key_mark)
-    return Binding(number, key_mark, _cursor_key(connection), known, is_sealed)
+    cursor_key = _cursor_key(connection)
+    return Binding(number, key_mark, cursor_key, known, is_sealed, _subjects_key(connection))
 
 
 def confirm(connection: Connection, binding: Binding) -> Current:
@@ -136,6 +142,16 @@ def _cursor_key(connection: Connection) -> bytes:
     )
     row = connection.execute("SELECT value FROM counters WHERE name = 'cursor_key'").fetchone()
     return int(row[0]).to_bytes(8, "big")
+
+
+def _subjects_key(connection: Connection) -> bytes:
+    """That of the store this one was restored from, or its own from its first opening on."""
+    connection.execute(
+        f"INSERT INTO counters (name, value) SELECT '{SUBJECTS_KEY}', value FROM counters "
+        "WHERE name = 'cursor_key' ON CONFLICT DO NOTHING"
+    )
+    sql = f"SELECT value FROM counters WHERE name = '{SUBJECTS_KEY}'"
+    return int(connection.execute(sql).fetchone()[0]).to_bytes(8, "big")
 
 
 def _check_space(connection: Connection, known: tuple[SpaceRow, ...], at: float) -> int:

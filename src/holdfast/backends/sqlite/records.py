@@ -140,6 +140,12 @@ class SqliteRecords(SqlRecords):
             raise ClosedError("The record store is not open.")
         return super().store_id
 
+    @property
+    def subjects_id(self) -> str:
+        if self._probe is None:
+            raise ClosedError("The record store is not open.")
+        return super().subjects_id
+
     async def run_write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         return cast("T", await self._write.run(work))
 

@@ -52,6 +52,10 @@ async def _store_id(store: Store) -> object:
     return store.store_id
 
 
+async def _subjects_id(store: Store) -> object:
+    return store.subjects_id
+
+
 CALLS: dict[str, Call] = {
     "commit": lambda store: store.commit(RED, []),
     "fetch": lambda store: store.fetch(RED, ["a"]),
@@ -61,6 +65,7 @@ CALLS: dict[str, Call] = {
     "entities": lambda store: store.entities(RED, 0, 1),
     "state": _state,
     "store_id": _store_id,
+    "subjects_id": _subjects_id,
     "delta": lambda store: store.delta(RED, ALICE, None),
     "usage": lambda store: store.usage(RED, UsageQuery(since=0.0, before=NOW)),
     "stats": lambda store: store.stats(RED),
@@ -109,6 +114,7 @@ class LifeContract(StoreFixtures):
         await commit(store, put("a", "tea"), Reset())
         await other.open(SPACE)
         assert store.store_id == other.store_id == known
+        assert store.subjects_id == other.subjects_id
         await store.close()
         await other.close()
 

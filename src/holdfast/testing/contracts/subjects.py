@@ -88,7 +88,7 @@ def erasure(store: Store, entity: Entity, **changes: Any) -> Erasure:
     """One that is running."""
     fields: dict[str, Any] = {
         "id": "e", "project": RED, "kind": entity.kind, "subject": entity.id, "state": "RUNNING",
-        "mark": mark_of(store.store_id, RED, entity), "started_at": NOW, **changes,
+        "mark": mark_of(store.subjects_id, RED, entity), "started_at": NOW, **changes,
     }  # fmt: skip
     return Erasure(**fields)
 
