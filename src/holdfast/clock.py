@@ -56,13 +56,11 @@ class Ids:
         """A new id as lower-case text with hyphens, greater than every earlier one."""
         with self._lock:
             stamp = int(self._clock.now() * 1000) << 12
-            self._last = stamp if stamp > self._last else self._last + 1
-            stamp = self._last
-        millis, counter = stamp >> 12, stamp & 0xFFF
-        value = (millis & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | counter << 64
-        value |= 0b10 << 62 | self._bits(62)
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+            self._last = stamp = stamp if stamp > self._last else self._last + 1
+            chance = self._bits(62)
+        millis = f"{stamp >> 12 & 0xFFFFFFFFFFFF:012x}"
+        rest = f"{0b10 << 62 | chance:016x}"
+        return f"{millis[:8]}-{millis[8:]}-7{stamp & 0xFFF:03x}-{rest[:4]}-{rest[4:]}"
 
 
 class _SystemBits:
