@@ -299,8 +299,9 @@ def history_values(
     id_: str,
 ) -> tuple[Any, ...]:
     """The parameters of INSERT_HISTORY; `texts` are the old and the new one."""
-    stored = (
-        sealed(connection, project, "history", field, Text(id_, entity_ids(memory), text))
+    ids = entity_ids(memory)
+    old, new = (
+        sealed(connection, project, "history", field, Text(id_, ids, text))
         for field, text in zip(HISTORY_TEXTS, texts, strict=True)
     )
     return (
@@ -308,15 +309,13 @@ def history_values(
         project,
         memory.id,
         event,
-        *stored,
+        old,
+        new,
         memory.actor_id,
         memory.role,
         memory.created_at,
         at,
-        memory.user_id,
-        memory.agent_id,
-        memory.app_id,
-        memory.run_id,
+        *ids,
         int(memory.listed),
     )
 
