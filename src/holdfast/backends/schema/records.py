@@ -145,8 +145,8 @@ embeddings = Table(
     Column("space_no", Integer, nullable=False),
     # float32, little-endian
     Column("vector", LargeBinary, nullable=False),
-    # With rows numbered by SQLite: in a tree of keys, a vector of a kilobyte spills over.
     PrimaryKeyConstraint("memory_no", "space_no"),
+    sqlite_with_rowid=False,
 )
 
 sources = Table(

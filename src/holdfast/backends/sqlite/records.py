@@ -113,9 +113,7 @@ class SqliteRecords(SqlRecords):
             self._checkpoints.close()
 
     async def run_commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
-        together = self._write.run_together(
-            self._carry_out, (project, ops), is_brief=is_brief(ops)
-        )
+        together = self._write.run_together(self._carry_out, (project, ops), is_brief=is_brief(ops))
         results = cast("list[Json]", await together)
         self.on_commit()
         return results

@@ -141,7 +141,8 @@ CREATE TABLE embeddings (
 	space_no INTEGER NOT NULL, 
 	vector BLOB NOT NULL, 
 	PRIMARY KEY (memory_no, space_no)
-);
+)
+ WITHOUT ROWID;
 
 CREATE TABLE entities (
 	no INTEGER NOT NULL, 
