@@ -83,11 +83,13 @@ async def test_a_loop_that_serves_others_is_never_blocked(kept: Kept) -> None:
 
 def test_several_blocked_callers_share_commits(kept: Kept, loop: LoopThread) -> None:
     there: list[int] = []
+    all_there = asyncio.Event()
 
     async def begun(value: int) -> int:
         there.append(value)
-        while len(there) < 8:
-            await asyncio.sleep(0.001)
+        if len(there) == 8:
+            all_there.set()
+        await all_there.wait()
         return await kept.ask(value)
 
     with ThreadPoolExecutor(8) as pool:
