@@ -22,10 +22,13 @@ from holdfast.config import (
     LOCAL_EMBEDDER,
     NO_KEYRING,
     CacheSettings,
+    ChosenModel,
     Config,
     Part,
     RedisSettings,
+    chosen_embedder,
 )
+from holdfast.core.breaker import BreakerBounds
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.packing import Packing
@@ -303,11 +306,11 @@ async def _index(
         # one for each engine: those of a sharded index fail and recover on their own
         key = msgspec.json.encode(engine, order="sorted")
         if key not in gates:
-            gates[key] = index_gate(metrics)
+            gates[key] = index_gate(metrics, breaker=_breaker(config))
         return BoundedVectors(vectors, gates[key])
 
     def make(collection: str) -> Vectors:
-        return make_vectors(part, collection, records.directory, bounded)
+        return make_vectors(part, collection, records.directory, bounded, _breaker(config))
 
     async def space_of(build: int) -> Space:
         number = await feeder.space_of(build)
@@ -389,7 +392,8 @@ def _models(
     now: Callable[[], float],
 ) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
-    embedders = _embedders(config)
+    chosen = _embedders(config)
+    embedders = tuple(embedder for embedder, _ in chosen)
     llms = make_llms(config.llm)
     here = all(each.in_process for each in embedders)
     if here and not llms and config.reranker is None:
@@ -398,12 +402,16 @@ def _models(
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
-    bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
+    bounds = Bounds(
+        timeout_s=config.model_timeout_s,
+        tries_max=config.model_attempts_max,
+        breaker=_breaker(config),
+    )
     prices, toll = paid
     wrapping = Wrapping(bounds, metrics, toll, cache if cache.shared else None)
     rerankers = make_rerankers(config.reranker, config.llm, wrapping.budgeted)
     wrapped = _Models(
-        tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
+        tuple(one if one.in_process else wrapping.embedder(one, use) for one, use in chosen),
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
         Endpoints(
@@ -450,13 +458,33 @@ def _redacting(parts: Parts, redaction: Redaction) -> Parts:
     return replace(parts, llm=llm, reranker=reranker)
 
 
-def _embedders(config: Config) -> tuple[Embedder, ...]:
+def _breaker(config: Config) -> BreakerBounds:
+    """When what is not in this process is left alone."""
+    return BreakerBounds(
+        failures_in_row=config.breaker_failures,
+        pause_s=config.breaker_open_s,
+        pause_max_s=config.breaker_open_max_s,
+    )
+
+
+def _embedders(config: Config) -> list[tuple[Embedder, ChosenModel]]:
     """The wanted embedder, and that of the vectors there are if it is another one."""
-    wanted = make_embedder(config.embedder)
+    wanted = _embedder(config.embedder, "embedder")
     if config.embedder_before is None:
-        return (wanted,)
-    before = make_embedder(config.embedder_before)
-    return (wanted,) if before.space == wanted.space else (wanted, before)
+        return [wanted]
+    before = _embedder(config.embedder_before, "embedder_before")
+    return [wanted] if before[0].space == wanted[0].space else [wanted, before]
+
+
+def _embedder(part: Part, place: str) -> tuple[Embedder, ChosenModel]:
+    chosen = chosen_embedder(part, place)
+    embedder = make_embedder(chosen.part)
+    if embedder.in_process and chosen.has_rate:
+        raise ConfigError(
+            f"{place}.config has a rate, and {part.provider} computes in this process.",
+            hint="Leave requests_per_minute and tokens_per_minute out.",
+        )
+    return embedder, chosen
 
 
 def _workers(parts: Parts, count: int) -> list[asyncio.Task[None]]:
