@@ -7,6 +7,8 @@ from typing import Any, Literal, NewType
 
 import msgspec
 
+from holdfast.acts import Way
+
 Project = NewType("Project", str)
 """Tenant. Comes from the credential, or an embedded store's configuration, never from a call."""
 
@@ -124,6 +126,27 @@ class Source(Struct, frozen=True, kw_only=True):
     quote: str = ""
 
 
+How = Literal["verbatim", "extracted", "summarised", "edited", "deleted", "retention"]
+"""How a change came about. verbatim: kept as it was said; extracted, summarised: by a model, from
+turns; edited, deleted: by a call; retention: by a rule."""
+
+
+class Origin(Struct, frozen=True):
+    """How a change came about, and who made it: names and versions, no content."""
+
+    how: How
+    principal: str = ""
+    """Of whoever called, as the audit names them; of what a job made, of whoever ordered it."""
+    principal_kind: str = ""
+    via: str = ""
+    """The face it came through: library, cli, http, mcp or worker."""
+    model: str = ""
+    """provider:model that wrote the text, if one did."""
+    prompt: str = ""
+    """Version of the system text it was told (`core.prompt.version_of`)."""
+    way: Way = ""
+
+
 class HistoryEvent(Struct, frozen=True, kw_only=True):
     """One change of one memory."""
 
@@ -143,6 +166,10 @@ class HistoryEvent(Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     listed: bool = True
     """False for changes of raw turns that stand beside facts."""
+    origin: Origin | None = None
+    """None for changes of before this was kept."""
+    restored: bool = False
+    """Whether it was made in another store, and came here in a backup."""
 
     @property
     def scope(self) -> Scope:

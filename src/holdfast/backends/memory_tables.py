@@ -24,6 +24,7 @@ from holdfast.model import (
     Job,
     Json,
     Memory,
+    Origin,
     Project,
     Scope,
     Space,
@@ -203,6 +204,7 @@ class Transaction:
         memory: Memory,
         texts: tuple[str | None, str | None],
         at: float | None,
+        origin: Origin | None,
     ) -> None:
         """Append to a memory's history; `texts` are the old and the new one."""
         entry = HistoryEvent(
@@ -221,6 +223,7 @@ class Transaction:
             app_id=memory.app_id,
             run_id=memory.run_id,
             listed=memory.listed,
+            origin=origin,
         )
         self.note(entry)
 
@@ -246,7 +249,7 @@ class Transaction:
             self.write(change(row, turns=turns, quotes={**quoted, **row.quotes}))
         for old_id in op.supersedes:
             if old_id != row.memory.id:
-                self.supersede(old_id, op.memory, row.memory.id)
+                self.supersede(old_id, op, row.memory.id)
         return row.memory.id
 
     def insert(self, op: PutMemory) -> Row:
@@ -265,18 +268,18 @@ class Transaction:
         )
         self.write(row)
         if op.past is None:
-            self.log("ADD", op.memory, (None, op.memory.text), None)
+            self.log("ADD", op.memory, (None, op.memory.text), None, op.origin)
         for event in op.past or ():
             self.note(event)
         return row
 
-    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
-        old = self.row(old_id)
+    def supersede(self, old_id: str, op: PutMemory, by_id: str) -> None:
+        old, by = self.row(old_id), op.memory
         if old is None or old.memory.valid_to is not None or old.memory.immutable:
             return
         end = max(begins(by), begins(old.memory))
         self.end(old, end, by_id, by.updated_at)
-        self.log("SUPERSEDE", old.memory, (old.memory.text, by.text), by.updated_at)
+        self.log("SUPERSEDE", old.memory, (old.memory.text, by.text), by.updated_at, op.origin)
         rows = self.tables.of(self.project)
         for turn in rows:
             may_end = raw(turn) and turn.memory.valid_to is None and not turn.memory.immutable
@@ -316,7 +319,7 @@ class Transaction:
             memory = change(memory, expires_on=op.expires_on)
         self.write(self.edited(row, op, memory))
         if op.text is not None or op.metadata is not None or op.set_expires:
-            self.log("UPDATE", old, (old.text, memory.text), op.at)
+            self.log("UPDATE", old, (old.text, memory.text), op.at, op.origin)
         return memory
 
     def edited(self, row: Row, op: EditMemory, memory: Memory) -> Row:
@@ -336,7 +339,7 @@ class Transaction:
         doomed = self.with_turns(asked)
         for row in doomed:
             old = None if op.erase_history else row.memory.text
-            self.log("DELETE", row.memory, (old, None), op.at)
+            self.log("DELETE", row.memory, (old, None), op.at, op.origin)
             del self.tables.rows[self.project, row.memory.id]
             gone = change(row, generation=self.tables.generation)
             self.tables.removed[self.project] = (*self.tables.removed.get(self.project, ()), gone)

@@ -58,7 +58,7 @@ PLACES: Final[Mapping[str, Place]] = {
         fate="erased",
         why="every change of the memories, those deleted before too",
         personal=("old_memory", "new_memory", "actor_id", *_IDS),
-        plain=("id", "project", "memory_id", "event", "role"),
+        plain=("id", "project", "memory_id", "event", "role", "origin"),
     ),
     "jobs": Place(
         fate="erased",

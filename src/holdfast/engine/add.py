@@ -20,6 +20,7 @@ from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, local_vectors, terms_of
 from holdfast.engine.estimating import Wanted, refuse_if_spent
 from holdfast.engine.ledger import payer_of
+from holdfast.engine.origins import by_now, origin_now
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
 from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Turn
@@ -220,6 +221,7 @@ def _puts(
 ) -> list[PutMemory]:
     seen: Counter[tuple[str, str, float]] = Counter()
     puts = []
+    origin = origin_now("verbatim")
     for turn, one in zip(turns, vectors, strict=True):
         same = (turn.role, turn.text, turn.event_at)
         said = (turn.event_at, seen[same])
@@ -235,6 +237,7 @@ def _puts(
                 shadow=one.shadow,
                 epoch=one.epoch,
                 sources=(Source(turn_id=turn.id),),
+                origin=origin,
             )
         )
     return puts
@@ -321,6 +324,7 @@ def _payload(
             "procedural": request.procedural,
             "custom_categories": list(request.custom_categories),
             "immutable": request.immutable,
+            "by": by_now(),
         }
     return payload
 

@@ -14,6 +14,7 @@ from holdfast.model import (
     JobState,
     Json,
     Memory,
+    Origin,
     Scope,
     Source,
     Struct,
@@ -65,6 +66,8 @@ class PutMemory(Struct, frozen=True, kw_only=True):
     history, unless they are immutable or a listed memory that is current came from one of the same
     raw turns.
     """
+    origin: Origin | None = None
+    """What history tells of how the ADD, and each SUPERSEDE, came about."""
 
 
 class EditMemory(Struct, frozen=True, kw_only=True):
@@ -96,6 +99,8 @@ class EditMemory(Struct, frozen=True, kw_only=True):
     event_at: float | None = None
     listed: bool | None = None
     categories: tuple[str, ...] | None = None
+    origin: Origin | None = None
+    """What history tells of how the UPDATE came about."""
 
 
 class RemoveMemories(Struct, frozen=True, kw_only=True):
@@ -118,6 +123,8 @@ class RemoveMemories(Struct, frozen=True, kw_only=True):
     """
     limit: int | None = None
     """Delete at most so many of those that match, the first inserted first."""
+    origin: Origin | None = None
+    """What history tells of how each DELETE came about."""
 
 
 class SetVectors(Struct, frozen=True, kw_only=True):

@@ -218,6 +218,8 @@ CREATE TABLE history (
 	app_id TEXT COLLATE "C", 
 	run_id TEXT COLLATE "C", 
 	listed BIGINT DEFAULT 1 NOT NULL, 
+	origin TEXT COLLATE "C", 
+	restored BIGINT, 
 	PRIMARY KEY (no)
 );
 

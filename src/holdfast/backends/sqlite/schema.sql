@@ -220,7 +220,9 @@ CREATE TABLE history (
 	agent_id TEXT, 
 	app_id TEXT, 
 	run_id TEXT, 
-	listed INTEGER DEFAULT 1 NOT NULL
+	listed INTEGER DEFAULT 1 NOT NULL, 
+	origin TEXT, 
+	restored INTEGER
 );
 
 CREATE INDEX history_by_memory ON history (project, memory_id);
