@@ -28,7 +28,6 @@ from holdfast.config import (
     RedisSettings,
     chosen_embedder,
 )
-from holdfast.core.breaker import BreakerBounds
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
 from holdfast.core.packing import Packing
@@ -48,6 +47,7 @@ from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Toll, Vector
 from holdfast.ports.redactor import Redactor
 from holdfast.registry import (
     Store,
+    breaker_of,
     cache_settings,
     check_stores,
     index_settings,
@@ -306,11 +306,11 @@ async def _index(
         # one for each engine: those of a sharded index fail and recover on their own
         key = msgspec.json.encode(engine, order="sorted")
         if key not in gates:
-            gates[key] = index_gate(metrics, breaker=_breaker(config))
+            gates[key] = index_gate(metrics, breaker=breaker_of(config))
         return BoundedVectors(vectors, gates[key])
 
     def make(collection: str) -> Vectors:
-        return make_vectors(part, collection, records.directory, bounded, _breaker(config))
+        return make_vectors(part, collection, records.directory, bounded, breaker_of(config))
 
     async def space_of(build: int) -> Space:
         number = await feeder.space_of(build)
@@ -405,7 +405,7 @@ def _models(
     bounds = Bounds(
         timeout_s=config.model_timeout_s,
         tries_max=config.model_attempts_max,
-        breaker=_breaker(config),
+        breaker=breaker_of(config),
     )
     prices, toll = paid
     wrapping = Wrapping(bounds, metrics, toll, cache if cache.shared else None)
@@ -456,15 +456,6 @@ def _redacting(parts: Parts, redaction: Redaction) -> Parts:
     llm = parts.llm and wrap.RedactingLLM(parts.llm, looker)
     reranker = parts.reranker and wrap.RedactingReranker(parts.reranker, looker)
     return replace(parts, llm=llm, reranker=reranker)
-
-
-def _breaker(config: Config) -> BreakerBounds:
-    """When what is not in this process is left alone."""
-    return BreakerBounds(
-        failures_in_row=config.breaker_failures,
-        pause_s=config.breaker_open_s,
-        pause_max_s=config.breaker_open_max_s,
-    )
 
 
 def _embedders(config: Config) -> list[tuple[Embedder, ChosenModel]]:

@@ -168,6 +168,15 @@ def _divided(kind: type[S], part: Part, place: str) -> tuple[S, Part]:
     return part_settings(kind, Part(part.provider, mine), place), Part(part.provider, rest)
 
 
+def breaker_of(config: Config) -> BreakerBounds:
+    """When models and indexes of other machines are left alone."""
+    return BreakerBounds(
+        failures_in_row=config.breaker_failures,
+        pause_s=config.breaker_open_s,
+        pause_max_s=config.breaker_open_max_s,
+    )
+
+
 def make_vectors(
     part: Part,
     collection: str,
