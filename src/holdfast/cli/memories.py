@@ -54,6 +54,9 @@ def add(
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="Idempotency key: repeat safely.")
     ] = None,
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted", help="Held until it is approved (`quarantine`).")
+    ] = False,
 ) -> None:
     """Remember a text, given here or piped in."""
     message = {"role": role, "content": text_from(text, "text to remember")}
@@ -70,6 +73,7 @@ def add(
             infer=infer,
             immutable=immutable,
             idempotency_key=key,
+            trust="untrusted" if untrusted else None,
         )
     if common.json:
         output.print_json(answer)
@@ -79,7 +83,7 @@ def add(
 
 
 def _say_added(answer: Mapping[str, Any]) -> None:
-    verbs = {"ADD": "remembered", "UPDATE": "updated", "NONE": "known already"}
+    verbs = {"ADD": "remembered", "UPDATE": "updated", "NONE": "known already", "HELD": "held"}
     for item in answer["results"]:
         verb = verbs.get(item["event"], item["event"].lower())
         typer.echo(f"{verb}: {output.printable(item['memory'] or '')}  ({item['id']})")

@@ -52,7 +52,13 @@ PLACES: Final[Mapping[str, Place]] = {
         fate="erased",
         why="raw turns, those without a memory too",
         personal=(*_IDS, "actor_id", "text"),
-        plain=("id", "project", "role"),
+        plain=("id", "project", "role", "origin"),
+    ),
+    "held": Place(
+        fate="erased",
+        why="turns of untrusted sources that nobody approved yet",
+        personal=("messages", "request", *_IDS),
+        plain=("id", "project", "principal", "principal_kind", "via"),
     ),
     "history": Place(
         fate="erased",
@@ -108,7 +114,7 @@ PLACES: Final[Mapping[str, Place]] = {
         fate="erased",
         why="keys that see this subject only; others stop seeing it",
         personal=("users", "agents", "apps", "runs"),
-        plain=("id", "project", "label", "digest", "permissions", "account"),
+        plain=("id", "project", "label", "digest", "permissions", "account", "trust"),
     ),
     "budgets": Place(
         fate="erased",

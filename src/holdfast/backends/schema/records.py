@@ -85,6 +85,8 @@ messages = Table(
     Column("actor_id", Text),
     Column("text", Text, nullable=False),
     Column("event_at", Float, nullable=False),
+    # of turns that were held: who let them in
+    Column("origin", Text),
     UniqueConstraint("project", "id"),
 )
 

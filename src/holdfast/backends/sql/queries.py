@@ -66,17 +66,19 @@ def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[
     found: dict[str, Turn] = {}
     for chunk in chunks(ids):
         rows = connection.execute(
-            "SELECT id, role, text, actor_id, event_at, user_id, agent_id, app_id, run_id "
+            "SELECT id, role, text, actor_id, event_at, origin, user_id, agent_id, app_id, run_id "
             "FROM messages "
             f"WHERE project = ? AND id IN ({marks(chunk)})",
             (project, *chunk),
         ).fetchall()
-        stored = [Text(row[0], row[5:], row[2]) for row in rows]
+        stored = [Text(row[0], row[6:], row[2]) for row in rows]
         texts = opened(connection, project, "messages", "text", stored)
-        for (id_, role, _, actor_id, event_at, *_ids), text in zip(rows, texts, strict=True):
+        for (id_, role, _, actor, at, origin, *_ids), text in zip(rows, texts, strict=True):
             if text is ERASED:
                 continue
-            found[id_] = Turn(id=id_, role=role, text=text, actor_id=actor_id, event_at=event_at)
+            found[id_] = Turn(
+                id=id_, role=role, text=text, actor_id=actor, event_at=at, origin=origin
+            )
     return [found[id_] for id_ in ids if id_ in found]
 
 
@@ -400,6 +402,7 @@ def census(connection: Connection, at: float) -> Census:
         jobs_waiting=waiting,
         jobs_running=running,
         jobs_failed=only(connection, "SELECT count(*) FROM jobs WHERE state = 'FAILED'", ()),
+        held=only(connection, "SELECT count(*) FROM held", ()),
         oldest_due_s=0.0 if oldest is None else max(0.0, at - oldest),
     )
 

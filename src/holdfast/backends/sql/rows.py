@@ -35,9 +35,9 @@ ON CONFLICT DO NOTHING
 
 INSERT_MESSAGE = """
 INSERT INTO messages (
-  no, id, project, user_id, agent_id, app_id, run_id, role, actor_id, text, event_at
+  no, id, project, user_id, agent_id, app_id, run_id, role, actor_id, text, event_at, origin
 )
-VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (project, id) DO NOTHING
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (project, id) DO NOTHING
 """
 
 INSERT_EMBEDDING = "INSERT INTO embeddings (memory_no, space_no, vector) VALUES (?,?,?)"
@@ -204,7 +204,7 @@ def message_values(
     """The parameters of INSERT_MESSAGE after the number."""
     ids = (scope.user_id, scope.agent_id, scope.app_id, scope.run_id)
     text = sealed(connection, project, "messages", "text", Text(turn.id, ids, turn.text))
-    return (turn.id, project, *ids, turn.role, turn.actor_id, text, turn.event_at)
+    return (turn.id, project, *ids, turn.role, turn.actor_id, text, turn.event_at, turn.origin)
 
 
 def quote_value(

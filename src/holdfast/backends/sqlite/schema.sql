@@ -33,6 +33,7 @@ CREATE TABLE api_keys (
 	expires_at FLOAT, 
 	revoked_at FLOAT, 
 	retires_at FLOAT, 
+	trust TEXT, 
 	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
@@ -204,6 +205,25 @@ CREATE TABLE feedback (
 )
  WITHOUT ROWID;
 
+CREATE TABLE held (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	user_id TEXT, 
+	agent_id TEXT, 
+	app_id TEXT, 
+	run_id TEXT, 
+	messages TEXT NOT NULL, 
+	request TEXT NOT NULL, 
+	principal TEXT NOT NULL, 
+	principal_kind TEXT NOT NULL, 
+	via TEXT NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX held_by_project ON held (project, id);
+
 CREATE TABLE history (
 	no INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	id TEXT NOT NULL, 
@@ -331,6 +351,7 @@ CREATE TABLE messages (
 	actor_id TEXT, 
 	text TEXT NOT NULL, 
 	event_at FLOAT NOT NULL, 
+	origin TEXT, 
 	PRIMARY KEY (no), 
 	UNIQUE (project, id)
 );
