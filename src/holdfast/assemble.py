@@ -37,6 +37,7 @@ from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.engine.redaction import Hiding
+from holdfast.engine.savings import Savings
 from holdfast.engine.tolls import Tollgate
 from holdfast.errors import ConfigError, IndexUnavailableError
 from holdfast.metrics import Metrics
@@ -112,6 +113,8 @@ class Assembly:
         await asyncio.gather(*self.workers, return_exceptions=True)
         if self.parts.feeder is not None:
             await self.parts.feeder.finish()
+        if self.parts.savings is not None:
+            await self.parts.savings.close()
         if self.parts.audit is not None:
             await self.parts.audit.close()
         models = _Models(self.parts.embedders.known, self.parts.llm, self.parts.reranker)
@@ -277,7 +280,8 @@ def _cached(
             metrics=metrics,
         )
         metrics.gauge("cache_bytes", lambda: cache.nbytes + remembering.nbytes)
-    return replace(parts, index=index)
+    savings = Savings(parts.records, parts.prices, parts.clock, metrics)
+    return replace(parts, index=index, savings=savings)
 
 
 def _ranking(config: Config, space: Space) -> bytes:
