@@ -189,6 +189,8 @@ async def _load(
     shared.checked(one.table, one.columns, {name: list(known) for name, known in types.items()})
     table, columns = sql.Identifier(one.table), sql.SQL(", ").join(map(sql.Identifier, one.columns))
     names = {"t": table, "c": columns, "l": sql.Identifier(f"load_{one.table}")}
+    if one.anew:
+        await raw.execute(sql.SQL("DELETE FROM {t}").format(**names))
     await raw.execute(
         sql.SQL(
             "CREATE TEMP TABLE IF NOT EXISTS {l} (LIKE {t} INCLUDING DEFAULTS) ON COMMIT DROP"

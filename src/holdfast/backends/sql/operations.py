@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -64,7 +64,15 @@ _BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace, PutTurns)
 _BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutSpared, PutAudit, HoldBudget, SettleBudget)
 """Operations that do not care what was put before them, or see to it themselves."""
 
+_BRIEF: Final = 16
+"""Operations that take milliseconds together."""
+
 Commit = tuple[Project, Sequence[Op]]
+
+
+def is_brief(ops: Sequence[Op]) -> bool:
+    """Whether carrying them out takes little more than the commit itself."""
+    return len(ops) <= _BRIEF and all(isinstance(op, _BLIND_OPS) for op in ops)
 
 
 def carry_out(

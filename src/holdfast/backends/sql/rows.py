@@ -319,8 +319,9 @@ def history_values(
     origin: Origin | None,
 ) -> tuple[Any, ...]:
     """The parameters of INSERT_HISTORY; `texts` are the old and the new one."""
-    stored = (
-        sealed(connection, project, "history", field, Text(id_, entity_ids(memory), text))
+    ids = entity_ids(memory)
+    old, new = (
+        sealed(connection, project, "history", field, Text(id_, ids, text))
         for field, text in zip(HISTORY_TEXTS, texts, strict=True)
     )
     return (
@@ -328,15 +329,13 @@ def history_values(
         project,
         memory.id,
         event,
-        *stored,
+        old,
+        new,
         memory.actor_id,
         memory.role,
         memory.created_at,
         at,
-        memory.user_id,
-        memory.agent_id,
-        memory.app_id,
-        memory.run_id,
+        *ids,
         int(memory.listed),
         origin_value(origin),
         None,
