@@ -228,6 +228,13 @@ class Usage(Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
 
 
+class Spared(Usage, frozen=True, kw_only=True):
+    """A call that was not made, for a cache knew the answer; about what it would have taken."""
+
+    calls: int
+    """1, or 0 of a call that was made for the rest of what was asked."""
+
+
 class Cost(Struct, frozen=True, kw_only=True):
     """What a call cost, and by which price list."""
 

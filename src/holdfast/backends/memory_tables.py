@@ -40,6 +40,7 @@ from holdfast.ports import (
     PutJob,
     PutMemory,
     PutRows,
+    PutSpared,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -75,7 +76,7 @@ class Tables:
     history: dict[Project, tuple[HistoryEvent, ...]] = field(default_factory=dict)
     written: dict[tuple[Project, Entity], Written] = field(default_factory=dict)
     jobs: dict[Key, Leased] = field(default_factory=dict)
-    usage: dict[Project, tuple[PutUsage, ...]] = field(default_factory=dict)
+    usage: dict[Project, tuple[PutUsage | PutSpared, ...]] = field(default_factory=dict)
     directory: Rows = field(default_factory=dict)
     audit: Audit = field(default_factory=Audit)
     stamp: int = 0
@@ -165,7 +166,7 @@ class Transaction:
                 return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():
                 return self.finish(change(op, result=settled(op.result, self.stored)))
-            case PutUsage() | HoldBudget() | SettleBudget():
+            case PutUsage() | PutSpared() | HoldBudget() | SettleBudget():
                 return self.account(op)
             case PutRows():
                 self.tables.stamp += stamps(op.rows)
@@ -435,15 +436,15 @@ class Transaction:
         )
         self.tables.jobs[self.project, op.job_id] = Leased(job=job)
 
-    def put_usage(self, op: PutUsage) -> None:
+    def put_usage(self, op: PutUsage | PutSpared) -> None:
         usage = self.tables.usage
         usage[self.project] = (*usage.get(self.project, ()), op)
 
-    def account(self, op: PutUsage | HoldBudget | SettleBudget) -> list[int] | None:
+    def account(self, op: PutUsage | PutSpared | HoldBudget | SettleBudget) -> list[int] | None:
         """What is about the ledger and its budgets."""
         if isinstance(op, HoldBudget):
             return self.hold(op)
-        if isinstance(op, PutUsage):
+        if isinstance(op, PutUsage | PutSpared):
             self.put_usage(op)
         else:
             self.settle(op)

@@ -200,6 +200,30 @@ class PutUsage(Struct, frozen=True, kw_only=True):
     """The credential of whoever called, if it was one."""
     cost: Cost | None = None
     """None: no price is known of the model."""
+    saved_nano_usd: int = 0
+    """What its price would have been more by, had the provider not had a part of the input in its
+    cache."""
+
+
+class PutSpared(Struct, frozen=True, kw_only=True):
+    """A row of the ledger of calls that were not made, for a cache knew the answer. Result: None.
+
+    It belongs to no subject, and is no call.
+    """
+
+    model: str
+    operation: str
+    at: float
+    calls: int
+    tokens: int
+    """Of input, about."""
+    nano_usd: int | None = None
+    """What they would have cost; None: no price is known of the model."""
+
+    @property
+    def scope(self) -> Scope:
+        """Nobody's: what was known for one was asked by another."""
+        return Scope()
 
 
 class Hold(Struct, frozen=True, kw_only=True):
@@ -265,6 +289,6 @@ class Reset(Struct, frozen=True, kw_only=True):
 
 Op = (
     PutTurns | PutMemory | EditMemory | RemoveMemories | SetVectors
-    | FillSpace | PutJob | FinishJob | PutUsage | HoldBudget | SettleBudget | PutRows | PutAudit
-    | Reset
+    | FillSpace | PutJob | FinishJob | PutUsage | PutSpared | HoldBudget | SettleBudget
+    | PutRows | PutAudit | Reset
 )  # fmt: skip

@@ -431,6 +431,10 @@ CREATE TABLE usage (
 	key_id TEXT COLLATE "C", 
 	nano_usd BIGINT, 
 	price_version TEXT COLLATE "C", 
+	saved_nano_usd BIGINT, 
+	spared_calls BIGINT, 
+	spared_tokens BIGINT, 
+	spared_nano_usd BIGINT, 
 	PRIMARY KEY (no)
 );
 

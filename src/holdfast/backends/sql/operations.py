@@ -41,6 +41,7 @@ from holdfast.ports import (
     PutJob,
     PutMemory,
     PutRows,
+    PutSpared,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -60,7 +61,7 @@ _PROJECT_TABLES = (
 _BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace, PutTurns)
 """Operations that write vectors, terms or texts."""
 
-_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutAudit, HoldBudget, SettleBudget)
+_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutSpared, PutAudit, HoldBudget, SettleBudget)
 """Operations that do not care what was put before them, or see to it themselves."""
 
 _BRIEF: Final = 16
@@ -390,6 +391,10 @@ def _put_usage(tx: Transaction, op: PutUsage) -> None:
     ledger.put_usage(tx.connection, tx.project, op)
 
 
+def _put_spared(tx: Transaction, op: PutSpared) -> None:
+    ledger.put_spared(tx.connection, tx.project, op)
+
+
 def _hold_budget(tx: Transaction, op: HoldBudget) -> list[int]:
     return ledger.hold(tx.connection, tx.project, op)
 
@@ -449,6 +454,7 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     PutJob: _put_job,
     FinishJob: _finish_job,
     PutUsage: _put_usage,
+    PutSpared: _put_spared,
     HoldBudget: _hold_budget,
     SettleBudget: _settle_budget,
     PutRows: _put_rows,

@@ -441,6 +441,10 @@ CREATE TABLE usage (
 	key_id TEXT, 
 	nano_usd INTEGER, 
 	price_version TEXT, 
+	saved_nano_usd INTEGER, 
+	spared_calls INTEGER, 
+	spared_tokens INTEGER, 
+	spared_nano_usd INTEGER, 
 	PRIMARY KEY (no)
 );
 
