@@ -14,10 +14,20 @@ from holdfast.model import (
     Job,
     Json,
     Memory,
+    Page,
     Struct,
     Turn,
 )
 from holdfast.ports import Hit
+
+
+def page_shape(page: Page) -> dict[str, Json]:
+    """A page of a listing."""
+    return {
+        "results": [memory_shape(memory) for memory in page.memories],
+        "total": page.total,
+        "cursor": page.cursor,
+    }
 
 
 def memory_shape(memory: Memory) -> dict[str, Json]:
