@@ -1,11 +1,13 @@
 """How fast backups are made and restored, and how much memory that takes.
 
-    python bench/backup.py --memories 100000 [--postgres URL] [--sealed] [--folder DIR]
+    python bench/backup.py --memories 100000 [--postgres [URL]] [--sealed] [--folder DIR]
 
 Fills a store in a folder, then makes a full and an incremental archive, verifies, and restores into
-another SQLite file or, with --postgres, an empty database. Each step is a process of its own, which
-tells its time, the time its threads computed, and its greatest resident size beyond that of a
-process that only lists what is there.
+another SQLite file or, with --postgres, an empty database, of which a full archive is made then
+(`back`); without a URL in a Postgres that is started for it. Each step is a process of its own,
+which tells its time, the time its threads computed, its greatest resident size beyond that of a
+process that only lists what is there, and how much of that it had not needed for the first half of
+the rows: what grows with a store shows there.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 WORDS = "bees tea rum kent dog garden rain train piano violin bread cheese snow river boat".split()
 BATCH = 1_000
+OWN = "own"
 
 
 def config(folder: Path, store: str, *, sealed: bool, postgres: str | None) -> dict[str, Any]:
@@ -56,49 +60,67 @@ async def fill(settings: dict[str, Any], count: int) -> None:
             await memory.add(turns, user_id=f"user{start // BATCH % 50}", infer=False)
 
 
-async def step(name: str, settings: dict[str, Any], count: int) -> None:
+async def step(name: str, settings: Any, count: int) -> float:
+    """Do it; the greatest resident size at half of it, in megabytes."""
     from holdfast.admin import AsyncAdmin
 
     if name == "fill":
         await fill(settings, count)
-        return
+        return 0.0
     backups = AsyncAdmin(settings).backups
+    told = Halfway()
     if name == "create":
-        await backups.create(full=True)
+        await backups.create(full=True, told=told)
     elif name == "again":
-        await backups.create()
+        await backups.create(told=told)
     elif name == "verify":
-        await backups.verify()
+        await backups.verify(told=told)
     elif name == "restore":
-        await backups.restore()
+        await backups.restore(told=told)
+    elif name == "back":
+        await backups.create(full=True, at=str(Path(settings.path).parent / "back"), told=told)
     else:
         await backups.listed()
+    return told.mb
 
 
-def measured(name: str, folder: Path, arguments: argparse.Namespace) -> tuple[float, float, float]:
+class Halfway:
+    """Looks at the greatest resident size once half of the rows are done."""
+
+    def __init__(self) -> None:
+        self.mb = peak_mb()
+
+    def __call__(self, done: int, total: int) -> None:
+        if done * 2 <= total:
+            self.mb = peak_mb()
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measured(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Seconds, seconds of computing, and megabytes of a step in a process of its own."""
     command = [sys.executable, __file__, "--step", name, "--folder", str(folder)]
     command += ["--memories", str(arguments.memories)]
     command += ["--sealed"] if arguments.sealed else []
     command += ["--postgres", arguments.postgres] if arguments.postgres else []
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = json.loads(told.splitlines()[-1])
-    return found["seconds"], found["cpu"], found["mb"]
+    found: dict[str, float] = json.loads(told.splitlines()[-1])
+    return found
 
 
 def one_step(arguments: argparse.Namespace) -> None:
-    store = "restored" if arguments.step == "restore" else "store"
+    store = "restored" if arguments.step in ("restore", "back") else "store"
     settings = config(
         Path(arguments.folder), store, sealed=arguments.sealed, postgres=arguments.postgres
     )
     from holdfast.config import load_config
 
     began = time.perf_counter()
-    asyncio.run(step(arguments.step, load_config(settings).config, arguments.memories))
-    took = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    cpu = time.process_time()
-    print(json.dumps({"seconds": round(took, 3), "cpu": round(cpu, 3), "mb": round(peak, 1)}))
+    half = asyncio.run(step(arguments.step, load_config(settings).config, arguments.memories))
+    took, cpu, peak = time.perf_counter() - began, time.process_time(), peak_mb()
+    print(json.dumps({"seconds": took, "cpu": cpu, "mb": peak, "later": peak - half}))
 
 
 def everything(arguments: argparse.Namespace, folder: Path) -> None:
@@ -111,12 +133,15 @@ def everything(arguments: argparse.Namespace, folder: Path) -> None:
         f"{count:,} memories, sealed: {arguments.sealed}, to Postgres: {bool(arguments.postgres)}"
     )
     measured("fill", folder, arguments)
-    _, least_cpu, least = measured("list", folder, arguments)
-    for name in ("create", "again", "verify", "restore"):
-        seconds, cpu, mb = measured(name, folder, arguments)
-        rate = f"{count / seconds:>9,.0f} memories/s"
-        busy = f"{count / (cpu - least_cpu):>9,.0f} a second of computing"
-        print(f"{name:8} {seconds:7.2f} s {rate} {busy} {mb - least:6.1f} MB beyond {least:.0f} MB")
+    least = measured("list", folder, arguments)
+    steps = ("create", "again", "verify", "restore", *(["back"] if arguments.postgres else []))
+    for name in steps:
+        found = measured(name, folder, arguments)
+        rate = f"{count / found['seconds']:>9,.0f} memories/s"
+        busy = f"{count / (found['cpu'] - least['cpu']):>9,.0f} a second of computing"
+        beyond = f"{found['mb'] - least['mb']:6.1f} MB beyond {least['mb']:.0f} MB"
+        later = f"{found['later']:5.1f} MB of it in the second half"
+        print(f"{name:8} {found['seconds']:7.2f} s {rate} {busy} {beyond}, {later}")
     for one in sorted((folder / "backups").iterdir()):
         print(f"{one.name:40} {one.stat().st_size / 1e6:9.1f} MB")
     size = sum(one.stat().st_size for one in (folder / "store").iterdir())
@@ -126,7 +151,12 @@ def everything(arguments: argparse.Namespace, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--memories", type=int, default=100_000)
-    parser.add_argument("--postgres", help="an empty database to restore into")
+    parser.add_argument(
+        "--postgres",
+        nargs="?",
+        const=OWN,
+        help="an empty database to restore into; without a URL one of a Postgres of its own",
+    )
     parser.add_argument("--sealed", action="store_true")
     parser.add_argument("--folder", help="where everything is put; a temporary one if left out")
     parser.add_argument("--step", help=argparse.SUPPRESS)
@@ -134,12 +164,16 @@ def main() -> None:
     os.environ.pop("HOLDFAST_HOME", None)
     if arguments.step:
         one_step(arguments)
-    elif arguments.folder:
-        Path(arguments.folder).mkdir(parents=True, exist_ok=True)
-        everything(arguments, Path(arguments.folder))
-    else:
-        with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
-            everything(arguments, Path(folder))
+        return
+    with ExitStack() as stack:
+        if arguments.postgres == OWN:
+            sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+            from support.postgres import USUAL, database
+
+            arguments.postgres = stack.enter_context(database(USUAL, empty=True))
+        folder = arguments.folder or stack.enter_context(tempfile.TemporaryDirectory())
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        everything(arguments, Path(folder))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from holdfast.limits import AUDIT_SUBJECTS_MAX
 Sort = Literal["read", "write", "admin"]
 """What an act does: looks at memories or settings, changes memories, or runs the deployment."""
 
+Way = Literal["", "import", "approval"]
+"""By which way something is added: by a call; from a file; by somebody who lets it in."""
+
 Ids = tuple[str | None, str | None, str | None, str | None]
 """A user, an agent, an app and a run."""
 
@@ -86,6 +89,7 @@ class Act:
 
 _act: ContextVar[Act | None] = ContextVar("holdfast_act", default=None)
 _actor: ContextVar[Actor | None] = ContextVar("holdfast_actor", default=None)
+_way: ContextVar[Way] = ContextVar("holdfast_way", default="")
 
 
 def act_now() -> Act | None:
@@ -122,6 +126,21 @@ def acting(actor: Actor) -> Iterator[None]:
         yield
     finally:
         _actor.reset(token)
+
+
+def way_now() -> Way:
+    """By which way comes what is added in this context: "" by a call that says no more."""
+    return _way.get()
+
+
+@contextmanager
+def coming_by(way: Way) -> Iterator[None]:
+    """What is added inside comes by this way."""
+    token = _way.set(way)
+    try:
+        yield
+    finally:
+        _way.reset(token)
 
 
 def process_actor(via: str) -> Actor:

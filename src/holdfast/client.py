@@ -188,6 +188,7 @@ class AsyncMemory:
         filters: Mapping[str, Json] | None = None,
         top_k: int = 20,
         show_expired: bool = False,
+        show_superseded: bool = False,
         cursor: str | None = None,
         page: int = 1,
         oldest_first: bool = False,
@@ -206,6 +207,7 @@ class AsyncMemory:
             cursor: from the previous page's answer.
             page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
+            show_superseded: what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -221,14 +223,10 @@ class AsyncMemory:
             offset=(intake.clean_count(page, "page", limits.PAGE_MAX) - 1) * size,
             oldest_first=intake.clean_flag(oldest_first, "oldest_first"),
             show_expired=intake.clean_flag(show_expired, "show_expired"),
+            show_superseded=intake.clean_flag(show_superseded, "show_superseded"),
             as_of=intake.moment(as_of, "as_of"),
         )
-        found = await reading.get_all(parts, request)
-        return {
-            "results": [shapes.memory_shape(memory) for memory in found.memories],
-            "total": found.total,
-            "cursor": found.cursor,
-        }
+        return shapes.page_shape(await reading.get_all(parts, request))
 
     async def count(self, filters: Mapping[str, Json]) -> int:
         """How many memories match, exactly."""
@@ -247,6 +245,7 @@ class AsyncMemory:
         explain: bool = False,
         reference_date: When = None,
         show_expired: bool = False,
+        show_superseded: bool = False,
         as_of: When = None,
         user_id: str | None = None,
         agent_id: str | None = None,
@@ -266,6 +265,7 @@ class AsyncMemory:
             explain: add `score_details`, the share of each signal in the score.
             reference_date: the day "last week" in the query is told from; default now.
             as_of: search what was true then, instead of what is true now.
+            show_superseded: search what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -283,17 +283,16 @@ class AsyncMemory:
             reference=intake.moment(reference_date, "reference_date"),
             as_of=intake.moment(as_of, "as_of"),
             show_expired=intake.clean_flag(show_expired, "show_expired"),
+            show_superseded=intake.clean_flag(show_superseded, "show_superseded"),
             rerank=intake.clean_flag(rerank, "rerank"),
             explain=intake.clean_flag(explain, "explain"),
         )
         found = await searching.search(parts, request)
         results = [
-            shapes.hit_shape(hit, explain=request.explain, threshold=least) for hit in found.hits
+            shapes.hit_shape(h, explain=request.explain, threshold=least) for h in found.hits
         ]
-        answer: Answer = {"results": results}
-        if found.degraded:
-            answer["degraded"] = list(found.degraded)
-        return answer
+        degraded = {"degraded": list(found.degraded)} if found.degraded else {}
+        return {"results": results, **degraded}
 
     async def update(
         self,

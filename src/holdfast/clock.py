@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import threading
 import time
 import uuid
@@ -56,33 +57,28 @@ class Ids:
         """A new id as lower-case text with hyphens, greater than every earlier one."""
         with self._lock:
             stamp = int(self._clock.now() * 1000) << 12
-            self._last = stamp if stamp > self._last else self._last + 1
-            stamp = self._last
-        millis, counter = stamp >> 12, stamp & 0xFFF
-        value = (millis & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | counter << 64
-        value |= 0b10 << 62 | self._bits(62)
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+            self._last = stamp = stamp if stamp > self._last else self._last + 1
+            chance = self._bits(62)
+        millis = f"{stamp >> 12 & 0xFFFFFFFFFFFF:012x}"
+        rest = f"{0b10 << 62 | chance:016x}"
+        return f"{millis[:8]}-{millis[8:]}-7{stamp & 0xFFF:03x}-{rest[:4]}-{rest[4:]}"
 
 
 class _SystemBits:
     """The system's randomness, fetched for many ids at a time: a call a draw costs 15 us."""
 
-    _BLOCK_BYTES = 2_048
+    _NUMBERS = struct.Struct("256Q")
 
     def __init__(self) -> None:
-        self._block = b""
-        self._at = 0
+        self._numbers: list[int] = []
         self._process = os.getpid()
 
     def draw(self, bits: int) -> int:
-        """A number of so many bits; callers hold the lock of `Ids`."""
-        size = (bits + 7) // 8
-        if self._at + size > len(self._block) or self._process != os.getpid():
-            self._block, self._at, self._process = os.urandom(self._BLOCK_BYTES), 0, os.getpid()
-        start = self._at
-        self._at += size
-        return int.from_bytes(self._block[start : self._at], "big") >> (size * 8 - bits)
+        """A number of so many bits, at most 64; callers hold the lock of `Ids`."""
+        if not self._numbers or self._process != os.getpid():
+            self._process = os.getpid()
+            self._numbers = [*self._NUMBERS.unpack(os.urandom(self._NUMBERS.size))]
+        return self._numbers.pop() >> (64 - bits)
 
 
 def seeded_ids(clock: Clock, seed: int) -> Ids:

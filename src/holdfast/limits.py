@@ -356,6 +356,12 @@ KEY_USE_S = 300.0
 REQUESTS_KEPT = 1_000
 """Rows of the log of requests that one server process keeps."""
 
+SPARED_FLUSH_S = 60.0
+"""Seconds that what caches spared is summed in memory before it is a row of the ledger."""
+
+SPARED_ROWS_MAX = 1_000
+"""Sums of it that are kept in memory; then they are written."""
+
 AUDIT_SUBJECTS_MAX = 32
 """Whose memories one act is about: rows of the audit that it leaves at most."""
 

@@ -20,6 +20,16 @@ T = TypeVar("T")
 
 _JOIN_S = 10.0
 
+_serving: dict[asyncio.AbstractEventLoop, LoopThread] = {}
+"""The loops that blocking code uses, and their threads."""
+
+
+def may_block() -> bool:
+    """Whether the running loop serves blocking code, and not more than one caller: what waits for
+    a disk may then wait on the loop, for nobody else would get on meanwhile."""
+    thread = _serving.get(asyncio.get_running_loop())
+    return thread is not None and thread.callers <= 1
+
 
 class _Call:
     """A coroutine given to the loop, and the caller's wait for its end.
@@ -66,6 +76,9 @@ class LoopThread:
         self._gate = threading.Lock()
         """Held while a call, or the end, is put: no call is put behind the end."""
         self._closing = False
+        self.callers = 0
+        """How many calls wait for their ends."""
+        _serving[self._loop] = self
         self._thread = threading.Thread(target=self._serve, name="holdfast-loop", daemon=True)
         self._thread.start()
 
@@ -81,6 +94,8 @@ class LoopThread:
             # the caller may be a task of another loop, and it was not that one
             raise concurrent.futures.CancelledError from None
         finally:
+            with self._gate:
+                self.callers -= 1
             del call  # an error holds this frame, and the call would hold the error
 
     def _await(self, call: _Call) -> None:
@@ -108,6 +123,7 @@ class LoopThread:
             with self._gate:
                 if not self._closing:
                     call = _Call(coroutine)
+                    self.callers += 1
                     self._loop.call_soon_threadsafe(call.start)
                     return call
         coroutine.close()
@@ -119,6 +135,7 @@ class LoopThread:
             self._loop.run_forever()
         finally:
             _cancel_all(self._loop)
+            del _serving[self._loop]
             self._loop.close()
 
     def _misuse(self) -> Exception | None:

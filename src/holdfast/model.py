@@ -7,6 +7,8 @@ from typing import Any, Literal, NewType
 
 import msgspec
 
+from holdfast.acts import Way
+
 Project = NewType("Project", str)
 """Tenant. Comes from the credential, or an embedded store's configuration, never from a call."""
 
@@ -86,8 +88,6 @@ class Turn(Struct, frozen=True, kw_only=True):
     actor_id: str | None = None
     event_at: float
     """When it was said, epoch seconds."""
-    origin: str | None = None
-    """"approved by ..." if it was held, and who let it in."""
 
 
 class Memory(Struct, frozen=True, kw_only=True):
@@ -144,6 +144,27 @@ class Source(Struct, frozen=True, kw_only=True):
     quote: str = ""
 
 
+How = Literal["verbatim", "extracted", "summarised", "edited", "deleted", "retention"]
+"""How a change came about. verbatim: kept as it was said; extracted, summarised: by a model, from
+turns; edited, deleted: by a call; retention: by a rule."""
+
+
+class Origin(Struct, frozen=True):
+    """How a change came about, and who made it: names and versions, no content."""
+
+    how: How
+    principal: str = ""
+    """Of whoever called, as the audit names them; of what a job made, of whoever ordered it."""
+    principal_kind: str = ""
+    via: str = ""
+    """The face it came through: library, cli, http, mcp or worker."""
+    model: str = ""
+    """provider:model that wrote the text, if one did."""
+    prompt: str = ""
+    """Version of the system text it was told (`core.prompt.version_of`)."""
+    way: Way = ""
+
+
 class HistoryEvent(Struct, frozen=True, kw_only=True):
     """One change of one memory."""
 
@@ -163,6 +184,10 @@ class HistoryEvent(Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     listed: bool = True
     """False for changes of raw turns that stand beside facts."""
+    origin: Origin | None = None
+    """None for changes of before this was kept."""
+    restored: bool = False
+    """Whether it was made in another store, and came here in a backup."""
 
     @property
     def scope(self) -> Scope:
@@ -219,6 +244,13 @@ class Usage(Struct, frozen=True, kw_only=True):
     cache_write_tokens: int = 0
     """The part of the input that the provider put into its cache."""
     output_tokens: int = 0
+
+
+class Spared(Usage, frozen=True, kw_only=True):
+    """A call that was not made, for a cache knew the answer; about what it would have taken."""
+
+    calls: int
+    """1, or 0 of a call that was made for the rest of what was asked."""
 
 
 class Cost(Struct, frozen=True, kw_only=True):

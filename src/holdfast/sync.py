@@ -153,6 +153,7 @@ class Memory:
         filters: Mapping[str, Json] | None = None,
         top_k: int = 20,
         show_expired: bool = False,
+        show_superseded: bool = False,
         cursor: str | None = None,
         page: int = 1,
         oldest_first: bool = False,
@@ -171,6 +172,7 @@ class Memory:
             cursor: from the previous page's answer.
             page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
+            show_superseded: what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -180,6 +182,7 @@ class Memory:
             filters=filters,
             top_k=top_k,
             show_expired=show_expired,
+            show_superseded=show_superseded,
             cursor=cursor,
             page=page,
             oldest_first=oldest_first,
@@ -208,6 +211,7 @@ class Memory:
         explain: bool = False,
         reference_date: When = None,
         show_expired: bool = False,
+        show_superseded: bool = False,
         as_of: When = None,
         user_id: str | None = None,
         agent_id: str | None = None,
@@ -227,6 +231,7 @@ class Memory:
             explain: add `score_details`, the share of each signal in the score.
             reference_date: the day "last week" in the query is told from; default now.
             as_of: search what was true then, instead of what is true now.
+            show_superseded: search what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -242,6 +247,7 @@ class Memory:
             explain=explain,
             reference_date=reference_date,
             show_expired=show_expired,
+            show_superseded=show_superseded,
             as_of=as_of,
             user_id=user_id,
             agent_id=agent_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -112,8 +113,11 @@ def test_update_history_get_and_delete(done: Done, told: Told, refused: Refused)
     assert '{"year": 2026}' in shown
     assert [change["event"] for change in told("history", identity)] == ["ADD", "UPDATE"]
     assert "UPDATE" in done("history", identity)
-    assert told("provenance", identity)["edited"] is True
-    assert "verbatim, and edited since" in done("provenance", identity)
+    origin = told("provenance", identity)
+    assert (origin["edited"], origin["via"]) == (True, "cli")
+    shown = done("provenance", identity)
+    assert "verbatim, and edited since" in shown
+    assert re.search(rf"edited +{origin['principal']} \(user\) +cli", shown)
     assert "deleted" in done("delete", identity)
     assert "(NOT_FOUND)" in refused(3, "get", identity)
     assert "(NOT_FOUND)" in refused(3, "delete", identity)

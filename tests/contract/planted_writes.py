@@ -81,36 +81,36 @@ class EndsAtTheWrongTime(Faulty):
 
 
 class EndsBeforeTheBeginning(Faulty):
-    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
-        super().supersede(old_id, by, by_id)
+    def supersede(self, old_id: str, op: PutMemory, by_id: str) -> None:
+        super().supersede(old_id, op, by_id)
         row = self.row(old_id)
         if row is not None and row.memory.valid_to is not None:
-            end = memory_tables.begins(by)
+            end = memory_tables.begins(op.memory)
             self.write(change(row, memory=change(row.memory, valid_to=end)))
 
 
 class EndsAgain(Faulty):
-    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
+    def supersede(self, old_id: str, op: PutMemory, by_id: str) -> None:
         row = self.row(old_id)
         if row is not None:
             self.write(change(row, memory=change(row.memory, valid_to=None)))
-        super().supersede(old_id, by, by_id)
+        super().supersede(old_id, op, by_id)
 
 
 class EndsTheImmutable(Faulty):
-    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
+    def supersede(self, old_id: str, op: PutMemory, by_id: str) -> None:
         row = self.row(old_id)
         if row is not None:
             self.write(change(row, memory=change(row.memory, immutable=False)))
-        super().supersede(old_id, by, by_id)
+        super().supersede(old_id, op, by_id)
 
 
 class EndsImmutableTurns(Faulty):
-    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
-        super().supersede(old_id, by, by_id)
+    def supersede(self, old_id: str, op: PutMemory, by_id: str) -> None:
+        super().supersede(old_id, op, by_id)
         for row in self.tables.of(self.project):
             if memory_tables.raw(row) and row.memory.immutable and row.memory.valid_to is None:
-                self.end(row, by.event_at, by_id, by.updated_at)
+                self.end(row, op.memory.event_at, by_id, op.memory.updated_at)
 
 
 class EditsTheImmutable(Faulty):
@@ -144,21 +144,21 @@ class SparesTurnsBehind(Faulty):
 
 
 class EndsTurnsInUse(Faulty):
-    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
+    def supersede(self, old_id: str, op: PutMemory, by_id: str) -> None:
         old = self.row(old_id)
-        super().supersede(old_id, by, by_id)
+        super().supersede(old_id, op, by_id)
         for row in self.tables.of(self.project):
             if old and memory_tables.raw(row) and row.turns & old.turns and not row.memory.valid_to:
-                self.end(row, row.memory.event_at, by_id, by.updated_at)
+                self.end(row, row.memory.event_at, by_id, op.memory.updated_at)
 
 
 class EndsListedTurns(Faulty):
-    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
+    def supersede(self, old_id: str, op: PutMemory, by_id: str) -> None:
         old = self.row(old_id)
-        super().supersede(old_id, by, by_id)
+        super().supersede(old_id, op, by_id)
         for row in self.tables.of(self.project):
             if old and row.memory.kind == "turn" and row.memory.listed and row.turns & old.turns:
-                self.end(row, row.memory.event_at, by_id, by.updated_at)
+                self.end(row, row.memory.event_at, by_id, op.memory.updated_at)
 
 
 class SilentSupersession(Faulty):
@@ -171,7 +171,7 @@ class LogsTurnsThatEnd(Faulty):
     def end(self, row: Row, end: float, by_id: str, at: float) -> None:
         super().end(row, end, by_id, at)
         if row.memory.kind == "turn":
-            self.log("SUPERSEDE", row.memory, (row.memory.text, None), at)
+            self.log("SUPERSEDE", row.memory, (row.memory.text, None), at, None)
 
 
 class KeepsTheVersion(Faulty):
@@ -211,7 +211,7 @@ class LogsEveryEdit(Faulty):
     def edit(self, op: EditMemory) -> Memory | None:
         found = super().edit(op)
         if found is not None and op.listed is not None:
-            self.log("UPDATE", found, (found.text, found.text), op.at)
+            self.log("UPDATE", found, (found.text, found.text), op.at, None)
         return found
 
 
@@ -228,7 +228,7 @@ class InventsMemories(Faulty):
                 created_at=0,
                 updated_at=0,
             )
-            self.log("UPDATE", ghost, (None, op.text), op.at)
+            self.log("UPDATE", ghost, (None, op.text), op.at, None)
         return found
 
 
@@ -298,8 +298,28 @@ class DeletesSilently(Faulty):
 
 
 class ForgetsWhoseItWas(Faulty):
-    def log(self, event: Any, memory: Memory, texts: Any, at: float) -> None:
-        super().log(event, change(memory, agent_id=None, listed=True), texts, at)
+    def log(self, event: Any, memory: Memory, *rest: Any) -> None:
+        super().log(event, change(memory, agent_id=None, listed=True), *rest)
+
+
+class ForgetsOriginsOfAdds(Faulty):
+    def insert(self, op: PutMemory) -> Row:
+        return super().insert(change(op, origin=None))
+
+
+class ForgetsOriginsOfEdits(Faulty):
+    def edit(self, op: EditMemory) -> Memory | None:
+        return super().edit(change(op, origin=None))
+
+
+class ForgetsOriginsOfEnds(Faulty):
+    def supersede(self, old_id: str, op: PutMemory, by_id: str) -> None:
+        super().supersede(old_id, change(op, origin=None), by_id)
+
+
+class ForgetsOriginsOfDeletions(Faulty):
+    def remove(self, op: RemoveMemories) -> list[str]:
+        return super().remove(change(op, origin=None))
 
 
 class LeavesWhatWasDeletedBefore(Faulty):

@@ -169,6 +169,8 @@ async def test_no_model_is_shown_it_and_it_ends_nothing(server: LLMServer, tmp_p
             "SUCCEEDED", f"Flies to {CANARY}",
         )  # fmt: skip
         assert CANARY in json.dumps([one.body for one in server.requests])
+        told = await memory.provenance(told["results"][0]["id"])
+        assert (told["made"], told["way"]) == ("extracted", "approval")
 
 
 async def test_a_repeated_add_is_held_once(admin: AsyncAdmin) -> None:
@@ -216,13 +218,12 @@ async def test_what_is_approved_is_as_if_it_had_been_added_then(admin: AsyncAdmi
     shown = {name: one[name] for name in given}
     assert shown == given
     told = await memory.provenance(item["id"])
-    assert [source["origin"] for source in told["sources"]] == ["approved by key7"]
+    assert (told["way"], told["principal"], told["via"]) == ("approval", "key7", "http")
     event = await memory.event(done["event_id"])
     assert event["approved"] == {"id": row.id, "by": "key7"}
     assert await held(admin) == []
     plain = await memory.add("I say so.", **ALICE)
-    [source] = (await memory.provenance(plain["results"][0]["id"]))["sources"]
-    assert "origin" not in source
+    assert (await memory.provenance(plain["results"][0]["id"]))["way"] is None
 
 
 async def test_approving_again_tells_the_same_and_adds_nothing(admin: AsyncAdmin) -> None:

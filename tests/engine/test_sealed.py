@@ -52,11 +52,8 @@ def traces(folder: Path, word: str = CANARY) -> list[str]:
     """The files in which the word stands, in any usual encoding."""
     forms = [word.encode(coding) for coding in ("utf-8", "utf-16-le", "utf-16-be")]
     forms += [form.upper() for form in forms] + [word.encode().hex().encode()]
-    return [
-        str(file)
-        for file in folder.rglob("*")
-        if file.is_file() and any(form in file.read_bytes() for form in forms)
-    ]
+    files = ((file, file.read_bytes()) for file in folder.rglob("*") if file.is_file())
+    return [str(file) for file, held in files if any(form in held for form in forms)]
 
 
 @contextmanager

@@ -232,27 +232,6 @@ def test_a_connection_that_says_nothing_sees_nothing(url: str) -> None:
         assert other.execute("SELECT count(*) FROM feedback").fetchone() == (0,)
 
 
-def unfenced(raw: psycopg.Connection[Any]) -> list[str]:
-    """Tables with a project that row-level security does not hide, their owner included."""
-    sql = """
-    SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-    WHERE c.relkind = 'r' AND a.attname = 'project' AND NOT a.attisdropped
-      AND NOT (c.relrowsecurity AND c.relforcerowsecurity
-               AND EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid))
-    """
-    return sorted(name for (name,) in raw.execute(sql))
-
-
-def test_every_table_with_a_project_is_fenced(url: str) -> None:
-    with psycopg.connect(url) as raw:
-        assert unfenced(raw) == []
-        raw.execute("ALTER TABLE jobs NO FORCE ROW LEVEL SECURITY")
-        raw.execute("DROP POLICY usage_of_project ON usage")
-        raw.execute("CREATE TABLE later (project text)")
-        assert unfenced(raw) == ["jobs", "later", "usage"]
-        raw.rollback()
-
-
 async def test_a_user_above_the_fence_is_told_so(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from holdfast import Client
 from holdfast.core.access import OPERATIONS
 from holdfast.server.app import build
 from support.served import PLAIN, Served
@@ -51,6 +52,21 @@ def test_a_row_tells_who_did_what_from_where(server: Served, client: httpx.Clien
     assert (row["outcome"], row["user_id"], row["count"]) == ("ok", "ann", 1)
     [added] = rows(client, action="add")
     assert (added["principal_kind"], added["target"]) == ("root", id_)
+
+
+def test_a_memory_tells_by_which_key_it_was_made_and_edited(
+    server: Served, client: httpx.Client
+) -> None:
+    key = made_key(server, label="app")
+    id_ = remember(client)
+    with Client(server.url, key) as mine:
+        mine.update(id_, "I keep seven bees")
+        told = mine.provenance(id_)
+    [added, edited] = told["changes"]
+    assert (told["principal_kind"], told["via"], told["edited"]) == ("root", "http", True)
+    assert (added["how"], added["principal_kind"]) == ("verbatim", "root")
+    assert (edited["how"], edited["principal_kind"]) == ("edited", "key")
+    assert edited["principal"] == key.split("-")[1]
 
 
 def test_who_is_denied_leaves_a_row(server: Served, client: httpx.Client) -> None:

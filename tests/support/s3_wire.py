@@ -39,6 +39,8 @@ class Bucket(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # head and body are sent apart: an answer would wait for the head's ACK
+    disable_nagle_algorithm = True
     server: Bucket
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -219,10 +219,10 @@ async def test_an_incremental_archive_has_what_its_base_has_not() -> None:
 async def test_groups_are_the_same_whenever_they_are_made() -> None:
     rows: list[Row] = [[no, str(no) * 9] for no in range(3_000)]
     manifest = (await opened(full(rows))).manifest
-    runs = groups(manifest, 20_000)
+    runs = groups(manifest.chunks, 200_000)
     assert [chunk for run in runs for chunk in run] == list(manifest.chunks)
     assert len(runs) > 2
-    assert groups(manifest, 20_000) == runs
+    assert groups(manifest.chunks, 200_000) == runs
 
 
 # ------------------------------------------------------------------ compression

@@ -72,6 +72,19 @@ def test_a_text_meets_itself(value: str) -> None:
         assert alternatives & terms, "a question in the words of the text must find every one"
 
 
+_JOINED = st.lists(
+    st.one_of(
+        st.text(max_size=8), st.sampled_from([*HOSTILE.values()]), st.from_regex(r"\d+[.,:]?")
+    ),
+    max_size=12,
+).map(" ".join)
+
+
+@given(_JOINED)
+def test_what_was_met_before_is_analysed_as_the_whole_text_is(value: str) -> None:
+    assert text._tokens(value, b"key") == text._all_tokens(value, b"key")
+
+
 @given(st.text(max_size=40), st.sampled_from(range(len(language.LATIN_LANGUAGES))))
 def test_a_question_is_stemmed_in_the_language_of_the_text(value: str, code: int) -> None:
     """Whatever a text was taken for, the question has the term it was stored under, marked so."""

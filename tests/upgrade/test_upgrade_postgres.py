@@ -80,6 +80,38 @@ async def test_an_older_database_is_upgraded_as_it_is_opened(url: str) -> None:
     assert rows == [(REVISIONS[-1],)]
 
 
+def test_rows_get_the_project_of_what_they_belong_to(url: str) -> None:
+    upgrade(url, "0010")
+    with psycopg.connect(url) as raw:
+        raw.execute("SELECT set_config('holdfast.reach', 'all', true)")
+        for no, project in ((1, "red"), (2, "blue")):
+            raw.execute(
+                "INSERT INTO entities (no, project, kind, id, generation, memories, created_at, "
+                "updated_at) VALUES (%s, %s, 'user', 'u', 1, 1, 0, 0)",
+                (no, project),
+            )
+            raw.execute(
+                "INSERT INTO memories (no, id, project, identity, kind, text, hash, listed, "
+                "event_at, created_at, updated_at, version, terms, flags, words, speaker) VALUES "
+                "(%s, 'm', %s, '', 'turn', '', '', 1, 0, 0, 0, 1, '', 0, 0, 0)",
+                (no, project),
+            )
+        for no in (1, 2, 3):  # the third is of nobody who is there
+            raw.execute("INSERT INTO embeddings VALUES (%s, 1, 'v')", (no,))
+            raw.execute("INSERT INTO sources VALUES (%s, 1, 'q')", (no,))
+            raw.execute("INSERT INTO outbox VALUES (%s, 1, 1, 'm')", (no,))
+    upgrade(url, REVISIONS[-1])
+    with psycopg.connect(url) as raw:
+        for table, number in (("embeddings", "memory_no"), ("sources", "memory_no"),
+                              ("outbox", "entity_no")):  # fmt: skip
+            sql = f"SELECT {number}, project FROM {table} ORDER BY 1"
+            raw.execute("SELECT set_config('holdfast.reach', 'all', true)")
+            assert raw.execute(sql.encode()).fetchall() == [(1, "red"), (2, "blue")]
+            raw.execute("SELECT set_config('holdfast.reach', '', true)")
+            raw.execute("SELECT set_config('holdfast.project', 'red', true)")
+            assert raw.execute(sql.encode()).fetchall() == [(1, "red")]
+
+
 async def test_an_upgrade_that_fails_leaves_the_old_tables(url: str) -> None:
     upgrade(url, "0002")
     before = shape(url)

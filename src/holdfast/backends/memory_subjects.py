@@ -14,7 +14,7 @@ from holdfast.backends.memory_tables import Key, Tables, change
 from holdfast.core.erasure import mark_of, names, refused
 from holdfast.directory import Erasure, Held
 from holdfast.model import Entity, Job, Json, Project, Scope
-from holdfast.ports import Op, PutJob, PutMemory, PutRows, PutTurns
+from holdfast.ports import Op, PutJob, PutMemory, PutRows, PutTurns, PutUsage
 from holdfast.ports.subjects import Aged, Copy, Telling
 
 if TYPE_CHECKING:
@@ -184,6 +184,7 @@ class MemorySubjects:
                     yield next(msgspec.structs.asdict(e) for e in events if e.id == key)
                 case "usage":
                     op = tables.usage[project][int(key)]
+                    assert isinstance(op, PutUsage), "others are no subject's"
                     yield {
                         "at": op.at,
                         "operation": op.operation,

@@ -24,6 +24,7 @@ from holdfast.model import (
     Job,
     Json,
     Memory,
+    Origin,
     Project,
     Scope,
     Space,
@@ -39,6 +40,7 @@ from holdfast.ports import (
     PutJob,
     PutMemory,
     PutRows,
+    PutSpared,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -75,7 +77,7 @@ class Tables:
     history: dict[Project, tuple[HistoryEvent, ...]] = field(default_factory=dict)
     written: dict[tuple[Project, Entity], Written] = field(default_factory=dict)
     jobs: dict[Key, Leased] = field(default_factory=dict)
-    usage: dict[Project, tuple[PutUsage, ...]] = field(default_factory=dict)
+    usage: dict[Project, tuple[PutUsage | PutSpared, ...]] = field(default_factory=dict)
     directory: Rows = field(default_factory=dict)
     audit: Audit = field(default_factory=Audit)
     stamp: int = 0
@@ -165,7 +167,7 @@ class Transaction:
                 return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():
                 return self.finish(change(op, result=settled(op.result, self.stored)))
-            case PutUsage() | HoldBudget() | SettleBudget():
+            case PutUsage() | PutSpared() | HoldBudget() | SettleBudget():
                 return self.account(op)
             case PutRows() | TakeRow():
                 return self.change_rows(op)
@@ -203,6 +205,7 @@ class Transaction:
         memory: Memory,
         texts: tuple[str | None, str | None],
         at: float | None,
+        origin: Origin | None,
     ) -> None:
         """Append to a memory's history; `texts` are the old and the new one."""
         entry = HistoryEvent(
@@ -221,6 +224,7 @@ class Transaction:
             app_id=memory.app_id,
             run_id=memory.run_id,
             listed=memory.listed,
+            origin=origin,
         )
         self.note(entry)
 
@@ -246,7 +250,7 @@ class Transaction:
             self.write(change(row, turns=turns, quotes={**quoted, **row.quotes}))
         for old_id in op.supersedes:
             if old_id != row.memory.id:
-                self.supersede(old_id, op.memory, row.memory.id)
+                self.supersede(old_id, op, row.memory.id)
         return row.memory.id
 
     def insert(self, op: PutMemory) -> Row:
@@ -265,18 +269,18 @@ class Transaction:
         )
         self.write(row)
         if op.past is None:
-            self.log("ADD", op.memory, (None, op.memory.text), None)
+            self.log("ADD", op.memory, (None, op.memory.text), None, op.origin)
         for event in op.past or ():
             self.note(event)
         return row
 
-    def supersede(self, old_id: str, by: Memory, by_id: str) -> None:
-        old = self.row(old_id)
+    def supersede(self, old_id: str, op: PutMemory, by_id: str) -> None:
+        old, by = self.row(old_id), op.memory
         if old is None or old.memory.valid_to is not None or old.memory.immutable:
             return
         end = max(begins(by), begins(old.memory))
         self.end(old, end, by_id, by.updated_at)
-        self.log("SUPERSEDE", old.memory, (old.memory.text, by.text), by.updated_at)
+        self.log("SUPERSEDE", old.memory, (old.memory.text, by.text), by.updated_at, op.origin)
         rows = self.tables.of(self.project)
         for turn in rows:
             may_end = raw(turn) and turn.memory.valid_to is None and not turn.memory.immutable
@@ -316,7 +320,7 @@ class Transaction:
             memory = change(memory, expires_on=op.expires_on)
         self.write(self.edited(row, op, memory))
         if op.text is not None or op.metadata is not None or op.set_expires:
-            self.log("UPDATE", old, (old.text, memory.text), op.at)
+            self.log("UPDATE", old, (old.text, memory.text), op.at, op.origin)
         return memory
 
     def edited(self, row: Row, op: EditMemory, memory: Memory) -> Row:
@@ -336,7 +340,7 @@ class Transaction:
         doomed = self.with_turns(asked)
         for row in doomed:
             old = None if op.erase_history else row.memory.text
-            self.log("DELETE", row.memory, (old, None), op.at)
+            self.log("DELETE", row.memory, (old, None), op.at, op.origin)
             del self.tables.rows[self.project, row.memory.id]
             gone = change(row, generation=self.tables.generation)
             self.tables.removed[self.project] = (*self.tables.removed.get(self.project, ()), gone)
@@ -454,15 +458,15 @@ class Transaction:
         )
         self.tables.jobs[self.project, op.job_id] = Leased(job=job)
 
-    def put_usage(self, op: PutUsage) -> None:
+    def put_usage(self, op: PutUsage | PutSpared) -> None:
         usage = self.tables.usage
         usage[self.project] = (*usage.get(self.project, ()), op)
 
-    def account(self, op: PutUsage | HoldBudget | SettleBudget) -> list[int] | None:
+    def account(self, op: PutUsage | PutSpared | HoldBudget | SettleBudget) -> list[int] | None:
         """What is about the ledger and its budgets."""
         if isinstance(op, HoldBudget):
             return self.hold(op)
-        if isinstance(op, PutUsage):
+        if isinstance(op, PutUsage | PutSpared):
             self.put_usage(op)
         else:
             self.settle(op)

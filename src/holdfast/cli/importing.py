@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from holdfast.acts import coming_by
 from holdfast.cli.output import Advance
 from holdfast.core.batches import Batch, batches
 from holdfast.core.transcripts import Record
@@ -98,9 +99,10 @@ async def _add(
     for attempt in itertools.count(1):
         began = int(time.time() * 1000)
         key = f"{batch.key}:{mode}:{attempt}"
-        answer = await memory.add(
-            **batch.arguments(), infer=infer, idempotency_key=key, trust=trust
-        )
+        with coming_by("import"):
+            answer = await memory.add(
+                **batch.arguments(), infer=infer, idempotency_key=key, trust=trust
+            )
         earlier = uuid.UUID(answer["event_id"]).int >> _V7_TIME_SHIFT < began
         if not (earlier and _gone(answer)):
             _count(answer, len(batch.records), tally, earlier=earlier)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,10 @@ from holdfast.cli.inputs import json_object, text_from
 from holdfast.cli.options import Common, Ids, Of
 from holdfast.cli.store import opened
 from holdfast.errors import NotFoundError, ValidationError
+from holdfast.model import Answer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Wide = Annotated[bool, typer.Option("--wide", "-w", help="Whole ids, identities and metadata.")]
 Metadata = Annotated[
@@ -24,6 +28,9 @@ At = Annotated[
 ]
 Expires = Annotated[
     str | None, typer.Option("--expires", metavar="DAY", help="Last day it is valid.")
+]
+ShowSuperseded = Annotated[
+    bool, typer.Option("--show-superseded", help="What is not true any more as well.")
 ]
 ShowExpired = Annotated[bool, typer.Option("--show-expired", help="Expired memories too.")]
 MemoryId = Annotated[str, typer.Argument(metavar="ID", help="Whole id, as --wide shows it.")]
@@ -126,6 +133,7 @@ def search(
     rerank: Annotated[bool, typer.Option("--rerank", help="Use the configured reranker.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show the parts of scores.")] = False,
     show_expired: ShowExpired = False,
+    show_superseded: ShowSuperseded = False,
     wide: Wide = False,
 ) -> None:
     """Find what matters for a question."""
@@ -140,6 +148,7 @@ def search(
             explain=explain,
             reference_date=reference_date,
             show_expired=show_expired,
+            show_superseded=show_superseded,
             as_of=as_of,
             **least,
         )
@@ -179,12 +188,17 @@ def list_(
         str | None, typer.Option("--cursor", help="Go on where the last page ended.")
     ] = None,
     show_expired: ShowExpired = False,
+    show_superseded: ShowSuperseded = False,
     wide: Wide = False,
 ) -> None:
     """Show memories, newest first."""
     with opened(common) as memory:
         page = memory.get_all(
-            filters=of.required(), top_k=top_k, show_expired=show_expired, cursor=cursor
+            filters=of.required(),
+            top_k=top_k,
+            show_expired=show_expired,
+            show_superseded=show_superseded,
+            cursor=cursor,
         )
     if common.json:
         output.print_json(page)
@@ -322,7 +336,7 @@ def history(common: Common, memory_id: MemoryId) -> None:
 
 
 def provenance(common: Common, memory_id: MemoryId) -> None:
-    """Show where a memory comes from: turns, quoted words, changes."""
+    """Show where a memory comes from: who and what made it, of which turns, and who changed it."""
     with opened(common) as memory:
         found = memory.provenance(memory_id)
     if common.json:
@@ -339,9 +353,44 @@ def provenance(common: Common, memory_id: MemoryId) -> None:
         quote = source["quote"] or "(all of it)"
         row = (output.minute(source["said_at"]), *map(output.printable, (who, quote)))
         made.add_row(*row, source["turn_id"])
-    edited = ", and edited since" if found["edited"] else ""
-    typer.echo(f"{output.printable(found['memory'])}\n{found['made']}{edited}")
-    output.console(no_color=common.no_color).print(made)
+    typer.echo(f"{output.printable(found['memory'])}\n{output.printable(_origin_told(found))}")
+    console = output.console(no_color=common.no_color)
+    console.print(made)
+    console.print(_changes_table(found["changes"]))
+
+
+def _origin_told(found: Answer) -> str:
+    """In one line: how a memory was made, by which model, for whom, and what became of it since."""
+    prompt = f" with prompt {found['prompt']}" if found["prompt"] else ""
+    by = f" by {found['model']}{prompt}" if found["model"] else ""
+    told = [f"{found['made']}{by}"]
+    if found["way"]:
+        told.append(_BY_WAY[found["way"]])
+    if found["restored"]:
+        told.append("restored from a backup")
+    if found["edited"]:
+        told.append("edited since")
+    return f"{', '.join(told[:-1])}, and {told[-1]}" if len(told) > 1 else told[0]
+
+
+_BY_WAY = {"import": "imported", "approval": "approved"}
+
+
+def _changes_table(changes: list[Answer]) -> Table:
+    made = output.table(
+        ("at", {"no_wrap": True, "style": "green"}),
+        ("change", {"no_wrap": True}),
+        ("by", {"style": "cyan"}),
+        "through",
+        "model",
+    )
+    for change in changes:
+        who = change["principal"] or ""
+        kind = f" ({change['principal_kind']})" if change["principal_kind"] else ""
+        told = (change["how"] or change["event"].lower(), who + kind, change["via"] or "")
+        row = (*told, change["model"] or "")
+        made.add_row(output.minute(change["at"]), *map(output.printable, row))
+    return made
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

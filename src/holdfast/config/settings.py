@@ -217,6 +217,28 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model_attempts_max: Annotated[
         int, Meta(ge=1, le=20, description="Tries of one model call before it has failed.")
     ] = 4
+    breaker_failures: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Failures in a row after which a model, an external index or a shard of "
+            "one is left alone.",
+        ),
+    ] = 5
+    breaker_open_s: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=3600,
+            description="Seconds it is left alone the first time; they double with each failure "
+            "that follows, up to `breaker_open_max_s`.",
+        ),
+    ] = 1.0
+    breaker_open_max_s: Annotated[
+        float,
+        Meta(ge=0.01, le=3600, description="Longest time it is left alone, at least the first."),
+    ] = 30.0
     job_attempts_max: Annotated[
         int,
         Meta(ge=1, le=100, description="Tries of one extraction before it waits for `rerun`."),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -40,15 +41,14 @@ from holdfast.trail import Anchor, AuditRow, Fault, FaultKind, Head, Outcome
 
 _VERSION: Final = 1
 _OWN: Final = frozenset({"no", "keyed", "previous", "hash"})
-_FIELDS: Final = tuple(name for name in AuditRow.__struct_fields__ if name not in _OWN)
+_told_by: Final = attrgetter(*(name for name in AuditRow.__struct_fields__ if name not in _OWN))
 
 _encode = msgspec.msgpack.Encoder().encode  # tells texts from bytes, whole numbers from others
 
 
 def mac_of_row(key: bytes, row: AuditRow) -> str:
     """The hash of a row with its number and what it is linked to, hex."""
-    values = [getattr(row, name) for name in _FIELDS]
-    told = ["row", _VERSION, row.no, row.keyed, row.previous, *values]
+    told = ["row", _VERSION, row.no, row.keyed, row.previous, *_told_by(row)]
     return hmac.digest(key, _encode(told), "sha256").hex()
 
 
@@ -94,10 +94,11 @@ def masked(key: bytes, rows: Iterable[AuditRow]) -> list[AuditRow]:
     """The rows with marks in place of the ids of those they are about; "*" stays."""
     done = []
     for row in rows:
+        names = (row.user_id, row.agent_id, row.app_id, row.run_id)
         marks = {
             f"{kind}_id": subject_mark(key, row.project, kind, name)
-            for kind in ENTITY_KINDS
-            if (name := getattr(row, f"{kind}_id")) is not None and name != ANY
+            for kind, name in zip(ENTITY_KINDS, names, strict=True)
+            if name is not None and name != ANY
         }
         done.append(replace(row, **marks) if marks else row)
     return done

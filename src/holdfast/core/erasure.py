@@ -52,7 +52,7 @@ PLACES: Final[Mapping[str, Place]] = {
         fate="erased",
         why="raw turns, those without a memory too",
         personal=(*_IDS, "actor_id", "text"),
-        plain=("id", "project", "role", "origin"),
+        plain=("id", "project", "role"),
     ),
     "held": Place(
         fate="erased",
@@ -64,7 +64,7 @@ PLACES: Final[Mapping[str, Place]] = {
         fate="erased",
         why="every change of the memories, those deleted before too",
         personal=("old_memory", "new_memory", "actor_id", *_IDS),
-        plain=("id", "project", "memory_id", "event", "role"),
+        plain=("id", "project", "memory_id", "event", "role", "origin"),
     ),
     "jobs": Place(
         fate="erased",

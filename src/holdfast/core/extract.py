@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -75,6 +76,10 @@ class Extraction(Struct, frozen=True, kw_only=True):
     rejected: tuple[Rejected, ...] = ()
     partial: bool = False
     """The answer was damaged even after the repair; what could be read of it is here."""
+    model: str = ""
+    """provider:model that gave the answer."""
+    prompt: str = ""
+    """Version of the system text it was told."""
 
 
 class _Fact(msgspec.Struct):
@@ -189,25 +194,31 @@ def dialogue(
         turns, nearby, reference=reference, zone=zone,
         instructions=instructions, categories=categories, context=context,
     )  # fmt: skip
-    first = ""
+    first: Answer | None = None
+    read = partial(
+        parse_answer,
+        turns=turns, nearby=nearby, zone=zone, categories=categories, context=context,
+    )  # fmt: skip
     try:
-        answer = yield prompt
-        first = answer.text
-        return parse_answer(first, turns, nearby, zone=zone, categories=categories, context=context)
+        first = yield prompt
+        return _told_by(first, prompt, read(first.text))
     except BadAnswerError as error:
-        cut_off = bool(first) and answer.truncated
+        cut_off = first is not None and bool(first.text) and first.truncated
         reason = "it was cut off, so be brief and quote little" if cut_off else error.message
-    second = yield repair_prompt(prompt, first, reason)
+    second = yield repair_prompt(prompt, "" if first is None else first.text, reason)
     last: BadAnswerError | None = None
-    for text in (second.text, first):
+    for answer in filter(None, (second, first)):
         try:
-            return parse_answer(
-                text, turns, nearby,
-                zone=zone, categories=categories, context=context, salvage=True,
-            )  # fmt: skip
+            return _told_by(answer, prompt, read(answer.text, salvage=True))
         except BadAnswerError as error:
             last = last or error
     raise last or BadAnswerError("the model gave no answer")
+
+
+def _told_by(answer: Answer, prompt: Prompt, extraction: Extraction) -> Extraction:
+    """The extraction with what it came from."""
+    version = texts.version_of(prompt.system)
+    return msgspec.structs.replace(extraction, model=answer.usage.model, prompt=version)
 
 
 def parse_answer(

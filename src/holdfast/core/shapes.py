@@ -17,10 +17,20 @@ from holdfast.model import (
     Job,
     Json,
     Memory,
+    Page,
     Struct,
     Turn,
 )
 from holdfast.ports import Hit
+
+
+def page_shape(page: Page) -> dict[str, Json]:
+    """A page of a listing."""
+    return {
+        "results": [memory_shape(memory) for memory in page.memories],
+        "total": page.total,
+        "cursor": page.cursor,
+    }
 
 
 def memory_shape(memory: Memory) -> dict[str, Json]:
@@ -155,11 +165,13 @@ _MADE: Final[Mapping[str, str]] = {
 
 def provenance_shape(found: Provenance) -> dict[str, Json]:
     """Where a memory comes from: how it was made, of which turns, and what changed since."""
-    memory = found.memory
+    memory, first = found.memory, next(iter(found.changes), None)
     return {
         "memory_id": memory.id,
         "memory": memory.text,
         "made": _MADE[memory.kind],
+        **_origin(first, _MADERS),
+        "restored": any(event.restored for event in found.changes),
         "edited": any(
             event.old_memory != event.new_memory
             for event in found.changes
@@ -172,15 +184,28 @@ def provenance_shape(found: Provenance) -> dict[str, Json]:
                 "actor_id": turn.actor_id,
                 "said_at": iso(turn.event_at),
                 "quote": quote,
-                **({} if turn.origin is None else {"origin": turn.origin}),
             }
             for turn, quote in found.sources
         ],
         "changes": [
-            {"event": event.event, "at": iso(event.updated_at or event.created_at)}
+            {
+                "event": event.event,
+                "at": iso(event.updated_at or event.created_at),
+                **_origin(event, _DOERS),
+            }
             for event in found.changes
         ],
     }
+
+
+_DOERS: Final = ("how", "principal", "principal_kind", "via", "model", "prompt", "way")
+_MADERS: Final = _DOERS[1:]
+
+
+def _origin(event: HistoryEvent | None, fields: Sequence[str]) -> dict[str, str | None]:
+    """How a change came about; what is not known, or was not, is None."""
+    origin = None if event is None else event.origin
+    return {name: getattr(origin, name, None) or None for name in fields}
 
 
 def history_shape(event: HistoryEvent) -> dict[str, Json]:

@@ -28,6 +28,9 @@ ANALYSIS: Final = 1
 WORD_CHARS_MAX: Final = 64
 """Longer words are cut: they are data, not words."""
 
+_CHUNK_CHARS: Final = 48
+"""What is longer between two blanks is not met again."""
+
 _NAMES_CHARS: Final = 20_000
 """Names are looked for in this much of a text."""
 
@@ -177,16 +180,35 @@ def _run_flags(run: str) -> int:
     return flags
 
 
-def analyze(text: str, *, actor: str | None, role: str | None, key: bytes = b"") -> IndexTerms:
-    """The index terms of a text that is about to be stored. Any string is fine; time is linear.
+@lru_cache(maxsize=65_536)
+def _chunk(raw: str) -> tuple[_Word, ...] | None:
+    """The words of what stands between two blanks; None if a run without spaces is among them."""
+    words = []
+    for match in _TOKEN.finditer(raw):
+        if match.lastgroup == "run":
+            return None
+        words.append(_word(match.group()))
+    return tuple(words)
 
-    `actor` is who said it; the name counts as text, and as the speaker. Names that only repeat a
-    role ("user") do not. `key`: at most 64 bytes; terms of different keys never meet.
+
+def _tokens(text: str, key: bytes) -> tuple[list[_Word], list[bytes], int, int]:
+    """The words of a text, the terms of its runs, how long these are together, and their flags.
+
+    No word goes over a blank, and most of what stands between two was met before.
     """
     words: list[_Word] = []
+    for raw in text.split(" "):
+        found = _chunk(raw) if len(raw) <= _CHUNK_CHARS else None
+        if found is None:
+            return _all_tokens(text, key)
+        words += found
+    return words, [], 0, 0
+
+
+def _all_tokens(text: str, key: bytes) -> tuple[list[_Word], list[bytes], int, int]:
+    words: list[_Word] = []
     pieces: list[bytes] = []
-    flags = QUESTION if _QUESTION_END.search(text[-64:]) else 0
-    runs = 0
+    runs = flags = 0
     for match in _TOKEN.finditer(text):
         if match.lastgroup == "run":
             run = unicodedata.normalize("NFKC", match.group()) if runs < 4_096 else match.group()
@@ -195,6 +217,18 @@ def analyze(text: str, *, actor: str | None, role: str | None, key: bytes = b"")
             runs += len(run)
         else:
             words.append(_word(match.group()))
+    return words, pieces, runs, flags
+
+
+def analyze(text: str, *, actor: str | None, role: str | None, key: bytes = b"") -> IndexTerms:
+    """The index terms of a text that is about to be stored. Any string is fine; time is linear.
+
+    `actor` is who said it; the name counts as text, and as the speaker. Names that only repeat a
+    role ("user") do not. `key`: at most 64 bytes; terms of different keys never meet.
+    """
+    words, pieces, runs, flags = _tokens(text, key)
+    if _QUESTION_END.search(text[-64:]):
+        flags |= QUESTION
     code = language.vote([word.stop for word in words[:256]])
     for word in words:
         flags |= word.flags

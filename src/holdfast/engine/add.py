@@ -21,6 +21,7 @@ from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, local_vectors, terms_of
 from holdfast.engine.estimating import Wanted, refuse_if_spent
 from holdfast.engine.ledger import payer_of
+from holdfast.engine.origins import by_now, origin_now
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
 from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Trust, Turn
@@ -177,7 +178,7 @@ async def _accept(
     wanted = parts.llm is not None and (request.infer or request.procedural)
     extracting = wanted and bool(request.said)
     now = parts.clock.now()
-    turns = _turns(parts, request, now, plan.let_in)
+    turns = _turns(parts, request, now)
     puts = await _put_turns(parts, request, turns, now, pair, listed=not extracting)
     job = _job(parts, plan, puts, now, extracting=extracting)
     before: list[Op] = []
@@ -235,10 +236,7 @@ async def wait_for(parts: Parts, job_id: str, timeout_s: float) -> Job:
         await asyncio.sleep(_POLL_S)
 
 
-def _turns(
-    parts: Parts, request: AddRequest, now: float, approved: LetIn | None
-) -> tuple[Turn, ...]:
-    origin = None if approved is None else f"approved by {approved.principal}"
+def _turns(parts: Parts, request: AddRequest, now: float) -> tuple[Turn, ...]:
     base = now if request.at is None else request.at
     return tuple(
         Turn(
@@ -247,7 +245,6 @@ def _turns(
             text=one.text,
             actor_id=one.actor_id,
             event_at=base if one.at is None else one.at,
-            origin=origin,
         )
         for one in request.said
     )
@@ -283,6 +280,7 @@ def _puts(
 ) -> list[PutMemory]:
     seen: Counter[tuple[str, str, float]] = Counter()
     puts = []
+    origin = origin_now("verbatim")
     for turn, one in zip(turns, vectors, strict=True):
         same = (turn.role, turn.text, turn.event_at)
         said = (turn.event_at, seen[same])
@@ -298,6 +296,7 @@ def _puts(
                 shadow=one.shadow,
                 epoch=one.epoch,
                 sources=(Source(turn_id=turn.id),),
+                origin=origin,
             )
         )
     return puts
@@ -384,6 +383,7 @@ def _payload(
             "procedural": request.procedural,
             "custom_categories": list(request.custom_categories),
             "immutable": request.immutable,
+            "by": by_now(),
         }
     return payload
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,9 @@ from holdfast.ports.destination import Destination
 from holdfast.ports.keyring import KeyRing
 
 KEYS_SUFFIX: Final = ".hfkeys"
+
+_ROW_BYTES: Final = 512
+"""What a row takes beside the bytes of its values: the objects they are in."""
 
 Codecs = Callable[[str | None], Codec]
 
@@ -130,14 +133,15 @@ async def _key(header: Header, ring: KeyRing | None) -> bytes | None:
     return await ring.unwrap(header.master, header.wrapped, header.bound())
 
 
-def groups(manifest: Manifest, bytes_max: int) -> Sequence[Sequence[Chunk]]:
-    """The chunks of an archive in runs of about so many bytes; the same whenever it is asked."""
+def groups(chunks: Iterable[Chunk], bytes_max: int) -> Sequence[Sequence[Chunk]]:
+    """Chunks in runs whose rows take about so much memory; the same whenever it is asked."""
     runs: list[list[Chunk]] = []
     size = 0
-    for chunk in manifest.chunks:
-        if not runs or size + chunk.size > bytes_max:
+    for chunk in chunks:
+        weight = chunk.size + chunk.rows * _ROW_BYTES
+        if not runs or size + weight > bytes_max:
             runs.append([])
             size = 0
         runs[-1].append(chunk)
-        size += chunk.size
+        size += weight
     return runs

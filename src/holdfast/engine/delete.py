@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from holdfast.core.fence import fenced, mark_of
 from holdfast.core.identity import scope_key
+from holdfast.engine.origins import origin_now
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import inside_of
 from holdfast.engine.update import unknown
@@ -29,7 +30,7 @@ async def delete(parts: Parts, memory_id: str) -> None:
     Raises NotFoundError.
     """
     one = fenced(parts.fence, Compare("id", "eq", memory_id))
-    op = RemoveMemories(filter=one, at=parts.clock.now())
+    op = RemoveMemories(filter=one, at=parts.clock.now(), origin=origin_now("deleted"))
     [gone] = await parts.records.commit(parts.project, [op])
     if not gone:
         raise unknown(memory_id)
@@ -45,7 +46,7 @@ async def delete_several(parts: Parts, ids: Sequence[str]) -> int:
     for id_ in ids:
         if id_ not in known:
             raise unknown(id_)
-    op = RemoveMemories(filter=these, at=parts.clock.now())
+    op = RemoveMemories(filter=these, at=parts.clock.now(), origin=origin_now("deleted"))
     [gone] = await parts.records.commit(parts.project, [op])
     return len(gone)
 
@@ -56,7 +57,9 @@ async def delete_all(parts: Parts, *conditions: Filter) -> Deleted:
     An event of the same transaction tells that it was done.
     """
     wanted = fenced(parts.fence, conjunction(*conditions))
-    op = RemoveMemories(filter=wanted, at=parts.clock.now(), erase_history=True)
+    op = RemoveMemories(
+        filter=wanted, at=parts.clock.now(), erase_history=True, origin=origin_now("deleted")
+    )
     event = _event(parts, wanted, op.at)
     gone, _ = await parts.records.commit(parts.project, [op, PutJob(job=event)])
     return Deleted(count=len(gone), event_id=event.id)

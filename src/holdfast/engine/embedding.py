@@ -43,7 +43,10 @@ async def vectors_of(
     found: list[Embedded] = []
     for batch in batches(texts):
         vectors = await paid_vectors(parts, pair.embedder, batch, payer)
-        shadows = await _shadows(parts, pair, batch, payer)
+        if pair.shadow is None:
+            found += [Embedded(vector, None, pair.epoch) for vector in vectors]
+            continue
+        shadows = await _shadows(parts, pair.shadow, batch, payer)
         pairs = zip(vectors, shadows, strict=True)
         found += [Embedded(vector, shadow, pair.epoch) for vector, shadow in pairs]
     return found
@@ -61,13 +64,11 @@ async def paid_vectors(
 
 
 async def _shadows(
-    parts: Parts, pair: Pair, batch: Sequence[str], payer: Payer
+    parts: Parts, shadow: Embedder, batch: Sequence[str], payer: Payer
 ) -> Sequence[bytes | None]:
     """Vectors of the space that is being filled; what is missing there is filled in later."""
-    if pair.shadow is None:
-        return [None] * len(batch)
     try:
-        return await paid_vectors(parts, pair.shadow, batch, payer)
+        return await paid_vectors(parts, shadow, batch, payer)
     except (ModelError, BudgetExceededError) as error:
         _log.warning("the new embedder did not answer (%s): its vectors are made later", error.code)
         return [None] * len(batch)

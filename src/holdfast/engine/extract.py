@@ -20,18 +20,19 @@ from holdfast.core.grounding import list_lines
 from holdfast.core.identity import content_hash, fact_identity
 from holdfast.core.intake import category_names
 from holdfast.core.project_settings import instructions_of
-from holdfast.core.prompt import Prompt
+from holdfast.core.prompt import Prompt, version_of
 from holdfast.core.reconcile import Decision, plan
 from holdfast.core.text import analyze_query
 from holdfast.engine.asking import Asker
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, fill_in, query_embedding, terms_of, vectors_of
 from holdfast.engine.ledger import job_payer
+from holdfast.engine.origins import origin_of
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.engine.redaction import storable
 from holdfast.filters import Compare, conjunction, scope_filter
 from holdfast.limits import NEARBY_MEMORIES_MAX
-from holdfast.model import Job, Json, Kind, Memory, Scope, Source, Struct, Turn
+from holdfast.model import Job, Json, Kind, Memory, Origin, Scope, Source, Struct, Turn
 from holdfast.ports import (
     Answer,
     Found,
@@ -100,7 +101,10 @@ async def _extract(
         rejected += extraction.rejected
         partial = partial or extraction.partial
         written, skipped = await _written(
-            parts, job, scope, plan(extraction, nearby, scope=scope, ended=ended)
+            parts,
+            job,
+            plan(extraction, nearby, scope=scope, ended=ended),
+            origin_of(job, "extracted", extraction.model, extraction.prompt),
         )
         results += [*skipped, *(_told(one) for one in written)]
         ops += [one.put for one in written]
@@ -187,13 +191,13 @@ async def _context(parts: Parts, job: Job) -> list[Turn]:
 
 
 async def _written(
-    parts: Parts, job: Job, scope: Scope, decisions: Sequence[Decision]
+    parts: Parts, job: Job, decisions: Sequence[Decision], origin: Origin
 ) -> tuple[list[_Written], list[Json]]:
     """The memories that the extraction adds, and what is said of facts that were known."""
     kept = [one for one in decisions if one.event != "NONE"]
     vectors = await vectors_of(parts, [one.fact.text for one in kept], job_payer(job))
     written = [
-        _fact(parts, job, scope, decision, vector)
+        _fact(parts, job, decision, vector, origin)
         for decision, vector in zip(kept, vectors, strict=True)
     ]
     skipped: list[Json] = [
@@ -204,8 +208,8 @@ async def _written(
     return written, skipped
 
 
-def _fact(parts: Parts, job: Job, scope: Scope, decision: Decision, one: Embedded) -> _Written:
-    fact = decision.fact
+def _fact(parts: Parts, job: Job, decision: Decision, one: Embedded, origin: Origin) -> _Written:
+    fact, scope = decision.fact, scope_of(job)
     memory = _memory(
         parts, job, scope, "fact", fact.text, fact.event_at, valid_from=decision.valid_from,
         actor=fact.actor_id, role=fact.role, categories=fact.categories,
@@ -219,6 +223,7 @@ def _fact(parts: Parts, job: Job, scope: Scope, decision: Decision, one: Embedde
         epoch=one.epoch,
         sources=(Source(turn_id=fact.turn_id, quote=fact.quote),),
         supersedes=decision.supersedes,
+        origin=origin,
     )
     return _Written(
         put=put, event=decision.event, reason=decision.reason, previous=decision.previous
@@ -274,7 +279,8 @@ async def _summarise(
     prompt = build_summary_prompt(
         turns, zone=parts.zone_name, instructions=job.payload["instructions"]
     )
-    [text] = await storable(parts.hiding, [parse_summary((await asker.ask(prompt)).text)])
+    answer = await asker.ask(prompt)
+    [text] = await storable(parts.hiding, [parse_summary(answer.text)])
     scope = scope_of(job)
     memory = _memory(parts, job, scope, "summary", text, turns[-1].event_at)
     [one] = await vectors_of(parts, [text], job_payer(job))
@@ -286,6 +292,7 @@ async def _summarise(
         shadow=one.shadow,
         epoch=one.epoch,
         sources=tuple(Source(turn_id=turn.id) for turn in turns),
+        origin=origin_of(job, "summarised", answer.usage.model, version_of(prompt.system)),
     )
     ops.append(put)
     return {

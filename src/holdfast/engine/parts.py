@@ -15,6 +15,7 @@ from holdfast.engine.auditing import Auditor
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.redaction import Hiding
+from holdfast.engine.savings import Savings
 from holdfast.engine.tolls import Tollgate
 from holdfast.metrics import Metrics
 from holdfast.model import Job, Json, Project, Scope, Trust, TrustPolicy
@@ -82,6 +83,8 @@ class Parts:
     """Stands before calls of models; None: they are free."""
     prices: Prices = field(default_factory=Unpriced)
     """What calls of models cost."""
+    savings: Savings | None = None
+    """Counts calls that caches made unnecessary."""
     project_settings: SettingsCache = field(default_factory=SettingsCache)
     metrics: Metrics = field(default_factory=Metrics)
     """What is counted while the verbs work."""

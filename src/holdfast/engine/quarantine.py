@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from holdfast.acts import actor_now, watched_act
+from holdfast.acts import actor_now, coming_by, watched_act
 from holdfast.core.audit import ids_of
 from holdfast.core.fence import inside
 from holdfast.core.intake import Said
@@ -70,9 +70,10 @@ async def approve(parts: Parts, held_id: str, *, wait: bool) -> dict[str, Json] 
     job: Job | None = None
     if held is not None:
         try:
-            job = await job_done(
-                parts, "quarantine.approved", parts.project, held.id, _let_in(parts, held, wait)
-            )
+            with coming_by("approval"):
+                job = await job_done(
+                    parts, "quarantine.approved", parts.project, held.id, _let_in(parts, held, wait)
+                )
         except NotFoundError:
             held = None  # somebody was faster
         else:

@@ -36,6 +36,7 @@ class ListRequest(Struct, frozen=True, kw_only=True):
     cursor: str | None = None
     offset: int = 0
     show_expired: bool = False
+    show_superseded: bool = False
     as_of: float | None = None
     oldest_first: bool = False
 
@@ -48,7 +49,12 @@ async def get(parts: Parts, memory_id: str) -> Memory | None:
 
 async def get_all(parts: Parts, request: ListRequest) -> Page:
     """A page of listed memories, newest first, with the exact count of all that match."""
-    view = View(now=parts.clock.now(), as_of=request.as_of, show_expired=request.show_expired)
+    view = View(
+        now=parts.clock.now(),
+        as_of=request.as_of,
+        show_expired=request.show_expired,
+        show_superseded=request.show_superseded,
+    )
     listing = Listing(
         filter=fenced(parts.fence, request.filter),
         view=view,

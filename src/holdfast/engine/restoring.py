@@ -26,8 +26,11 @@ from holdfast.errors import CorruptError, HoldfastError, NotFoundError
 from holdfast.model import Struct
 from holdfast.ports.archiving import Archiving, Load
 
-_LOAD_BYTES: Final = 8 << 20
-"""Bytes of rows that are loaded in one transaction."""
+_LOAD_BYTES: Final = 4 << 20
+"""What the rows of one transaction take in memory, about. Two such are held, whatever the archive
+has: one that is loaded, and one that is read meanwhile."""
+_LOADS: Final = "2"
+"""Changes with how chunks are put into loads: an earlier version's are not gone on with."""
 _NOT_COMPARED: Final = ("counters", "numbers")
 """What a restored store has anew."""
 _NO_CODEC: Final = Codec("none", lambda _data: b"", lambda data, _size: data)
@@ -141,7 +144,7 @@ async def load(
     told: Told,
 ) -> None:
     """Load the groups that are not loaded yet; the next is read while one is loaded."""
-    runs = groups(archive.manifest, _LOAD_BYTES)
+    runs = groups(archive.manifest.chunks, _LOAD_BYTES)
     total = sum(chunk.rows for chunk in archive.manifest.chunks)
     # what was loaded earlier is read again only to know what of it was left out
     first = 0 if forgotten else min(done, len(runs))
@@ -163,7 +166,7 @@ async def load(
         with suppress(asyncio.CancelledError, HoldfastError):
             await reading
     if done <= len(runs):
-        await target.load([] if keys is None else await _key_loads(keys), len(runs) + 1)
+        await _load_keys(target, keys, len(runs))
 
 
 def _begun(
@@ -183,10 +186,23 @@ def _kept(archive: Archive, forgotten: Forgotten, chunk: Chunk, rows: list[Row])
     return Load(table=table.name, columns=table.columns, rows=kept)
 
 
-async def _key_loads(keys: Archive) -> list[Load]:
-    [table] = [one for one in keys.manifest.tables if one.name == SUBJECT_KEYS]
-    rows = await rows_of(keys, SUBJECT_KEYS)
-    return [Load(table=SUBJECT_KEYS, columns=table.columns, rows=rows)]
+async def _load_keys(target: Archiving, keys: Archive | None, done: int) -> None:
+    """Load the keys, from the first one on: they may be others than when it was cut off."""
+    if keys is None:
+        await target.load([], done + 1)
+        return
+    names = [table.name for table in keys.manifest.tables]
+    mine = names.index(SUBJECT_KEYS)
+    columns = keys.manifest.tables[mine].columns
+    chunks = [chunk for chunk in keys.manifest.chunks if chunk.table == mine]
+    runs = groups(chunks, _LOAD_BYTES) or [[]]
+    for place, run in enumerate(runs, 1):
+        loads = [
+            Load(table=SUBJECT_KEYS, columns=columns, rows=await keys.rows(chunk)) for chunk in run
+        ]
+        if place == 1:
+            loads.insert(0, Load(table=SUBJECT_KEYS, columns=columns, rows=[], anew=True))
+        await target.load(loads, done + (place == len(runs)))
 
 
 async def keys_of(shelf: Shelf, archive: Archive) -> Archive | None:
@@ -207,4 +223,5 @@ async def keys_of(shelf: Shelf, archive: Archive) -> Archive | None:
 
 def number_of(archive_id: str) -> int:
     """Tells an archive to the store that it is loaded into."""
-    return int.from_bytes(hashlib.sha256(archive_id.encode()).digest()[:8], "big") >> 1
+    digest = hashlib.sha256(f"{archive_id} {_LOADS}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

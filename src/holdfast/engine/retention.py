@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from holdfast.core.retention import DAY_S, KINDS, SETTING, rules_of
 from holdfast.directory import Export, Held, ProjectInfo, Row, Where
 from holdfast.engine import projects
+from holdfast.engine.origins import origin_now
 from holdfast.engine.parts import Parts
 from holdfast.filters import And, Compare, Filter
 from holdfast.limits import ERASURE_BATCH
@@ -91,7 +92,11 @@ async def _memories(parts: Parts, wanted: Filter) -> int:
     count = 0
     while True:
         op = RemoveMemories(
-            filter=wanted, at=parts.clock.now(), erase_history=True, limit=ERASURE_BATCH
+            filter=wanted,
+            at=parts.clock.now(),
+            erase_history=True,
+            limit=ERASURE_BATCH,
+            origin=origin_now("retention"),
         )
         [gone] = await parts.records.commit(parts.project, [op])
         count += len(gone)

@@ -15,6 +15,7 @@ from holdfast.core.outcome import unchangeable
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, terms_of, vectors_of
 from holdfast.engine.ledger import Payer, payer_of
+from holdfast.engine.origins import origin_now
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import get, inside_of
 from holdfast.engine.redaction import storable_text
@@ -145,6 +146,7 @@ def _edit(parts: Parts, request: UpdateRequest) -> EditMemory:
         expires_on=request.expires_on,
         set_expires=request.set_expires,
         event_at=request.event_at,
+        origin=origin_now("edited"),
     )
 
 
@@ -163,6 +165,7 @@ def _with_text(parts: Parts, edit: EditMemory, old: Memory, text: str, one: Embe
         expires_on=edit.expires_on,
         set_expires=edit.set_expires,
         event_at=edit.event_at,
+        origin=edit.origin,
         text=text,
         hash=content_hash(text, parts.content_key),
         identity=None if old.valid_to is not None else identity,

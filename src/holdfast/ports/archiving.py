@@ -27,6 +27,8 @@ class Load(Struct, frozen=True, kw_only=True):
     table: str
     columns: tuple[str, ...]
     rows: Sequence[Row]
+    anew: bool = False
+    """Take out first what is in the table."""
 
 
 class Snapshot(Protocol):

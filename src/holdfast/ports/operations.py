@@ -14,6 +14,7 @@ from holdfast.model import (
     JobState,
     Json,
     Memory,
+    Origin,
     Scope,
     Source,
     Struct,
@@ -65,6 +66,8 @@ class PutMemory(Struct, frozen=True, kw_only=True):
     history, unless they are immutable or a listed memory that is current came from one of the same
     raw turns.
     """
+    origin: Origin | None = None
+    """What history tells of how the ADD, and each SUPERSEDE, came about."""
 
 
 class EditMemory(Struct, frozen=True, kw_only=True):
@@ -96,6 +99,8 @@ class EditMemory(Struct, frozen=True, kw_only=True):
     event_at: float | None = None
     listed: bool | None = None
     categories: tuple[str, ...] | None = None
+    origin: Origin | None = None
+    """What history tells of how the UPDATE came about."""
 
 
 class RemoveMemories(Struct, frozen=True, kw_only=True):
@@ -118,6 +123,8 @@ class RemoveMemories(Struct, frozen=True, kw_only=True):
     """
     limit: int | None = None
     """Delete at most so many of those that match, the first inserted first."""
+    origin: Origin | None = None
+    """What history tells of how each DELETE came about."""
 
 
 class SetVectors(Struct, frozen=True, kw_only=True):
@@ -193,6 +200,30 @@ class PutUsage(Struct, frozen=True, kw_only=True):
     """The credential of whoever called, if it was one."""
     cost: Cost | None = None
     """None: no price is known of the model."""
+    saved_nano_usd: int = 0
+    """What its price would have been more by, had the provider not had a part of the input in its
+    cache."""
+
+
+class PutSpared(Struct, frozen=True, kw_only=True):
+    """A row of the ledger of calls that were not made, for a cache knew the answer. Result: None.
+
+    It belongs to no subject, and is no call.
+    """
+
+    model: str
+    operation: str
+    at: float
+    calls: int
+    tokens: int
+    """Of input, about."""
+    nano_usd: int | None = None
+    """What they would have cost; None: no price is known of the model."""
+
+    @property
+    def scope(self) -> Scope:
+        """Nobody's: what was known for one was asked by another."""
+        return Scope()
 
 
 class Hold(Struct, frozen=True, kw_only=True):
@@ -268,6 +299,6 @@ class Reset(Struct, frozen=True, kw_only=True):
 
 Op = (
     PutTurns | PutMemory | EditMemory | RemoveMemories | SetVectors
-    | FillSpace | PutJob | FinishJob | PutUsage | HoldBudget | SettleBudget | PutRows | TakeRow
-    | PutAudit | Reset
+    | FillSpace | PutJob | FinishJob | PutUsage | PutSpared | HoldBudget | SettleBudget
+    | PutRows | TakeRow | PutAudit | Reset
 )  # fmt: skip

@@ -73,6 +73,7 @@ class AsyncClient(Connection):
         filters: Mapping[str, Json] | None = None,
         top_k: int = 20,
         show_expired: bool = False,
+        show_superseded: bool = False,
         cursor: str | None = None,
         page: int = 1,
         oldest_first: bool = False,
@@ -91,6 +92,7 @@ class AsyncClient(Connection):
             cursor: from the previous page's answer.
             page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
+            show_superseded: what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -115,6 +117,7 @@ class AsyncClient(Connection):
         explain: bool = False,
         reference_date: When = None,
         show_expired: bool = False,
+        show_superseded: bool = False,
         as_of: When = None,
         user_id: str | None = None,
         agent_id: str | None = None,
@@ -134,6 +137,7 @@ class AsyncClient(Connection):
             explain: add `score_details`, the share of each signal in the score.
             reference_date: the day "last week" in the query is told from; default now.
             as_of: search what was true then, instead of what is true now.
+            show_superseded: search what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection, sql
 from holdfast.backends.postgres.bridge import bridged
 from holdfast.backends.postgres.errors import translate
 from holdfast.backends.postgres.migrate import REVISIONS, VERSION_TABLE, prepare
+from holdfast.backends.postgres.ownership import COLUMN, OWNED
 from holdfast.backends.postgres.pool import Pool, Raw
 from holdfast.backends.postgres.session import Session
 from holdfast.backends.postgres.settings import PostgresSettings
@@ -50,7 +51,11 @@ _SEQUENCES: Final = {
     "messages": "messages_no_seq",
     "history": "history_no_seq",
 }
-_OWNED: Final = """
+_INSERT: Final = "INSERT INTO {t} ({c}) SELECT {c} FROM {l}"
+_INSERT_OWNED: Final = """
+INSERT INTO {t} ({p}, {c}) SELECT (SELECT o.{p} FROM {o} o WHERE o.no = {l}.{no}), {c} FROM {l}
+"""
+_LAST_OWN: Final = """
 SELECT setval(pg_get_serial_sequence(?, 'no'), (SELECT coalesce(max(no), 0) + 1 FROM {}), false)
 """
 
@@ -184,25 +189,34 @@ async def _load(
     shared.checked(one.table, one.columns, {name: list(known) for name, known in types.items()})
     table, columns = sql.Identifier(one.table), sql.SQL(", ").join(map(sql.Identifier, one.columns))
     names = {"t": table, "c": columns, "l": sql.Identifier(f"load_{one.table}")}
+    if one.anew:
+        await raw.execute(sql.SQL("DELETE FROM {t}").format(**names))
     await raw.execute(
         sql.SQL(
             "CREATE TEMP TABLE IF NOT EXISTS {l} (LIKE {t} INCLUDING DEFAULTS) ON COMMIT DROP"
         ).format(**names)
     )
+    if one.table in OWNED:  # it is not given, and found in the row that this one belongs to
+        names |= {
+            "p": sql.Identifier(COLUMN),
+            "o": sql.Identifier(OWNED[one.table].table),
+            "no": sql.Identifier(OWNED[one.table].column),
+        }
+        await raw.execute(sql.SQL("ALTER TABLE {l} DROP COLUMN IF EXISTS {p}").format(**names))
     await raw.execute(sql.SQL("TRUNCATE {l}").format(**names))
     copy = sql.SQL("COPY {l} ({c}) FROM STDIN (FORMAT BINARY)").format(**names)
     async with raw.cursor() as cursor, cursor.copy(copy) as sink:
         sink.set_types([types[one.table][column] for column in one.columns])
         for row in one.rows:
             await sink.write_row(row)
-    await raw.execute(sql.SQL("INSERT INTO {t} ({c}) SELECT {c} FROM {l}").format(**names))
+    await raw.execute(sql.SQL(_INSERT_OWNED if one.table in OWNED else _INSERT).format(**names))
 
 
 def _finish(connection: Connection) -> None:
     last = shared.finish(connection)
     connection.execute("DELETE FROM counters WHERE name = 'generation'")
     for name in ("spaces", "entities", "jobs", "usage"):
-        only(connection, _OWNED.format(name), (name,))
+        only(connection, _LAST_OWN.format(name), (name,))
     for name, sequence in _SEQUENCES.items():
         only(connection, "SELECT setval(?::regclass, ?)", (sequence, last[name]))
 
@@ -213,10 +227,11 @@ def _mark(connection: Connection) -> str:
 
 
 async def _types(raw: Raw) -> dict[str, dict[str, int]]:
-    """The columns of every table, each with the number of its type."""
+    """The columns of every table, each with the number of its type; of those that SQLite has."""
     found: dict[str, dict[str, int]] = {}
     for table, column, kind in await (await raw.execute(_COLUMNS.encode())).fetchall():
-        found.setdefault(table, {})[column] = kind
+        if table not in OWNED or column != COLUMN:
+            found.setdefault(table, {})[column] = kind
     return found
 
 

@@ -1,7 +1,8 @@
 """How SQLAlchemy writes our tables for Postgres; only upgrades and tools import this.
 
 Whole numbers have 64 bits and texts are ordered by code point, as in SQLite. Every table with a
-project has a policy of row-level security, which holds for the tables' owner too.
+project has a policy of row-level security, which holds for the tables' owner too; where SQLite has
+none, Postgres has one all the same (`ownership`).
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from typing import Any, Final
 import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, MetaData, StaticPool, create_engine, text
+from sqlalchemy import Connection, MetaData, StaticPool, Table, create_engine, text
 from sqlalchemy.dialects.postgresql.base import PGDDLCompiler, PGTypeCompiler
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from holdfast.backends.postgres.migrate import VERSION_TABLE
+from holdfast.backends.postgres.ownership import COLUMN, MINE, NUMBERED, OWNED
 
 _POLICY: Final = """
 CREATE POLICY {name}_of_project ON {name} USING (
-	project = (SELECT current_setting('holdfast.project', true))
+	{column} = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 )
 """.strip()
@@ -87,13 +89,28 @@ def script(metadata: MetaData) -> list[str]:
             for index in sorted(table.indexes, key=lambda index: str(index.name))
         ]
     for table in metadata.sorted_tables:
-        if "project" in table.columns:
+        statements += _with_project(table)
+        if COLUMN in table.columns or table.name in OWNED:
             statements += fence(table.name)
-    statements += fence("commits")
+    statements += [*fence("commits"), *fence("projects", "id")]
     return statements
 
 
-def fence(table: str) -> list[str]:
+def _with_project(table: Table) -> list[str]:
+    """What Postgres has beyond SQLite: a project in these rows, and in the keys of large tables.
+
+    It stands behind what rows are found by; whoever distributes tables by it needs it there.
+    """
+    if table.name not in (*OWNED, *NUMBERED):
+        return []
+    key = ", ".join([*(column.name for column in table.primary_key), COLUMN])
+    change = [f"DROP CONSTRAINT {table.name}_pkey", f"ADD PRIMARY KEY ({key})"]
+    if table.name in OWNED:
+        change.insert(0, f'ADD COLUMN {COLUMN} TEXT COLLATE "C" NOT NULL DEFAULT {MINE}')
+    return [f"ALTER TABLE {table.name}\n\t" + ",\n\t".join(change)]
+
+
+def fence(table: str, column: str = COLUMN) -> list[str]:
     """The statements that hide the rows of a table with a project from other projects.
 
     The settings are read once a statement, for they stand in subqueries.
@@ -101,7 +118,7 @@ def fence(table: str) -> list[str]:
     return [
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
         f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
-        _POLICY.format(name=table),
+        _POLICY.format(name=table, column=column),
     ]
 
 

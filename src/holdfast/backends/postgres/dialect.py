@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
@@ -10,7 +11,7 @@ from psycopg.errors import UniqueViolation
 from holdfast.backends.postgres.filters import compile_sql, is_exact, widened
 from holdfast.backends.postgres.locks import LOWEST_NUMBER
 from holdfast.backends.sql.dialect import Connection
-from holdfast.backends.sql.rows import MEMORY_COLUMNS, memories_from, only, owners_of
+from holdfast.backends.sql.rows import MEMORY_COLUMNS, memories_from, only
 from holdfast.filters import Filter, compile_predicate
 from holdfast.model import Project
 
@@ -80,11 +81,11 @@ class PostgresDialect:
     def size(self, connection: Connection) -> int:
         return int(only(connection, _SIZE, ()))
 
-    def owners(
-        self, connection: Connection, entities: Sequence[int]
-    ) -> Sequence[tuple[int, Project]]:
+    @contextmanager
+    def everywhere(self, connection: Connection) -> Iterator[None]:
         before = only(connection, _REACH, ()) or ""
         connection.execute(_SET_REACH, ("all",))
-        found = owners_of(connection, entities)
-        connection.execute(_SET_REACH, (before,))
-        return found
+        try:
+            yield
+        finally:
+            connection.execute(_SET_REACH, (before,))

@@ -237,6 +237,8 @@ CREATE TABLE history (
 	app_id TEXT COLLATE "C", 
 	run_id TEXT COLLATE "C", 
 	listed BIGINT DEFAULT 1 NOT NULL, 
+	origin TEXT COLLATE "C", 
+	restored BIGINT, 
 	PRIMARY KEY (no)
 );
 
@@ -347,7 +349,6 @@ CREATE TABLE messages (
 	actor_id TEXT COLLATE "C", 
 	text TEXT COLLATE "C" NOT NULL, 
 	event_at DOUBLE PRECISION NOT NULL, 
-	origin TEXT COLLATE "C", 
 	PRIMARY KEY (no), 
 	UNIQUE (project, id)
 );
@@ -449,6 +450,10 @@ CREATE TABLE usage (
 	key_id TEXT COLLATE "C", 
 	nano_usd BIGINT, 
 	price_version TEXT COLLATE "C", 
+	saved_nano_usd BIGINT, 
+	spared_calls BIGINT, 
+	spared_tokens BIGINT, 
+	spared_nano_usd BIGINT, 
 	PRIMARY KEY (no)
 );
 
@@ -526,6 +531,24 @@ CREATE POLICY deliveries_of_project ON deliveries USING (
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
 
+ALTER TABLE embeddings
+	ADD COLUMN project TEXT COLLATE "C" NOT NULL DEFAULT nullif(current_setting('holdfast.project', true), ''),
+	DROP CONSTRAINT embeddings_pkey,
+	ADD PRIMARY KEY (memory_no, space_no, project);
+
+ALTER TABLE embeddings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE embeddings FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY embeddings_of_project ON embeddings USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE entities
+	DROP CONSTRAINT entities_pkey,
+	ADD PRIMARY KEY (no, project);
+
 ALTER TABLE entities ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE entities FORCE ROW LEVEL SECURITY;
@@ -571,6 +594,10 @@ CREATE POLICY held_of_project ON held USING (
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
 
+ALTER TABLE history
+	DROP CONSTRAINT history_pkey,
+	ADD PRIMARY KEY (no, project);
+
 ALTER TABLE history ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE history FORCE ROW LEVEL SECURITY;
@@ -579,6 +606,10 @@ CREATE POLICY history_of_project ON history USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
+
+ALTER TABLE jobs
+	DROP CONSTRAINT jobs_pkey,
+	ADD PRIMARY KEY (no, project);
 
 ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
 
@@ -607,6 +638,10 @@ CREATE POLICY members_of_project ON members USING (
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
 
+ALTER TABLE memories
+	DROP CONSTRAINT memories_pkey,
+	ADD PRIMARY KEY (no, project);
+
 ALTER TABLE memories ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE memories FORCE ROW LEVEL SECURITY;
@@ -616,11 +651,29 @@ CREATE POLICY memories_of_project ON memories USING (
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
 
+ALTER TABLE messages
+	DROP CONSTRAINT messages_pkey,
+	ADD PRIMARY KEY (no, project);
+
 ALTER TABLE messages ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE messages FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY messages_of_project ON messages USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE outbox
+	ADD COLUMN project TEXT COLLATE "C" NOT NULL DEFAULT nullif(current_setting('holdfast.project', true), ''),
+	DROP CONSTRAINT outbox_pkey,
+	ADD PRIMARY KEY (entity_no, generation, memory_no, project);
+
+ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE outbox FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY outbox_of_project ON outbox USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
@@ -634,6 +687,20 @@ CREATE POLICY signing_keys_of_project ON signing_keys USING (
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
 
+ALTER TABLE sources
+	ADD COLUMN project TEXT COLLATE "C" NOT NULL DEFAULT nullif(current_setting('holdfast.project', true), ''),
+	DROP CONSTRAINT sources_pkey,
+	ADD PRIMARY KEY (memory_no, message_no, project);
+
+ALTER TABLE sources ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE sources FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY sources_of_project ON sources USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
 ALTER TABLE subject_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE subject_keys FORCE ROW LEVEL SECURITY;
@@ -642,6 +709,10 @@ CREATE POLICY subject_keys_of_project ON subject_keys USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
+
+ALTER TABLE usage
+	DROP CONSTRAINT usage_pkey,
+	ADD PRIMARY KEY (no, project);
 
 ALTER TABLE usage ENABLE ROW LEVEL SECURITY;
 
@@ -667,6 +738,15 @@ ALTER TABLE commits FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY commits_of_project ON commits USING (
 	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE projects ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE projects FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY projects_of_project ON projects USING (
+	id = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );
 

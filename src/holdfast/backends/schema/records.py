@@ -85,8 +85,6 @@ messages = Table(
     Column("actor_id", Text),
     Column("text", Text, nullable=False),
     Column("event_at", Float, nullable=False),
-    # of turns that were held: who let them in
-    Column("origin", Text),
     UniqueConstraint("project", "id"),
 )
 
@@ -183,6 +181,10 @@ history = Table(
     Column("run_id", Text),
     # 0: a raw turn beside facts, which no webhook is told of
     Column("listed", Integer, nullable=False, server_default=text("1")),
+    # how it came about and who made it, without content; NULL: from before this was kept
+    Column("origin", Text),
+    # 1: it came in a backup of another store, which was merged into this one
+    Column("restored", Integer),
     # the feed of changes tells no number twice, whatever was deleted in between
     sqlite_autoincrement=True,
 )

@@ -13,7 +13,7 @@ from typing import Final
 from holdfast.backends.sql.audit import AUDIT_KEYS, AUDIT_RESTORED
 from holdfast.backends.sql.changes import FLOOR, FLOOR_OF_ALL
 from holdfast.backends.sql.dialect import Connection
-from holdfast.backends.sql.rows import only
+from holdfast.backends.sql.rows import RESTORED, only
 from holdfast.backends.sql.spaces import EPOCH, SUBJECTS_KEY
 from holdfast.errors import ConflictError, NotFoundError, StoreError
 from holdfast.ports.archiving import Row, Table
@@ -188,6 +188,7 @@ def finish(connection: Connection) -> Mapping[str, int]:
         FLOOR: found["generation"],
         FLOOR_OF_ALL: found["generation"],
         AUDIT_RESTORED: 1,
+        RESTORED: found["history"] - 1,
     }
     for name, value in told.items():
         connection.execute(_PUT, (name, value))

@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from holdfast.backends.sql.conditions import condition_of
 from holdfast.backends.sql.dialect import Connection
@@ -118,7 +118,7 @@ def append(connection: Connection, rows: Iterable[AuditRow], changed: int | None
     for project, some in groupby(rows, key=attrgetter("project")):
         head, keyed, key, own = _locked(connection, project)
         done, head = linked(key, keyed, head, masked(own, some))
-        insert_all(connection, _INSERT, [_values(row) for row in done])
+        insert_all(connection, _INSERT, [astuple(row) for row in done])
         _put(connection, head)
 
 
@@ -140,11 +140,7 @@ def _locked(connection: Connection, project: str) -> tuple[Head, str, bytes, byt
 
 
 def _put(connection: Connection, head: Head) -> None:
-    connection.execute(_PUT_HEAD, _values(head))
-
-
-def _values(value: AuditRow | Head) -> tuple[Any, ...]:
-    return tuple(getattr(value, name) for name in value.__struct_fields__)
+    connection.execute(_PUT_HEAD, astuple(head))
 
 
 def _named(kind: type[AuditRow | Head], row: Sequence[Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.multirow import Row, insert, insert_all, parts
-from holdfast.backends.sql.rows import EntityIds
+from holdfast.backends.sql.rows import EntityIds, owners_of
 from holdfast.limits import OUTBOX_ROWS_KEPT
 from holdfast.model import ENTITY_KINDS, EntityKind, Project
 
@@ -117,7 +117,8 @@ def record(connection: Connection, group: Sequence[Changes]) -> int | None:
             rows += [(no, generation, memory_no, id_) for memory_no, id_ in changed.items()]
     insert_all(connection, _INSERT_OUTBOX, rows)
     if generation % _PRUNE_EVERY == 0:
-        _prune(connection)
+        with connection.dialect.everywhere(connection):  # what is kept is counted over all
+            _prune(connection)
     return generation
 
 
@@ -155,7 +156,7 @@ def _prune(connection: Connection) -> None:
         forgotten[entity_no] = max(generation, forgotten.get(entity_no, 0))
     _raise(connection, FLOOR, row[0])
     floors: dict[Project, int] = {}
-    for entity_no, project in connection.dialect.owners(connection, list(forgotten)):
+    for entity_no, project in owners_of(connection, list(forgotten)):
         floors[project] = max(forgotten[entity_no], floors.get(project, 0))
     for owner, generation in floors.items():
         _raise(connection, FLOOR_OF + owner, generation)

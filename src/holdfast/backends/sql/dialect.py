@@ -8,6 +8,7 @@ answers over a network lets its event loop do other things meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.filters import Filter
@@ -94,8 +95,5 @@ class Dialect(Protocol):
     def size(self, connection: Connection) -> int:
         """Bytes of the whole store."""
 
-    def owners(
-        self, connection: Connection, entities: Sequence[int]
-    ) -> Sequence[tuple[int, Project]]:
-        """The project of each of these entities, by their numbers, whichever project the
-        transaction is for."""
+    def everywhere(self, connection: Connection) -> AbstractContextManager[None]:
+        """Meanwhile statements reach the rows of all projects, whichever the transaction is for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -30,7 +30,7 @@ from holdfast.clock import Ids
 from holdfast.core.audit import changed, counted
 from holdfast.core.outcome import gone, settled, unchangeable
 from holdfast.errors import ConflictError, SpaceMismatchError, ValidationError
-from holdfast.model import Json, Memory, Project
+from holdfast.model import Json, Memory, Origin, Project
 from holdfast.ports import (
     EditMemory,
     FillSpace,
@@ -41,6 +41,7 @@ from holdfast.ports import (
     PutJob,
     PutMemory,
     PutRows,
+    PutSpared,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -61,10 +62,18 @@ _PROJECT_TABLES = (
 _BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace, PutTurns)
 """Operations that write vectors, terms or texts."""
 
-_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutAudit, HoldBudget, SettleBudget)
+_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutSpared, PutAudit, HoldBudget, SettleBudget)
 """Operations that do not care what was put before them, or see to it themselves."""
 
+_BRIEF: Final = 16
+"""Operations that take milliseconds together."""
+
 Commit = tuple[Project, Sequence[Op]]
+
+
+def is_brief(ops: Sequence[Op]) -> bool:
+    """Whether carrying them out takes little more than the commit itself."""
+    return len(ops) <= _BRIEF and all(isinstance(op, _BLIND_OPS) for op in ops)
 
 
 def carry_out(
@@ -186,10 +195,17 @@ class Transaction:
         self.group.puts.flush()
         return {put.op.memory.id: put.stored_id for put in self._puts}
 
-    def log(self, event: str, memory: Memory, texts: tuple[str, str], at: float) -> None:
+    def log(
+        self,
+        event: str,
+        memory: Memory,
+        texts: tuple[str, str],
+        at: float,
+        origin: Origin | None,
+    ) -> None:
         """Append a change to a memory's history: the old and the new text."""
         row = history_values(
-            self.connection, self.project, event, memory, texts, at, self.ids.new()
+            self.connection, self.project, event, memory, texts, at, self.ids.new(), origin
         )
         self.connection.execute(INSERT_HISTORY, row)
 
@@ -229,12 +245,13 @@ def _put_memory(tx: Transaction, op: PutMemory) -> Put:
         tx.group.puts.flush()
         for old_id in op.supersedes:
             if old_id != put.stored_id:
-                _supersede(tx, old_id, op.memory, put.stored_id)
+                _supersede(tx, old_id, op, put.stored_id)
     return put
 
 
-def _supersede(tx: Transaction, old_id: str, by: Memory, by_id: str) -> None:
+def _supersede(tx: Transaction, old_id: str, op: PutMemory, by_id: str) -> None:
     """End a memory where its successor begins; its text stays for `as_of` questions."""
+    by = op.memory
     found = tx.load(old_id)
     if found is None or found[1].valid_to is not None or found[1].immutable:
         return
@@ -242,7 +259,7 @@ def _supersede(tx: Transaction, old_id: str, by: Memory, by_id: str) -> None:
     begin = by.event_at if by.valid_from is None else by.valid_from
     end = max(begin, old.event_at if old.valid_from is None else old.valid_from)
     _end(tx, old_no, old, end, by_id, by.updated_at)
-    tx.log("SUPERSEDE", old, (old.text, by.text), by.updated_at)
+    tx.log("SUPERSEDE", old, (old.text, by.text), by.updated_at, op.origin)
     for turn_no, turn in _turns_behind(tx, old_no):
         _end(tx, turn_no, turn, max(end, turn.event_at), by_id, by.updated_at)
 
@@ -293,7 +310,7 @@ def _edit_memory(tx: Transaction, op: EditMemory) -> Memory | None:
     tx.connection.execute("UPDATE memories SET version = version + 1 WHERE no = ?", (memory_no,))
     if op.text is not None or op.metadata is not None or op.set_expires:
         new_text = old.text if op.text is None else op.text
-        tx.log("UPDATE", old, (old.text, new_text), op.at)
+        tx.log("UPDATE", old, (old.text, new_text), op.at, op.origin)
     tx.changes.note(entity_ids(old), memory_no, old.id)
     changed = tx.load(op.memory_id)
     return None if changed is None else changed[1]
@@ -375,6 +392,10 @@ def _put_usage(tx: Transaction, op: PutUsage) -> None:
     ledger.put_usage(tx.connection, tx.project, op)
 
 
+def _put_spared(tx: Transaction, op: PutSpared) -> None:
+    ledger.put_spared(tx.connection, tx.project, op)
+
+
 def _hold_budget(tx: Transaction, op: HoldBudget) -> list[int]:
     return ledger.hold(tx.connection, tx.project, op)
 
@@ -439,6 +460,7 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     PutJob: _put_job,
     FinishJob: _finish_job,
     PutUsage: _put_usage,
+    PutSpared: _put_spared,
     HoldBudget: _hold_budget,
     SettleBudget: _settle_budget,
     PutRows: _put_rows,

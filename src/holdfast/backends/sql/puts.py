@@ -180,8 +180,8 @@ class Puts:
         if op.past is not None:
             return [event_values(self._connection, project, event) for event in op.past]
         texts = (None, op.memory.text)
-        event = self._ids.new()
-        return [history_values(self._connection, project, "ADD", op.memory, texts, None, event)]
+        event = ("ADD", op.memory, texts, None, self._ids.new(), op.origin)
+        return [history_values(self._connection, project, *event)]
 
     def _link_new(self, new: Sequence[Put], numbers: dict[TurnKey, int]) -> None:
         links: list[Row] = []

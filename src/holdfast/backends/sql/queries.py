@@ -66,19 +66,17 @@ def turns(connection: Connection, project: Project, ids: Sequence[str]) -> list[
     found: dict[str, Turn] = {}
     for chunk in chunks(ids):
         rows = connection.execute(
-            "SELECT id, role, text, actor_id, event_at, origin, user_id, agent_id, app_id, run_id "
+            "SELECT id, role, text, actor_id, event_at, user_id, agent_id, app_id, run_id "
             "FROM messages "
             f"WHERE project = ? AND id IN ({marks(chunk)})",
             (project, *chunk),
         ).fetchall()
-        stored = [Text(row[0], row[6:], row[2]) for row in rows]
+        stored = [Text(row[0], row[5:], row[2]) for row in rows]
         texts = opened(connection, project, "messages", "text", stored)
-        for (id_, role, _, actor, at, origin, *_ids), text in zip(rows, texts, strict=True):
+        for (id_, role, _, actor_id, event_at, *_ids), text in zip(rows, texts, strict=True):
             if text is ERASED:
                 continue
-            found[id_] = Turn(
-                id=id_, role=role, text=text, actor_id=actor, event_at=at, origin=origin
-            )
+            found[id_] = Turn(id=id_, role=role, text=text, actor_id=actor_id, event_at=event_at)
     return [found[id_] for id_ in ids if id_ in found]
 
 
@@ -128,13 +126,15 @@ def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
     values: list[float | str] = []
     if view.listed_only:
         parts.append("m.listed = 1")
-    if view.as_of is None:
-        parts.append("m.valid_to IS NULL")
-    else:
-        parts.append("m.event_at <= ?")
-        parts.append("(m.valid_from IS NULL OR m.valid_from <= ?)")
-        parts.append("(m.valid_to IS NULL OR m.valid_to > ?)")
-        values += [view.as_of] * 3
+    if view.as_of is not None:
+        parts += ["m.event_at <= ?", "(m.valid_from IS NULL OR m.valid_from <= ?)"]
+        values += [view.as_of] * 2
+    if not view.show_superseded:
+        if view.as_of is None:
+            parts.append("m.valid_to IS NULL")
+        else:
+            parts.append("(m.valid_to IS NULL OR m.valid_to > ?)")
+            values.append(view.as_of)
     if not view.show_expired:
         moment = view.now if view.as_of is None else view.as_of
         parts.append("(m.expires_on IS NULL OR m.expires_on >= ?)")

@@ -131,7 +131,7 @@ def _note(
         names = (memory.user_id, memory.agent_id, memory.app_id, memory.run_id)
         changes.note(names, no, memory.id, grows=-1)
         texts = (None if op.erase_history else memory.text, None)
-        row_ = history_values(connection, project, "DELETE", memory, texts, op.at, ids.new())
-        events.append(row_)
+        event = (connection, project, "DELETE", memory, texts, op.at, ids.new(), op.origin)
+        events.append(history_values(*event))
     insert_all(connection, INSERT_HISTORY, events)
     return [row[0] for row in rows if row[-1]]

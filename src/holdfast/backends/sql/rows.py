@@ -12,7 +12,18 @@ import msgspec
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.sealed_metadata import open_metadata, seal_metadata
 from holdfast.backends.sql.sealing import ERASED, Text, job_ids, opened, plain, sealed
-from holdfast.model import Entity, HistoryEvent, Job, Json, Memory, Project, Scope, Source, Turn
+from holdfast.model import (
+    Entity,
+    HistoryEvent,
+    Job,
+    Json,
+    Memory,
+    Origin,
+    Project,
+    Scope,
+    Source,
+    Turn,
+)
 from holdfast.ports import PutMemory
 
 MEMORY_COLUMNS = (
@@ -35,9 +46,9 @@ ON CONFLICT DO NOTHING
 
 INSERT_MESSAGE = """
 INSERT INTO messages (
-  no, id, project, user_id, agent_id, app_id, run_id, role, actor_id, text, event_at, origin
+  no, id, project, user_id, agent_id, app_id, run_id, role, actor_id, text, event_at
 )
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (project, id) DO NOTHING
+VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (project, id) DO NOTHING
 """
 
 INSERT_EMBEDDING = "INSERT INTO embeddings (memory_no, space_no, vector) VALUES (?,?,?)"
@@ -49,15 +60,20 @@ INSERT INTO sources (memory_no, message_no, quote) VALUES (?,?,?) ON CONFLICT DO
 INSERT_HISTORY = """
 INSERT INTO history (
   id, project, memory_id, event, old_memory, new_memory, actor_id, role, created_at, updated_at,
-  user_id, agent_id, app_id, run_id, listed
-) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+  user_id, agent_id, app_id, run_id, listed, origin, restored
+) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 """
+
+RESTORED = "restored_history"
+"""The counter of the last change that came with the archive this store was restored from."""
 
 HISTORY_TEXTS = ("old_memory", "new_memory")
 
 HISTORY_COLUMNS = (
     "id, memory_id, event, old_memory, new_memory, created_at, updated_at, actor_id, role, "
-    "user_id, agent_id, app_id, run_id, listed"
+    "user_id, agent_id, app_id, run_id, listed, origin, "
+    "coalesce(restored, 0) = 1 OR "
+    f"no <= coalesce((SELECT value FROM counters WHERE name = '{RESTORED}'), 0)"
 )
 
 JOB_COLUMNS = (
@@ -71,6 +87,7 @@ NO_LIMIT = 2**62
 
 _json_encode = msgspec.json.Encoder().encode
 _json_decode = msgspec.json.Decoder().decode
+_origin_decode = msgspec.json.Decoder(list[str]).decode
 _categories_decode = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -204,7 +221,7 @@ def message_values(
     """The parameters of INSERT_MESSAGE after the number."""
     ids = (scope.user_id, scope.agent_id, scope.app_id, scope.run_id)
     text = sealed(connection, project, "messages", "text", Text(turn.id, ids, turn.text))
-    return (turn.id, project, *ids, turn.role, turn.actor_id, text, turn.event_at, turn.origin)
+    return (turn.id, project, *ids, turn.role, turn.actor_id, text, turn.event_at)
 
 
 def quote_value(
@@ -286,6 +303,8 @@ def event_values(connection: Connection, project: Project, event: HistoryEvent) 
         event.updated_at,
         *ids,
         int(event.listed),
+        origin_value(event.origin),
+        int(event.restored) or None,
     )
 
 
@@ -297,10 +316,12 @@ def history_values(
     texts: tuple[str | None, str | None],
     at: float | None,
     id_: str,
+    origin: Origin | None,
 ) -> tuple[Any, ...]:
     """The parameters of INSERT_HISTORY; `texts` are the old and the new one."""
-    stored = (
-        sealed(connection, project, "history", field, Text(id_, entity_ids(memory), text))
+    ids = entity_ids(memory)
+    old, new = (
+        sealed(connection, project, "history", field, Text(id_, ids, text))
         for field, text in zip(HISTORY_TEXTS, texts, strict=True)
     )
     return (
@@ -308,17 +329,32 @@ def history_values(
         project,
         memory.id,
         event,
-        *stored,
+        old,
+        new,
         memory.actor_id,
         memory.role,
         memory.created_at,
         at,
-        memory.user_id,
-        memory.agent_id,
-        memory.app_id,
-        memory.run_id,
+        *ids,
         int(memory.listed),
+        origin_value(origin),
+        None,
     )
+
+
+def origin_value(origin: Origin | None) -> str | None:
+    """An origin as it is stored: its fields in order as JSON, without the empty ones at the end."""
+    if origin is None:
+        return None
+    fields = list(msgspec.structs.astuple(origin))
+    while not fields[-1]:
+        fields.pop()
+    return _json_encode(fields).decode()
+
+
+def origin_from(stored: str | None) -> Origin | None:
+    """The origin from a column."""
+    return None if stored is None else Origin(*_origin_decode(stored))  # type: ignore[arg-type]
 
 
 def history_from(
@@ -359,6 +395,8 @@ def _event_from(row: tuple[Any, ...], old: str | None, new: str | None) -> Histo
         app_id=row[11],
         run_id=row[12],
         listed=bool(row[13]),
+        origin=origin_from(row[14]),
+        restored=bool(row[15]),
     )
 
 

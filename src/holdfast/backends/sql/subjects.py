@@ -314,7 +314,6 @@ def _named(connection: Connection, project: Project | None) -> list[tuple[Projec
 
 _MESSAGE = (
     "id", "role", "actor_id", "text", "event_at", "user_id", "agent_id", "app_id", "run_id",
-    "origin",
 )  # fmt: skip
 _USAGE = (
     "at", "operation", "model", "input_tokens", "cached_tokens", "output_tokens", "user_id",
@@ -371,7 +370,7 @@ def _messages(
     sql = f"SELECT {', '.join(_MESSAGE)} FROM messages WHERE {where}"
     rows = connection.execute(sql, values).fetchall()
     texts = opened(
-        connection, project, "messages", "text", [Text(row[0], row[5:9], row[3]) for row in rows]
+        connection, project, "messages", "text", [Text(row[0], row[5:], row[3]) for row in rows]
     )
     return [
         {**dict(zip(_MESSAGE, row, strict=True)), "text": text}

@@ -188,6 +188,8 @@ def _load(connection: SqliteConnection, one: Load, known: Mapping[str, Sequence[
         shared.put_numbers(connection, one.rows)
         return
     shared.checked(one.table, one.columns, known)
+    if one.anew:
+        connection.execute(f"DELETE FROM {one.table}")
     connection.executemany(shared.insert(one.table, one.columns), one.rows)
 
 

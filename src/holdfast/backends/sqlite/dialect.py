@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from holdfast.backends.sql.dialect import Connection
-from holdfast.backends.sql.rows import owners_of
 from holdfast.backends.sqlite.filters import compile_sql
 from holdfast.filters import Filter
 from holdfast.model import Project
@@ -57,7 +57,5 @@ class SqliteDialect:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         return int(pages * connection.execute("PRAGMA page_size").fetchone()[0])
 
-    def owners(
-        self, connection: Connection, entities: Sequence[int]
-    ) -> Sequence[tuple[int, Project]]:
-        return owners_of(connection, entities)
+    def everywhere(self, _connection: Connection) -> AbstractContextManager[None]:
+        return nullcontext()

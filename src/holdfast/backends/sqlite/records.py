@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 
 from holdfast.backends.sql import queue
 from holdfast.backends.sql.keys import Sealing
+from holdfast.backends.sql.operations import is_brief
 from holdfast.backends.sql.records import SqlRecords, Work
 from holdfast.backends.sqlite.checkpoints import Checkpoints
 from holdfast.backends.sqlite.connect import SqliteConnection, connect, translate
@@ -112,7 +113,7 @@ class SqliteRecords(SqlRecords):
             self._checkpoints.close()
 
     async def run_commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
-        together = self._write.run_together(self._carry_out, (project, ops))
+        together = self._write.run_together(self._carry_out, (project, ops), is_brief=is_brief(ops))
         results = cast("list[Json]", await together)
         self.on_commit()
         return results

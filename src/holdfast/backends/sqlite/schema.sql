@@ -240,7 +240,9 @@ CREATE TABLE history (
 	agent_id TEXT, 
 	app_id TEXT, 
 	run_id TEXT, 
-	listed INTEGER DEFAULT 1 NOT NULL
+	listed INTEGER DEFAULT 1 NOT NULL, 
+	origin TEXT, 
+	restored INTEGER
 );
 
 CREATE INDEX history_by_memory ON history (project, memory_id);
@@ -351,7 +353,6 @@ CREATE TABLE messages (
 	actor_id TEXT, 
 	text TEXT NOT NULL, 
 	event_at FLOAT NOT NULL, 
-	origin TEXT, 
 	PRIMARY KEY (no), 
 	UNIQUE (project, id)
 );
@@ -460,6 +461,10 @@ CREATE TABLE usage (
 	key_id TEXT, 
 	nano_usd INTEGER, 
 	price_version TEXT, 
+	saved_nano_usd INTEGER, 
+	spared_calls INTEGER, 
+	spared_tokens INTEGER, 
+	spared_nano_usd INTEGER, 
 	PRIMARY KEY (no)
 );
 

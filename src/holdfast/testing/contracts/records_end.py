@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from holdfast.filters import And, Compare, Everything, Nothing, Or
-from holdfast.model import Memory, Project, Scope
+from holdfast.model import Memory, Origin, Project, Scope
 from holdfast.ports import EditMemory, RemoveMemories, Reset, View
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import (
@@ -260,6 +262,21 @@ class RemoveContract(StoreFixtures):
             assert {event.scope for event in history} == {Scope(**whose)}
             assert {event.listed for event in history} == {shown}
             assert history[-1].event == "DELETE"
+
+    async def test_history_tells_how_changes_came_about(self, store: Store) -> None:
+        made, edited, gone = (
+            Origin("extracted", "key-1", "key", "http", "acme:small", "0123456789ab", "import"),
+            Origin("edited", "ann"),
+            Origin("deleted", via="cli"),
+        )
+        await commit(store, replace(put("a"), origin=made), put("b", "silent"))
+        edit = EditMemory(memory_id="a", at=NOW + 1, text="mate", origin=edited)
+        ended = replace(put("c", "coffee", supersedes=["a"]), origin=made)
+        await commit(store, edit, ended)
+        await commit(store, RemoveMemories(filter=Everything(), at=NOW + 2, origin=gone))
+        told = [one.origin for one in await store.history(RED, "a")]
+        assert told == [made, edited, made, gone]
+        assert [one.origin for one in await store.history(RED, "b")] == [None, gone]
 
     async def test_an_identity_is_free_again_after_deletion(self, store: Store) -> None:
         await commit(store, put("a", "tea"))

@@ -66,11 +66,11 @@ async def varied(store: Store) -> list[Memory]:
     return await store.fetch(RED, [op.memory.id for op in ops])
 
 
+FLAGS = (False, True)
 VIEWS = [
-    View(now=now, as_of=as_of, show_expired=expired, listed_only=shown)
-    for now, as_of, expired, shown in product(
-        (NOW, NOW + DAY), (None, NOW - 9, NOW - 5, NOW, NOW + 9), (False, True), (False, True)
-    )
+    View(now=now, as_of=as_of, show_expired=expired, show_superseded=superseded, listed_only=shown)
+    for now, as_of in product((NOW, NOW + DAY), (None, NOW - 9, NOW - 5, NOW, NOW + 9))
+    for expired, superseded, shown in product(FLAGS, FLAGS, FLAGS)
 ]
 FILTERS: list[Filter] = [
     Compare("user_id", "eq", "alice"),

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from holdfast.errors import ConflictError, HoldfastError, ReplayedError
-from holdfast.model import IndexTerms, Scope, Usage
+from holdfast.model import IndexTerms, Origin, Scope, Usage
 from holdfast.ports import EditMemory, PutUsage, SetVectors
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import (
@@ -266,8 +266,9 @@ class EditContract(StoreFixtures):
 
     async def test_a_memory_may_bring_its_past(self, store: Store) -> None:
         await commit(store, put("a", "old", role="user"))
-        await commit(store, EditMemory(memory_id="a", at=NOW + 1, text="new"))
-        past = tuple(await store.history(RED, "a"))
+        edited = EditMemory(memory_id="a", at=NOW + 1, text="new", origin=Origin("edited", "ann"))
+        await commit(store, edited)
+        past = tuple(replace(one, restored=True) for one in await store.history(RED, "a"))
         moved = replace(put("a", "new"), past=past)
         await commit(store, moved, project=BLUE)
         assert await store.history(BLUE, "a") == list(past)

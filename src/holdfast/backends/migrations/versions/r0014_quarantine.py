@@ -1,12 +1,12 @@
-"""Turns of untrusted sources, who let them in, and keys whose turns are held."""
+"""Turns of untrusted sources, and keys whose turns are held."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0014"
+down_revision = "0013"
 
 
 def upgrade() -> None:
@@ -29,10 +29,8 @@ def upgrade() -> None:
     )
     op.create_index("held_by_project", "held", ["project", "id"])
     op.add_column("api_keys", sa.Column("trust", sa.Text(), nullable=True))
-    op.add_column("messages", sa.Column("origin", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
-    op.drop_column("messages", "origin")
     op.drop_column("api_keys", "trust")
     op.drop_table("held")
