@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -14,6 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from holdfast.clock import Ids, SystemClock
 from holdfast.config import ServerConfig
 from holdfast.deadline import TIMEOUT_HEADER, time_limit
 from holdfast.engine.tolls import warnings_heard
@@ -73,12 +73,13 @@ class RequestId:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._ids = Ids(SystemClock())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         given = _header(scope, b"x-request-id")
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else self._ids.new()
         scope["holdfast_request_id"] = request_id
 
         async def tell(message: Message) -> None:
