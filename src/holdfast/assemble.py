@@ -22,9 +22,11 @@ from holdfast.config import (
     LOCAL_EMBEDDER,
     NO_KEYRING,
     CacheSettings,
+    ChosenModel,
     Config,
     Part,
     RedisSettings,
+    chosen_embedder,
 )
 from holdfast.core.fence import Fence
 from holdfast.core.identity import key_mark
@@ -37,14 +39,16 @@ from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.engine.redaction import Hiding
+from holdfast.engine.savings import Savings
 from holdfast.engine.tolls import Tollgate
 from holdfast.errors import ConfigError, IndexUnavailableError
 from holdfast.metrics import Metrics
-from holdfast.model import IndexTerms, Project, Space
+from holdfast.model import IndexTerms, Project, Space, Trust
 from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Toll, Vectors
 from holdfast.ports.redactor import Redactor
 from holdfast.registry import (
     Store,
+    breaker_of,
     cache_settings,
     check_stores,
     index_settings,
@@ -92,9 +96,9 @@ class Assembly:
     borrowed: bool = False
     """Whether this is a view, and the parts are another assembly's to close."""
 
-    def within(self, project: Project, fence: Fence) -> Assembly:
+    def within(self, project: Project, fence: Fence, trust: Trust) -> Assembly:
         """The same parts for another project, or for a part of one."""
-        parts = replace(self.parts, project=project, fence=fence)
+        parts = replace(self.parts, project=project, fence=fence, trust=trust)
         return replace(self, parts=parts, workers=[], borrowed=True)
 
     async def clear_cache(self) -> None:
@@ -112,6 +116,8 @@ class Assembly:
         await asyncio.gather(*self.workers, return_exceptions=True)
         if self.parts.feeder is not None:
             await self.parts.feeder.finish()
+        if self.parts.savings is not None:
+            await self.parts.savings.close()
         if self.parts.audit is not None:
             await self.parts.audit.close()
         models = _Models(self.parts.embedders.known, self.parts.llm, self.parts.reranker)
@@ -171,6 +177,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     _watch(config, records, metrics)
     parts = Parts(
         project=Project(config.project),
+        trust_policy=config.trust,
         records=records,
         jobs=records,
         index=index,
@@ -199,8 +206,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     )
     parts = _redacting(_audited(parts, config), redaction)
     parts = _cached(parts, config, caching, cache, records.cache_key)
-    workers = _workers(parts, config.workers)
-    return Assembly(parts, records, index, cache, workers, models.endpoints)
+    return Assembly(parts, records, index, cache, _workers(parts, config.workers), models.endpoints)
 
 
 def _watch(config: Config, records: Store, metrics: Metrics) -> None:
@@ -277,7 +283,8 @@ def _cached(
             metrics=metrics,
         )
         metrics.gauge("cache_bytes", lambda: cache.nbytes + remembering.nbytes)
-    return replace(parts, index=index)
+    savings = Savings(parts.records, parts.prices, parts.clock, metrics)
+    return replace(parts, index=index, savings=savings)
 
 
 def _ranking(config: Config, space: Space) -> bytes:
@@ -303,11 +310,11 @@ async def _index(
         # one for each engine: those of a sharded index fail and recover on their own
         key = msgspec.json.encode(engine, order="sorted")
         if key not in gates:
-            gates[key] = index_gate(metrics)
+            gates[key] = index_gate(metrics, breaker=breaker_of(config))
         return BoundedVectors(vectors, gates[key])
 
     def make(collection: str) -> Vectors:
-        return make_vectors(part, collection, records.directory, bounded)
+        return make_vectors(part, collection, records.directory, bounded, breaker_of(config))
 
     async def space_of(build: int) -> Space:
         number = await feeder.space_of(build)
@@ -389,7 +396,8 @@ def _models(
     now: Callable[[], float],
 ) -> _Models:
     """Models, wrapped where they are somebody else's: see `wrap.models`."""
-    embedders = _embedders(config)
+    chosen = _embedders(config)
+    embedders = tuple(embedder for embedder, _ in chosen)
     llms = make_llms(config.llm)
     here = all(each.in_process for each in embedders)
     if here and not llms and config.reranker is None:
@@ -398,12 +406,16 @@ def _models(
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 
-    bounds = Bounds(timeout_s=config.model_timeout_s, tries_max=config.model_attempts_max)
+    bounds = Bounds(
+        timeout_s=config.model_timeout_s,
+        tries_max=config.model_attempts_max,
+        breaker=breaker_of(config),
+    )
     prices, toll = paid
     wrapping = Wrapping(bounds, metrics, toll, cache if cache.shared else None)
     rerankers = make_rerankers(config.reranker, config.llm, wrapping.budgeted)
     wrapped = _Models(
-        tuple(each if each.in_process else wrapping.embedder(each) for each in embedders),
+        tuple(one if one.in_process else wrapping.embedder(one, use) for one, use in chosen),
         wrapping.llm(llms) if llms else None,
         wrapping.reranker(rerankers) if rerankers else None,
         Endpoints(
@@ -450,13 +462,24 @@ def _redacting(parts: Parts, redaction: Redaction) -> Parts:
     return replace(parts, llm=llm, reranker=reranker)
 
 
-def _embedders(config: Config) -> tuple[Embedder, ...]:
+def _embedders(config: Config) -> list[tuple[Embedder, ChosenModel]]:
     """The wanted embedder, and that of the vectors there are if it is another one."""
-    wanted = make_embedder(config.embedder)
+    wanted = _embedder(config.embedder, "embedder")
     if config.embedder_before is None:
-        return (wanted,)
-    before = make_embedder(config.embedder_before)
-    return (wanted,) if before.space == wanted.space else (wanted, before)
+        return [wanted]
+    before = _embedder(config.embedder_before, "embedder_before")
+    return [wanted] if before[0].space == wanted[0].space else [wanted, before]
+
+
+def _embedder(part: Part, place: str) -> tuple[Embedder, ChosenModel]:
+    chosen = chosen_embedder(part, place)
+    embedder = make_embedder(chosen.part)
+    if embedder.in_process and chosen.has_rate:
+        raise ConfigError(
+            f"{place}.config has a rate, and {part.provider} computes in this process.",
+            hint="Leave requests_per_minute and tokens_per_minute out.",
+        )
+    return embedder, chosen
 
 
 def _workers(parts: Parts, count: int) -> list[asyncio.Task[None]]:

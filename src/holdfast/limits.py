@@ -155,6 +155,15 @@ DELIVERED_KEPT_S = 7 * 86_400.0
 DEAD_KEPT_S = 30 * 86_400.0
 """Seconds for which a dead-lettered message is kept, to be sent again."""
 
+TRUST_NAMES_MAX = 1_000
+"""Roles or actors that a policy of trust names."""
+
+HELD_PREVIEW_CHARS = 160
+"""Characters that a list of held adds shows of the first message of each."""
+
+HELD_PAGE_MAX = 100
+"""Held adds on one page of a list."""
+
 FEEDBACK_CHARS_MAX = 4_096
 """Characters of the reason given with feedback."""
 
@@ -346,6 +355,12 @@ KEY_USE_S = 300.0
 
 REQUESTS_KEPT = 1_000
 """Rows of the log of requests that one server process keeps."""
+
+SPARED_FLUSH_S = 60.0
+"""Seconds that what caches spared is summed in memory before it is a row of the ledger."""
+
+SPARED_ROWS_MAX = 1_000
+"""Sums of it that are kept in memory; then they are written."""
 
 AUDIT_SUBJECTS_MAX = 32
 """Whose memories one act is about: rows of the audit that it leaves at most."""

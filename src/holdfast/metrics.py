@@ -29,10 +29,14 @@ Name = Literal[
     "audit_failure",
     "model_cost_usd",
     "unpriced_call",
+    "spared_call",
+    "spared_token",
+    "saved_usd",
     "budget_event",
     "replica_read",
     "redaction",
     "backup",
+    "held_add",
 ]
 Part = Literal["embedder", "llm", "reranker", "index", "backup"]
 
@@ -118,9 +122,27 @@ COUNTERS: Mapping[Name, Counter] = {
         ("kind",),
     ),
     "backup": Counter("Backups that were due by the schedule: made, failed.", ("outcome",)),
+    "held_add": Counter(
+        "Adds with turns of untrusted sources: held, approved, rejected, or expired (removed by a"
+        " rule of retention).",
+        ("outcome",),
+    ),
     "model_cost_usd": Counter(
         "Price of calls in the usage ledger in US dollars, as far as this process wrote it.",
         ("model", "operation"),
+    ),
+    "spared_call": Counter(
+        "Calls of models that were not made, for a cache of ours knew the answer, as far as this"
+        " process did not make them.",
+        ("model",),
+    ),
+    "spared_token": Counter(
+        "Tokens of input that these calls, and shorter ones, would have taken, about.", ("model",)
+    ),
+    "saved_usd": Counter(
+        "What calls cost less in US dollars, as far as this process wrote it, by whom: provider"
+        " (its cache had a part of the input), or cache (a cache of ours made them unnecessary).",
+        ("model", "by"),
     ),
     "budget_event": Counter(
         "Calls that a budget had no room for: blocked, degraded, warned (made all the same),"

@@ -29,6 +29,7 @@ from holdfast.config import (
     chosen_models,
     part_settings,
 )
+from holdfast.core.breaker import BreakerBounds
 from holdfast.errors import ConfigError, MissingExtraError, UnsupportedError
 from holdfast.metrics import Metrics
 from holdfast.model import Space, Struct
@@ -171,11 +172,25 @@ def _divided(kind: type[S], part: Part, place: str) -> tuple[S, Part]:
     return part_settings(kind, Part(part.provider, mine), place), Part(part.provider, rest)
 
 
+def breaker_of(config: Config) -> BreakerBounds:
+    """When models and indexes of other machines are left alone."""
+    return BreakerBounds(
+        failures_in_row=config.breaker_failures,
+        pause_s=config.breaker_open_s,
+        pause_max_s=config.breaker_open_max_s,
+    )
+
+
 def make_vectors(
-    part: Part, collection: str, directory: Directory, bounded: Callable[[Part, Vectors], Vectors]
+    part: Part,
+    collection: str,
+    directory: Directory,
+    bounded: Callable[[Part, Vectors], Vectors],
+    breaker: BreakerBounds | None = None,
 ) -> Vectors:
     """A collection of the configured external index, unopened; `part` as `index_settings` leaves
-    it, `bounded` is put around each engine. Raises ConfigError, MissingExtraError."""
+    it, `bounded` is put around each engine, `breaker` before each shard. Raises ConfigError,
+    MissingExtraError."""
 
     def engine(own: Part, name: str) -> Vectors:
         return bounded(own, _engine(own, name))
@@ -185,7 +200,8 @@ def make_vectors(
     from holdfast.backends.shard_maps import DirectoryShardMaps
     from holdfast.backends.sharded import build
 
-    return build(part, collection, make=engine, maps=DirectoryShardMaps(directory))
+    maps = DirectoryShardMaps(directory)
+    return build(part, collection, make=engine, maps=maps, breaker=breaker)
 
 
 def _engine(part: Part, collection: str) -> Vectors:

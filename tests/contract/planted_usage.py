@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from holdfast.backends.memory_tables import change
 from holdfast.model import Project
-from holdfast.ports import HoldBudget, PutUsage, SettleBudget, UsageQuery, UsageSum
+from holdfast.ports import HoldBudget, PutSpared, PutUsage, SettleBudget, UsageQuery, UsageSum
 from tests.contract.planted_reads import Broken
 from tests.contract.planted_writes import Faulty
 
@@ -37,7 +37,7 @@ class SumsBeforeTheBeginning(Broken):
 
 
 class TellsDaysOfTheEast(Faulty):
-    def put_usage(self, op: PutUsage) -> None:
+    def put_usage(self, op: PutUsage | PutSpared) -> None:
         super().put_usage(replace(op, at=op.at + 3_600 if op.at % 86_400 > 60 else op.at))
 
 
@@ -50,13 +50,30 @@ class MergesGroups(Broken):
 
 
 class ForgetsCosts(Faulty):
-    def put_usage(self, op: PutUsage) -> None:
-        super().put_usage(replace(op, cost=None))
+    def put_usage(self, op: PutUsage | PutSpared) -> None:
+        super().put_usage(op if isinstance(op, PutSpared) else replace(op, cost=None))
+
+
+class ForgetsWhatProvidersSaved(Faulty):
+    def put_usage(self, op: PutUsage | PutSpared) -> None:
+        super().put_usage(op if isinstance(op, PutSpared) else replace(op, saved_nano_usd=0))
+
+
+class TakesSparedForCalls(Broken):
+    async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
+        found = await super().usage(project, query)
+        return [replace(one, calls=one.calls + one.spared_calls) for one in found]
+
+
+class ForgetsWhatWasSpared(Faulty):
+    def put_usage(self, op: PutUsage | PutSpared) -> None:
+        if not isinstance(op, PutSpared):
+            super().put_usage(op)
 
 
 class ForgetsWhoseKeyItWas(Faulty):
-    def put_usage(self, op: PutUsage) -> None:
-        super().put_usage(replace(op, key_id=None))
+    def put_usage(self, op: PutUsage | PutSpared) -> None:
+        super().put_usage(op if isinstance(op, PutSpared) else replace(op, key_id=None))
 
 
 class HoldsWhatFits(Faulty):

@@ -13,7 +13,7 @@ from holdfast.backends.process_cache import ProcessCache
 from holdfast.core.packing import Packing
 from holdfast.errors import ModelUnavailableError
 from holdfast.metrics import Metrics
-from holdfast.model import Usage
+from holdfast.model import Spared, Usage
 from holdfast.ports import Cache, Embedder, QueryEmbedding, Spent
 from holdfast.testing.contracts.embedder import EmbedderContract
 from holdfast.wrap import cached_embedder
@@ -84,6 +84,16 @@ def cached(inner: Embedder, cache: Cache | None = None, **more: Any) -> CachedEm
     return CachedEmbedder(inner, cache or ProcessCache(2**22), PACKING, **given)
 
 
+def paid(bill: Sequence[Usage]) -> list[Usage]:
+    """The calls that were made."""
+    return [one for one in bill if not isinstance(one, Spared)]
+
+
+def spared(bill: Sequence[Usage]) -> list[tuple[str, int, int]]:
+    """Model, calls and tokens of those that were not."""
+    return [(one.model, one.calls, one.input_tokens) for one in bill if isinstance(one, Spared)]
+
+
 def counts(metrics: Metrics) -> dict[str, float]:
     found = metrics.counts().items()
     return {labels[-1]: value for (name, labels), value in found if name.startswith("cache")}
@@ -112,9 +122,13 @@ async def test_a_text_is_paid_for_once(kind: Any) -> None:
     assert not first[1].any()
     assert np.array_equal(first[0], first[3])
     assert inner.texts == [TEA, BEES, "new"]
-    assert [usage.input_tokens for usage in spent] == [2, 1]
+    assert [usage.input_tokens for usage in paid(spent)] == [2, 1]
+    about = len(TEA) // 4 + 1 + len(BEES) // 4 + 1
+    assert spared(spent) == [("tests:words", 0, about)], "another text had to be asked for"
+    await embedder.embed([BEES], spent.append)
+    assert spared(spent)[1:] == [("tests:words", 1, len(BEES) // 4 + 1)]
     hit = "shared_hit" if embedder._cache.shared else "hit"
-    assert counts(metrics) == {hit: 2, "miss": 3}
+    assert counts(metrics) == {hit: 3, "miss": 3}
 
 
 @pytest.mark.parametrize("kind", [lambda: ProcessCache(2**22), Shared])
@@ -181,7 +195,8 @@ async def test_a_question_asked_at_once_is_paid_for_once() -> None:
     inner.going_on.set()
     found = await asyncio.gather(*asked)
     assert all(np.array_equal(each.vector, inner.vector(TEA)) for each in found)
-    assert (inner.texts, len(bill)) == ([TEA], 1)
+    assert (inner.texts, len(paid(bill))) == ([TEA], 1)
+    assert spared(bill) == [("tests:words", 1, len(TEA) // 4 + 1)] * 9
     assert counts(metrics) == {"miss": 1, "joined": 9}
 
 
@@ -197,7 +212,7 @@ async def test_who_gives_up_takes_nobody_along_and_the_bill_is_paid(who: int) ->
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert isinstance(found[who], asyncio.CancelledError)
     assert sum(isinstance(each, QueryEmbedding) for each in found) == 9
-    assert (inner.texts, len(bill)) == ([TEA], 1)
+    assert (inner.texts, len(paid(bill))) == ([TEA], 1)
 
 
 async def test_when_all_give_up_nobody_is_asked_any_more() -> None:
@@ -222,7 +237,7 @@ async def test_a_failure_is_everybodys_and_is_not_kept() -> None:
         *(embedder.embed_query(TEA, bill.append) for _ in range(5)), return_exceptions=True
     )
     assert all(isinstance(each, ModelUnavailableError) for each in found)
-    assert (inner.texts, len(bill)) == ([TEA], 1), "what a failure cost is told as well"
+    assert (inner.texts, len(paid(bill))) == ([TEA], 1), "what a failure cost is told as well"
     inner.failing = False
     assert (await embedder.embed_query(TEA)).vector.any()
 

@@ -298,6 +298,35 @@ async def test_an_engine_that_is_away_is_left_alone_for_a_moment(rig: Rig) -> No
     assert (await rig.index.search(RED, asked)).degraded == ()
 
 
+async def test_when_its_pause_is_over_one_search_finds_out_for_all(rig: Rig) -> None:
+    clock = [100.0]
+    rig.index._clock = lambda: clock[0]
+    asked = probe("word1 word2")
+    rig.faults.away = True
+    await rig.index.search(RED, asked)
+    before = rig.faults.calls
+    clock[0] += 2.0
+    found = await asyncio.gather(*(rig.index.search(RED, asked) for _ in range(8)))
+    assert [each.degraded for each in found] == [("index",)] * 8
+    assert rig.faults.calls - before <= 2, "of one search"
+
+
+async def test_it_is_left_alone_as_long_as_it_asks(rig: Rig) -> None:
+    clock = [100.0]
+    rig.index._clock = lambda: clock[0]
+    asked = probe("word1 word2")
+
+    async def busy(*_: object) -> list[Any]:
+        raise IndexUnavailableError("A planted failure.", retry_after_s=60.0)
+
+    with patch.object(rig.faults, "nearest", busy), patch.object(rig.faults, "holders", busy):
+        await rig.index.search(RED, asked)
+    clock[0] += 59.0
+    assert (await rig.index.search(RED, asked)).degraded == ("index",)
+    clock[0] += 1.0
+    assert (await rig.index.search(RED, asked)).degraded == ()
+
+
 async def test_a_failing_call_leaves_no_other_running(rig: Rig) -> None:
     started = asyncio.Event()
     stopped = asyncio.Event()

@@ -38,6 +38,7 @@ CELLS: dict[tuple[str, str], dict[str, str]] = {
     **{("llm", fault): _model(add=KEPT.format("llm")) for fault in FAULTS},
     ("llm", "garbage"): _model(add=GIVEN_UP),
     **{("index", fault): _model(search=WITHOUT.format("index")) for fault in FAULTS},
+    **{("cache", fault): _all(DONE) for fault in FAULTS},
     **{("reranker", fault): _model(search=WITHOUT.format("reranker")) for fault in FAULTS},
 }
 """What each verb does, by dependency and fault."""

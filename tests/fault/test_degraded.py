@@ -17,18 +17,22 @@ import pytest
 import holdfast
 from holdfast import (
     AsyncMemory,
+    ConfigError,
     CorruptError,
     HoldfastError,
     StoreUnavailableError,
     assemble,
     deadline,
 )
+from holdfast.backends.local_embedder import LocalEmbedder
 from holdfast.backends.memory_vectors import Engine, MemoryVectors
 from holdfast.engine import worker
 from holdfast.errors import IndexUnavailableError
 from holdfast.ports import Match, TermMatches
 from support.faulty import FaultyRecords
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors
+from support.redis import BINARY, MISSING, Redis, running
+from support.redis_line import RedisLine
 from tests.fault import matrix
 from tests.fault.matrix import CELLS, DONE, FAULTS, GIVEN_UP, KEPT, VERBS, WITHOUT
 
@@ -55,6 +59,13 @@ def server() -> Iterator[LLMServer]:
         running.vectors(hashed_vectors(DIMENSIONS))
         running.say(json.dumps({"facts": []}))
         yield running
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    one = Redis(tmp_path_factory.mktemp("redis"))
+    with running([one]):
+        yield one
 
 
 def closed_port() -> str:
@@ -133,13 +144,20 @@ async def _all(memory: AsyncMemory) -> list[dict[str, Any]]:
     return list(found["results"])
 
 
+def failures(memory: AsyncMemory) -> dict[str, float]:
+    """How the cache failed, and how often."""
+    assert memory._assembly is not None
+    counts = memory._assembly.parts.metrics.counts()
+    return {label[0]: n for (name, label), n in counts.items() if name == "cache_failure"}
+
+
 def degraded(memory: AsyncMemory) -> dict[str, float]:
     assert memory._assembly is not None
     counts = memory._assembly.parts.metrics.counts()
     return {label[0]: n for (name, label), n in counts.items() if name == "degraded_answer"}
 
 
-MODELS = [cell for cell in CELLS if cell[0] not in ("records", "index")]
+MODELS = [cell for cell in CELLS if cell[0] not in ("records", "index", "cache")]
 
 
 class FaultyVectors(MemoryVectors):
@@ -235,7 +253,7 @@ async def test_an_index_that_fails(
     monkeypatch.setattr(
         assemble,
         "make_vectors",
-        lambda part, name, _, bounded: bounded(part, FaultyVectors(engine, name)),
+        lambda part, name, _, bounded, *_more: bounded(part, FaultyVectors(engine, name)),
     )
     outside = {"index": {"provider": "qdrant"}}
     async with opened(tmp_path, **outside) as memory:
@@ -256,6 +274,97 @@ async def test_an_index_that_fails(
         assert degraded(memory).get("index", 0) == (verb == "search")
     monkeypatch.setattr(FaultyVectors, "fault", "")
     await check(tmp_path, verb, told, memory_id)
+
+
+@pytest.mark.skipif(not BINARY, reason=MISSING)
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("fault", [*FAULTS, "rubble"])
+async def test_a_shared_cache_that_fails(
+    tmp_path: Path, server: LLMServer, redis: Redis, fault: str, verb: str
+) -> None:
+    """Answers, vectors and the rate of the embedder are in it."""
+    line = RedisLine(redis.port)
+    await line.start()
+    embedder = part("embedder", server.url)
+    embedder["config"] |= {"requests_per_minute": 6_000, "tokens_per_minute": 1e9}
+    cache = {"provider": "redis", "config": {"url": line.url, "deployment": tmp_path.name}}
+    try:
+        async with opened(tmp_path, embedder=embedder, cache=cache) as memory:
+            memory_id = (await memory.add(PLANTED, user_id="ann"))["results"][0]["id"]
+            await line.fail(fault)
+            told = await outcome(verb, memory, memory_id)
+            if verb == "search":  # no reranker is configured here, which the answer says
+                told = told.replace(WITHOUT.format("reranker"), DONE)
+            assert told == CELLS["cache", "garbage" if fault == "rubble" else fault][verb]
+            uses_it = verb in ("add", "search")
+            assert bool(failures(memory)) == uses_it
+            assert bool(line.asked) == (uses_it and fault != "down")
+        if verb == "search":
+            await starts(tmp_path, fault, embedder=embedder, cache=cache)
+    finally:
+        await line.close()
+    await check(tmp_path, verb, told, memory_id, embedder=embedder)
+
+
+async def starts(path: Path, fault: str, **settings: Any) -> None:
+    """One that fails is done without at the start too, unless it surely is no Redis."""
+    if fault == "rubble":
+        with pytest.raises(ConfigError, match="does not speak as a Redis"):
+            async with opened(path, **settings):
+                pass
+        return
+    async with opened(path, **settings) as memory:
+        assert "degraded" not in await memory.search("peanuts", filters=ANN)
+
+
+async def test_settings_say_when_a_model_is_left_alone(tmp_path: Path, server: LLMServer) -> None:
+    embedder = part("embedder", server.url)
+    server.vectors(failure(500))
+    for failures_max, asked in ((1, 1), (3, 3)):
+        settings = {"embedder": embedder, "breaker_failures": failures_max, "breaker_open_s": 30}
+        before = len(server.requests)
+        async with opened(tmp_path / str(failures_max), **settings) as memory:
+            for number in range(6):
+                answer = await memory.add(f"A {number}.", user_id=f"u{number}")
+                assert answer["degraded"] == ["embedder"]
+        assert len(server.requests) - before == asked
+
+
+async def test_an_embedder_is_asked_at_its_rate(tmp_path: Path, server: LLMServer) -> None:
+    embedder = part("embedder", server.url)
+    embedder["config"]["requests_per_minute"] = 2
+    async with opened(tmp_path, embedder=embedder) as memory:
+        answers = [await memory.add(f"The number {n}.", user_id=f"u{n}") for n in range(4)]
+        assert ["degraded" in answer for answer in answers] == [False, False, True, True]
+        assert len(server.requests) == 2
+        assert len((await memory.get_all(filters={"user_id": "*"}))["results"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"requests_per_minute": 0}, "embedder.config.requests_per_minute"),
+        ({"fallbacks": [{"provider": "openai"}]}, "an embedder has none"),
+    ],
+)
+async def test_what_an_embedder_cannot_have(
+    tmp_path: Path, server: LLMServer, more: dict[str, Any], told: str
+) -> None:
+    embedder = part("embedder", server.url)
+    embedder["config"] |= more
+    with pytest.raises(ConfigError, match=told):
+        async with opened(tmp_path, embedder=embedder):
+            pass
+
+
+async def test_an_embedder_of_this_process_has_no_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assemble, "make_embedder", lambda _part: LocalEmbedder())
+    here = {"provider": "huggingface", "config": {"model": "m", "tokens_per_minute": 5}}
+    with pytest.raises(ConfigError, match="computes in this process"):
+        async with opened(tmp_path, embedder=here):
+            pass
 
 
 async def test_a_caller_with_little_time_has_an_answer_in_time(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +15,9 @@ from holdfast.core import bucket
 from holdfast.core.bucket import Bucket
 from holdfast.errors import BadAnswerError, CacheUnavailableError, ModelUnavailableError
 from holdfast.metrics import Metrics
-from holdfast.model import Usage
-from holdfast.ports import Answer, Ranking
-from holdfast.wrap.bounded import BoundedLLM
+from holdfast.model import Space, Usage
+from holdfast.ports import Answer, Embedder, QueryEmbedding, Ranking, Spent
+from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM
 from holdfast.wrap.gate import Bounds, Gate
 from holdfast.wrap.pace import Pace, PacedLLM, PacedReranker, Rate
 
@@ -271,3 +272,83 @@ async def test_rerankers_are_paced_and_waits_are_counted() -> None:
     assert time.slept == pytest.approx([60.0])
     assert metrics.counts()["call_event", ("reranker", "paced")] == 1
     await reranker.close()
+
+
+# ----------------------------------------------------------------------------- embedders
+
+
+class Requests(Embedder):
+    """Takes so many requests for a call, of so many tokens each; 0: it does not tell."""
+
+    space = Space(provider="tests", model="paced", dimensions=2)
+    static = in_process = False
+
+    def __init__(self, requests: int = 1, tokens: int = 10) -> None:
+        self.requests, self.tokens = requests, tokens
+        self.calls = 0
+
+    async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
+        self.calls += 1
+        for _ in range(self.requests):
+            assert spent is not None
+            spent(Usage(model="tests:paced", input_tokens=self.tokens))
+        return np.zeros((len(texts), 2), dtype=np.float32)
+
+    async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
+        return QueryEmbedding(vector=(await self.embed([text], spent))[0])
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def embedding(inner: Requests, time: Time, cache: Cache, **rate: float) -> BoundedEmbedder:
+    kept = Pace("e", Rate(**rate), cache, now=time, sleep=time.sleep, answer_tokens=0.0)
+    return BoundedEmbedder(inner, Bounds(timeout_s=1e6), pace=kept)
+
+
+async def test_embedders_keep_to_their_rate_and_tell_what_they_took() -> None:
+    time, inner, told = Time(), Requests(), list[Usage]()
+    cache = Cache(time)
+    embedder = embedding(inner, time, cache, requests_per_minute=3)
+    for _ in range(3):
+        await embedder.embed(["a text", "another"], told.append)
+        await embedder.embed_query("a question", told.append)
+    assert time.slept == pytest.approx([20.0, 20.0, 20.0])
+    assert (inner.calls, len(told)) == (6, 6)
+    assert {key for key, _ in cache.took} == {"rate:requests:e"}
+
+
+async def test_a_call_of_several_requests_takes_the_others_with_the_next() -> None:
+    time = Time()
+    cache = Cache(time)
+    embedder = embedding(Requests(requests=4), time, cache, requests_per_minute=60)
+    for _ in range(3):
+        await embedder.embed(["a", "b"])
+    assert [amount for _, amount in cache.took] == [1.0, 4.0, 4.0]
+
+
+async def test_tokens_of_embedders_are_put_right_unless_they_are_not_told() -> None:
+    time = Time()
+    cache = Cache(time)
+    embedder = embedding(Requests(tokens=100), time, cache, tokens_per_minute=10_000)
+    for _ in range(2):
+        await embedder.embed(["x" * 40])
+    assert [amount for _, amount in cache.took] == [10.0, 100.0]
+    cache.took.clear()
+    silent = embedding(Requests(tokens=0), time, cache, tokens_per_minute=10_000)
+    for _ in range(2):
+        await silent.embed(["x" * 40])
+    assert [amount for _, amount in cache.took] == [10.0, 10.0]
+
+
+async def test_an_embedder_that_would_wait_too_long_says_so_and_is_not_thought_away() -> None:
+    time, inner = Time(), Requests()
+    kept = Pace("e", Rate(requests_per_minute=1), now=time, sleep=time.sleep)
+    embedder = BoundedEmbedder(inner, Bounds(timeout_s=5.0), pace=kept)
+    await embedder.embed(["a"])
+    for _ in range(9):
+        with pytest.raises(ModelUnavailableError) as caught:
+            await embedder.embed(["a"])
+        assert not caught.value.tried
+        assert caught.value.retry_after_s == pytest.approx(60.0, abs=1)
+    assert inner.calls == 1

@@ -192,3 +192,15 @@ def test_what_is_older_than_the_window_has_no_share() -> None:
     assert breaker.state(111.0) == "closed"
     failed(breaker, 112.0)
     assert breaker.state(112.0) == "open"
+
+
+def test_it_stays_open_as_long_as_what_failed_asks_and_doubles_its_own_pause() -> None:
+    breaker = Breaker(BreakerBounds(failures_in_row=1, pause_s=1.0, pause_max_s=4.0))
+    permit = breaker.admit(0.0)
+    assert permit is not None
+    assert breaker.ended(permit, 0.0, False, 9.0)
+    assert breaker.wait_s(0.0) == 9.0
+    probe = breaker.admit(9.0)
+    assert probe is not None
+    assert breaker.ended(probe, 9.0, False, 0.1)
+    assert breaker.wait_s(9.0) == 2.0

@@ -101,7 +101,7 @@ def test_every_setting_but_the_parts_can_come_from_the_environment() -> None:
         if place in Config.__struct_fields__
     }
     resolved = load(None, environ)
-    assert len(environ) == 16
+    assert len(environ) == 19
     for name, place in variables().items():
         if name in environ:
             assert resolved.origins[place] == f"environment {name}"
@@ -192,7 +192,7 @@ def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     [
         ({"thresold": 1}, "thresold (argument): no such setting. Did you mean 'threshold'?"),
         ({"vectorstore": {}}, "Did you mean 'vector_store'?"),
-        ({"zzz": 1}, "Known are: audit, audit_days, audit_reads, backup, busy_timeout_s,"),
+        ({"zzz": 1}, "Known are: audit, audit_days, audit_reads, backup, breaker_failures,"),
         ({"threshold": 7}, "threshold (argument): expected a number from 0 to 1, got 7."),
         ({"threshold": "0.5"}, "expected a number from 0 to 1, got text."),
         ({"threshold": True}, "expected a number from 0 to 1, got true or false."),
@@ -241,6 +241,13 @@ def test_what_is_wrong_is_named(source: Any, expected: str) -> None:
     found = message(source)
     assert expected in found
     assert "\n" not in found
+
+
+def test_the_longest_pause_of_a_breaker_is_at_least_the_first() -> None:
+    assert load({"breaker_open_s": 40, "breaker_open_max_s": 40}).config.breaker_open_s == 40
+    told = message({"breaker_open_s": 40})
+    assert "breaker_open_max_s" in told
+    assert "30 is less than breaker_open_s, which is 40" in told
 
 
 def test_errors_from_the_environment_name_the_variable() -> None:

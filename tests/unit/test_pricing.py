@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from holdfast.backends.prices import ListPrices
 from holdfast.config import ModelPrice, load_config
 from holdfast.core.periods import day_number, day_text, span
-from holdfast.core.pricing import Unpriced, configured_cost, worst_cost
+from holdfast.core.pricing import Unpriced, configured_cost, saved_by_provider, worst_cost
 from holdfast.core.usage import arranged, clean_groups, clean_where
 from holdfast.errors import ConfigError, ValidationError
 from holdfast.model import Cost, Usage
@@ -150,3 +150,19 @@ def test_what_cannot_be_summed_is_refused() -> None:
     for chosen in ({"day": "2026-01-01"}, {"project": "x"}, {"user": ""}):
         with pytest.raises(ValidationError):
             clean_where(chosen)
+
+
+def test_what_a_provider_had_in_its_cache_is_cheaper_by_so_much() -> None:
+    """Its cost with the cache and what was saved are its cost without one."""
+    listed = ListPrices({"tests:m": DEAR})
+    usage = Usage(model="tests:m", input_tokens=1_000, cached_tokens=600, output_tokens=10)
+    assert saved_by_provider(listed, usage, NOW) == 600 * (3_000 - 300)
+    plain = listed.cost(replace(usage, cached_tokens=0), NOW)
+    cost = listed.cost(usage, NOW)
+    assert cost is not None
+    assert plain is not None
+    assert plain.nano_usd == cost.nano_usd + saved_by_provider(listed, usage, NOW)
+    assert saved_by_provider(listed, replace(usage, cached_tokens=0), NOW) == 0
+    assert saved_by_provider(Unpriced(), usage, NOW) == 0
+    dearer = ListPrices({"tests:m": ModelPrice(input=1.0, output=1.0, cached=2.0)})
+    assert saved_by_provider(dearer, usage, NOW) == 0, "nothing is made up"

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from holdfast.backends.embedded_index import INLINE_ROWS_MAX, EmbeddedIndex
 from holdfast.backends.working_set import Warm, merged, ranked
+from holdfast.core.breaker import Breaker, BreakerBounds
 from holdfast.core.candidates import (
     chosen,
     frequencies,
@@ -66,6 +67,8 @@ _LATEST = 64
 _DATED = 64
 """Memories of the times a question names."""
 _ENTITIES_AT_ONCE = 8
+_ONE_FAILURE = BreakerBounds(failures_in_row=1, pause_s=INDEX_PAUSE_S, pause_max_s=INDEX_PAUSE_S)
+"""Of a whole call: how often its tries failed is counted by the gate before the engine."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -126,7 +129,7 @@ class CandidateIndex:
         self._bounds = bounds or Bounds()
         self._metrics = metrics or Metrics()
         self._clock = clock
-        self._away_until = 0.0
+        self._breaker = Breaker(_ONE_FAILURE)
 
     async def search(self, project: Project, probe: Probe) -> Found:
         found: list[Found] = []
@@ -164,22 +167,12 @@ class CandidateIndex:
         except _Exactly as reason:
             self._metrics.count("index_answer", str(reason))
         except (IndexUnavailableError, ConfigError) as error:
-            self._failed(error)
+            self._metrics.count("index_answer", "away")
+            self._metrics.seen("index", error.code, 0.0)
             degraded = ("index",)
         else:
             return Found(hits=tuple(hits))
         return replace(await self._exact.search(project, alone), degraded=degraded)
-
-    def _failed(self, error: IndexUnavailableError | ConfigError) -> None:
-        """The engine did not answer: leave it alone for a moment."""
-        self._metrics.count("index_answer", "away")
-        self._metrics.seen("index", error.code, 0.0)
-        if isinstance(error, IndexUnavailableError) and not error.whole:
-            return  # those who need other parts are not to do without them
-        now = self._clock()
-        if self._away_until <= now:
-            _log.warning("the index does not answer (%s): %s", error.code, error.message)
-            self._away_until = now + (error.retry_after_s or INDEX_PAUSE_S)
 
     async def _by_candidates(self, project: Project, probe: Probe, entity: Entity) -> list[Hit]:
         if probe.fence is not None and within(probe.fence, entity) != Everything():
@@ -193,16 +186,36 @@ class CandidateIndex:
             raise _Exactly("small")
         if standing.held < 0:
             raise _Exactly("unfed")
-        if self._clock() < self._away_until:
+        lag, named = await self._named(project, probe, entity, standing)
+        return await self._rank(project, probe, entity, standing, named, lag)
+
+    async def _named(
+        self, project: Project, probe: Probe, entity: Entity, standing: Standing
+    ) -> tuple[list[str], _Named]:
+        """What the engine lacks and what it says, unless it failed a moment ago."""
+        permit = self._breaker.admit(self._clock())
+        if permit is None:
             raise IndexUnavailableError("The index did not answer a moment ago.")
         began = time.perf_counter()
-        vectors = await self._collections.of(standing.build)
-        lag, named = await both(
-            self._lag(project, entity, standing),
-            self._ask(vectors, project, probe, entity, standing.memories),
-        )
+        there: bool | None = None
+        why, asked_s = "is asked again", None
+        try:
+            vectors = await self._collections.of(standing.build)
+            found = await both(
+                self._lag(project, entity, standing),
+                self._ask(vectors, project, probe, entity, standing.memories),
+            )
+            there = True
+        except (IndexUnavailableError, ConfigError) as error:
+            # those who need other parts of it are not to do without them
+            there = None if isinstance(error, IndexUnavailableError) and not error.whole else False
+            why, asked_s = f"does not answer ({error.code}): {error.message}", error.retry_after_s
+            raise
+        finally:
+            if self._breaker.ended(permit, self._clock(), there, asked_s):
+                _log.warning("the index %s", why)
         self._metrics.seen("index", "", time.perf_counter() - began)
-        return await self._rank(project, probe, entity, standing, named, lag)
+        return found
 
     async def _lag(self, project: Project, entity: Entity, standing: Standing) -> list[str]:
         """Ids of what changed since the engine was fed."""

@@ -14,6 +14,7 @@ from holdfast.model import Project
 from holdfast.ports import (
     Hold,
     HoldBudget,
+    PutSpared,
     PutUsage,
     SettleBudget,
     UsageGroup,
@@ -21,7 +22,7 @@ from holdfast.ports import (
     UsageSum,
 )
 
-Ledger = Mapping[Project, Sequence[PutUsage]]
+Ledger = Mapping[Project, Sequence[PutUsage | PutSpared]]
 
 
 def usage_sums(ledger: Ledger, project: Project | None, query: UsageQuery) -> list[UsageSum]:
@@ -36,7 +37,7 @@ def usage_sums(ledger: Ledger, project: Project | None, query: UsageQuery) -> li
     return list(sums.values())
 
 
-def value_of(project: Project, call: PutUsage, name: UsageGroup) -> str | None:
+def value_of(project: Project, call: PutUsage | PutSpared, name: UsageGroup) -> str | None:
     """What a call has of something calls may have in common."""
     match name:
         case "project":
@@ -46,7 +47,9 @@ def value_of(project: Project, call: PutUsage, name: UsageGroup) -> str | None:
         case "operation":
             return call.operation
         case "model":
-            return call.usage.model
+            return call.model if isinstance(call, PutSpared) else call.usage.model
+        case _ if isinstance(call, PutSpared):
+            return None
         case "key":
             return call.key_id
         case _:
@@ -54,16 +57,23 @@ def value_of(project: Project, call: PutUsage, name: UsageGroup) -> str | None:
             return value
 
 
-def _asked_for(project: Project, call: PutUsage, query: UsageQuery) -> bool:
+def _asked_for(project: Project, call: PutUsage | PutSpared, query: UsageQuery) -> bool:
     if not query.since <= call.at < query.before:
         return False
     return all(value_of(project, call, name) == value for name, value in query.where)
 
 
-def _plus(known: UsageSum, call: PutUsage) -> UsageSum:
+def _plus(known: UsageSum, call: PutUsage | PutSpared) -> UsageSum:
+    if isinstance(call, PutSpared):
+        return replace(
+            known,
+            spared_calls=known.spared_calls + call.calls,
+            spared_tokens=known.spared_tokens + call.tokens,
+            spared_nano_usd=known.spared_nano_usd + (call.nano_usd or 0),
+        )
     usage, cost = call.usage, call.cost
-    return UsageSum(
-        group=known.group,
+    return replace(
+        known,
         calls=known.calls + 1,
         input_tokens=known.input_tokens + usage.input_tokens,
         cached_tokens=known.cached_tokens + usage.cached_tokens,
@@ -71,6 +81,7 @@ def _plus(known: UsageSum, call: PutUsage) -> UsageSum:
         output_tokens=known.output_tokens + usage.output_tokens,
         nano_usd=known.nano_usd + (0 if cost is None else cost.nano_usd),
         unpriced=known.unpriced + (cost is None),
+        saved_nano_usd=known.saved_nano_usd + call.saved_nano_usd,
     )
 
 

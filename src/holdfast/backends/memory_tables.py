@@ -13,8 +13,8 @@ from holdfast.backends.memory_audit import Audit
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.backends.memory_rows import Leased, Row, Written
 from holdfast.clock import Ids
-from holdfast.core.outcome import settled, unchangeable
-from holdfast.directory import Delivery, Export, Feedback
+from holdfast.core.outcome import gone, settled, unchangeable
+from holdfast.directory import Delivery, Export, Feedback, Held
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
 from holdfast.filters import Filter, matches, matches_scope, names_entities_only
 from holdfast.model import (
@@ -40,12 +40,14 @@ from holdfast.ports import (
     PutJob,
     PutMemory,
     PutRows,
+    PutSpared,
     PutTurns,
     PutUsage,
     RemoveMemories,
     Reset,
     SettleBudget,
     SetVectors,
+    TakeRow,
 )
 
 Key = tuple[Project, str]
@@ -75,7 +77,7 @@ class Tables:
     history: dict[Project, tuple[HistoryEvent, ...]] = field(default_factory=dict)
     written: dict[tuple[Project, Entity], Written] = field(default_factory=dict)
     jobs: dict[Key, Leased] = field(default_factory=dict)
-    usage: dict[Project, tuple[PutUsage, ...]] = field(default_factory=dict)
+    usage: dict[Project, tuple[PutUsage | PutSpared, ...]] = field(default_factory=dict)
     directory: Rows = field(default_factory=dict)
     audit: Audit = field(default_factory=Audit)
     stamp: int = 0
@@ -165,11 +167,10 @@ class Transaction:
                 return self.put_job(change(op.job, result=settled(op.job.result, self.stored)))
             case FinishJob():
                 return self.finish(change(op, result=settled(op.result, self.stored)))
-            case PutUsage() | HoldBudget() | SettleBudget():
+            case PutUsage() | PutSpared() | HoldBudget() | SettleBudget():
                 return self.account(op)
-            case PutRows():
-                self.tables.stamp += stamps(op.rows)
-                return put_rows(self.tables.directory, op.rows)
+            case PutRows() | TakeRow():
+                return self.change_rows(op)
             case Reset():
                 return self.reset()
         assert_never(op)
@@ -348,6 +349,7 @@ class Transaction:
         self.forget({row.memory.id for row in doomed})
         if op.erase_history:
             self.blank({row.memory.id for row in doomed} | self.deleted_before(op.filter))
+            self.release(op.filter)
         return [row.memory.id for row in asked]
 
     def with_turns(self, asked: list[Row]) -> list[Row]:
@@ -392,6 +394,27 @@ class Transaction:
         deleted = (event for event in history if event.event == "DELETE")
         return {event.memory_id for event in deleted if matches_scope(of, event.scope)}
 
+    def release(self, of: Filter) -> None:
+        """Delete held adds of these entities."""
+        if names_entities_only(of):
+            for key, row in list(self.tables.directory.items()):
+                if not isinstance(row, Held) or row.project != self.project:
+                    continue
+                if matches_scope(of, row.scope):
+                    del self.tables.directory[key]
+
+    def change_rows(self, op: PutRows | TakeRow) -> None:
+        """Put or take rows of the directory."""
+        directory = self.tables.directory
+        if isinstance(op, PutRows):
+            self.tables.stamp += stamps(op.rows)
+            put_rows(directory, op.rows)
+            return
+        key = (op.kind, (op.id,))
+        if getattr(directory.get(key), "project", None) != self.project:
+            raise gone(op)
+        self.tables.stamp += stamps([directory.pop(key)])
+
     def blank(self, memory_ids: set[str]) -> None:
         """Take the texts out of these memories' history."""
         self.tables.history[self.project] = tuple(
@@ -435,15 +458,15 @@ class Transaction:
         )
         self.tables.jobs[self.project, op.job_id] = Leased(job=job)
 
-    def put_usage(self, op: PutUsage) -> None:
+    def put_usage(self, op: PutUsage | PutSpared) -> None:
         usage = self.tables.usage
         usage[self.project] = (*usage.get(self.project, ()), op)
 
-    def account(self, op: PutUsage | HoldBudget | SettleBudget) -> list[int] | None:
+    def account(self, op: PutUsage | PutSpared | HoldBudget | SettleBudget) -> list[int] | None:
         """What is about the ledger and its budgets."""
         if isinstance(op, HoldBudget):
             return self.hold(op)
-        if isinstance(op, PutUsage):
+        if isinstance(op, PutUsage | PutSpared):
             self.put_usage(op)
         else:
             self.settle(op)
@@ -463,7 +486,7 @@ class Transaction:
             setattr(tables, name, kept)
         tables.removed.pop(mine, None)
         tables.history.pop(mine, None)
-        for kind in (Delivery, Feedback, Export):
+        for kind in (Delivery, Feedback, Export, Held):
             tables.directory = {
                 (each, key): row
                 for (each, key), row in tables.directory.items()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -133,9 +134,12 @@ class RedisCache:
                 pipeline.get(name)
             seen, *values = await pipeline.execute()
         else:
-            seen, *values = await client.mget(names)
+            seen, *values = _list(await client.mget(names))
+        if len(values) != len(keys):
+            raise _nonsense()
+        found = [_bytes(value) for value in values]
         current = await self._is(epoch, seen, client)
-        return list(values) if current else [None] * len(keys)
+        return found if current else [None] * len(keys)
 
     async def put(self, values: Mapping[str, bytes], ttl_s: float) -> None:
         if not values:
@@ -176,6 +180,8 @@ class RedisCache:
             answer = await self._script(client, _CLAIM, names, owner, str(_millis(ttl_s)))
             if isinstance(answer, bytes):
                 return Claim(value=answer)
+            if answer not in (0, 1):
+                raise _nonsense()
             return Claim(mine=answer == 1)
 
         try:
@@ -188,7 +194,10 @@ class RedisCache:
             await self._fresh_epoch(client)
             numbers = (repr(float(each)) for each in (amount, per_second, burst))
             name = self._key(f"bucket {key}")
-            return float(await self._script(client, _TAKE, [name], *numbers))
+            wait_s = _seconds(await self._script(client, _TAKE, [name], *numbers))
+            if not (wait_s >= 0 and math.isfinite(wait_s)):
+                raise _nonsense()
+            return wait_s
 
         return await self._run(ask)
 
@@ -239,16 +248,17 @@ class RedisCache:
         pipeline.set(self._epoch_key, _new_epoch(), nx=True)
         pipeline.get(self._epoch_key)
         _, epoch = await pipeline.execute()
-        self._epoch, self._epoch_at = epoch or b"", self._now()
+        self._epoch, self._epoch_at = _epoch_of(epoch) or b"", self._now()
         return self._epoch
 
-    async def _is(self, epoch: bytes, seen: bytes | None, client: Any) -> bool:
+    async def _is(self, epoch: bytes, seen: object, client: Any) -> bool:
         """Whether an epoch that was used is the one that Redis told; if not that one is taken."""
-        if seen is None:
+        told = _epoch_of(seen)
+        if told is None:
             await self._learn_epoch(client)
         else:
-            self._epoch, self._epoch_at = seen, self._now()
-        return seen == epoch
+            self._epoch, self._epoch_at = told, self._now()
+        return told == epoch
 
     async def _fresh_epoch(self, client: Any) -> None:
         if not self._epoch or self._now() - self._epoch_at > EPOCH_AGE_MAX_S:
@@ -314,6 +324,37 @@ class RedisCache:
         if self._away:
             self._away = False
             _log.warning("cache: Redis is back")
+
+
+def _nonsense() -> exceptions.InvalidResponse:
+    """Whatever answers there is no Redis, or not ours: it is left alone as if it were away."""
+    return exceptions.InvalidResponse("an answer of another form than asked for")
+
+
+def _bytes(value: object) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    raise _nonsense()
+
+
+def _epoch_of(value: object) -> bytes | None:
+    epoch = _bytes(value)
+    if epoch and not epoch.isalnum():
+        raise _nonsense()
+    return epoch
+
+
+def _list(value: object) -> list[object]:
+    if isinstance(value, list):
+        return value
+    raise _nonsense()
+
+
+def _seconds(value: object) -> float:
+    try:
+        return float(_bytes(value) or b"")
+    except ValueError:
+        raise _nonsense() from None
 
 
 def _new_epoch() -> bytes:

@@ -89,15 +89,23 @@ class ShardedSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return placement(staying, self.pins)
 
 
-def build(part: Part, collection: str, *, make: Make, maps: ShardMaps) -> ShardedVectors:
-    """The sharded index of a configuration; `maps` is where its map is kept unless in a file.
+def build(
+    part: Part,
+    collection: str,
+    *,
+    make: Make,
+    maps: ShardMaps,
+    breaker: BreakerBounds | None = None,
+) -> ShardedVectors:
+    """The sharded index of a configuration; `maps` is where its map is kept unless in a file, and
+    `breaker` says when a shard is left alone.
 
     Raises ConfigError, MissingExtraError.
     """
     settings = part_settings(ShardedSettings, part, "index")
     if settings.map_path is not None:
         maps = FileShardMaps(Path(settings.map_path))
-    return ShardedVectors(collection, settings, make, maps)
+    return ShardedVectors(collection, settings, make, maps, breaker=breaker)
 
 
 class ShardedVectors:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
     from holdfast.core.usage import UsageReport
 
-_BAR = 30
+_BAR = 20
 """Characters of the longest bar of a chart."""
 
 
@@ -109,11 +109,11 @@ def show_usage(
 def _say(screen: Console, report: Mapping[str, Any]) -> None:
     total = report["total"]
     span = f"{output.minute(report['since'])} to {output.minute(report['before'])} UTC"
-    if not total["calls"]:
+    if not total["calls"] and not total["spared_calls"]:
         screen.print(f"No calls of models from {span}.")
         return
     number: dict[str, Any] = {"justify": "right", "no_wrap": True}
-    names = ("calls", "input", "cached", "output", "USD")
+    names = ("calls", "input", "cached", "output", "USD", "saved")
     shown = output.table(*report["by"], *((name, number) for name in names), "")
     longest = max([one["cost_usd"] for one in report["results"]], default=0.0)
     for one in report["results"]:
@@ -129,15 +129,30 @@ def _say(screen: Console, report: Mapping[str, Any]) -> None:
 
 def _numbers(one: Mapping[str, Any]) -> list[str]:
     counts = ("calls", "input_tokens", "cached_tokens", "output_tokens")
-    return [*(f"{one[name]:,}" for name in counts), money(one["cost_usd"])]
+    saved = money(one["saved_usd"] + one["spared_usd"])
+    return [*(f"{one[name]:,}" for name in counts), money(one["cost_usd"]), saved]
 
 
 def _notes(report: Mapping[str, Any], span: str) -> list[str]:
-    total, notes = report["total"], [f"From {span}."]
+    total, notes = report["total"], [f"From {span}.", *_savings(report)]
     if report["left_off"]:
         notes.append(f"{report['left_off']:,} more rows are left off: see --limit.")
     if total["unpriced"]:
         notes.append(f"{total['unpriced']:,} calls have no price: set `prices`.")
+    return notes
+
+
+def _savings(report: Mapping[str, Any]) -> list[str]:
+    total, told = report["total"], report["instructions"]
+    spared = f"{total['spared_calls']:,} calls not made, about {total['spared_tokens']:,} tokens"
+    by_providers, by_ours = money(total["saved_usd"]), money(total["spared_usd"])
+    notes = [f"Saved: {by_providers} USD by providers' caches, about {by_ours} by ours ({spared})."]
+    if told["calls"]:
+        notes.append(
+            f"Instructions: about {told['tokens_per_call']:,} tokens a call. With the"
+            f" {told['compared_tokens_per_call']:,} of {told['compared_with']}, {told['calls']:,}"
+            f" calls would have read {told['fewer_tokens']:,} more: {money(told['fewer_usd'])} USD."
+        )
     return notes
 
 

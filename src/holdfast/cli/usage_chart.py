@@ -22,7 +22,12 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(8.0, max(2.4, 0.34 * len(rows) + 1.2)), layout="constrained")
     axes = figure.subplots()
     places = range(len(rows))
-    bars = axes.barh(places, [one["cost_usd"] for one in rows], color="#3182bd")
+    costs = [one["cost_usd"] for one in rows]
+    bars = axes.barh(places, costs, color="#3182bd", label="cost")
+    saved = [one["saved_usd"] + one["spared_usd"] for one in rows]
+    if any(saved):
+        axes.barh(places, saved, left=costs, color="#c6dbef", label="saved by caches")
+        axes.legend(loc="lower right")
     axes.bar_label(bars, fmt="%.4f", fontsize=8, padding=3)
     axes.set_yticks(places, labels)
     axes.invert_yaxis()

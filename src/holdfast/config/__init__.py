@@ -9,7 +9,7 @@ from __future__ import annotations
 from holdfast.config.backup import BackupSettings
 from holdfast.config.cache import CacheSettings, RedisSettings
 from holdfast.config.load import load_config
-from holdfast.config.models import ChosenModel, chosen_models
+from holdfast.config.models import ChosenModel, chosen_embedder, chosen_models
 from holdfast.config.parts import part_settings
 from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
@@ -42,6 +42,7 @@ __all__ = [
     "RedisSettings",
     "Resolved",
     "ServerConfig",
+    "chosen_embedder",
     "chosen_models",
     "load_config",
     "part_settings",

@@ -36,8 +36,11 @@ OPTIONAL: Final = (
 )  # fmt: skip
 ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
-TABLES: Final = ("prices",)
-"""Settings that are mappings of names to values of a form, and have no variable."""
+TABLES: Final = {
+    "prices": "a mapping of `provider:model` to `input`, `output`, `cached`, `version`",
+    "trust": "a mapping of `roles` and `actors` to `trusted` or `untrusted`, and a `default`",
+}
+"""Settings that are mappings of a form of their own, and have no variable; what they are."""
 _PART_KEYS: Final = ("provider", "config")
 
 
@@ -63,7 +66,7 @@ def kind_of(name: str) -> str:
     if name in PARTS:
         return "a mapping of provider and config"
     if name in TABLES:
-        return "a mapping of `provider:model` to `input`, `output`, `cached`, `version`"
+        return TABLES[name]
     base, meta = HINTS[name].__origin__, HINTS[name].__metadata__[0]
     if base is bool:
         return "true or false"

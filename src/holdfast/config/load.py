@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from holdfast.caller import warn
 from holdfast.config.checks import (
     HINTS,
@@ -33,7 +35,7 @@ from holdfast.config.settings import (
     leaves,
 )
 from holdfast.config.sources import as_mapping, find_file, nested, plain, read_file, spelled
-from holdfast.model import Json
+from holdfast.model import Json, TrustPolicy
 
 LOCAL_DIMENSIONS: Final = 256
 
@@ -159,7 +161,9 @@ class _Draft:
         for name in ("embedder", "embedder_before"):
             if values[name] is not None:
                 self._check_embedder(name, values[name])
+        self._check_breaker()
         values[SERVER] = ServerConfig(**values[SERVER])
+        values["trust"] = msgspec.convert(values["trust"], TrustPolicy)
         if self._temporary:
             values["path"] = _temporary_folder()
         config = Config(**values)
@@ -171,6 +175,13 @@ class _Draft:
             hint = f'Name one, for example "{_EXAMPLES.get(name, "openai")}".'
             raise fault(name, self._origins[name], "the provider is missing", hint)
         return Part(**part)
+
+    def _check_breaker(self) -> None:
+        first, longest = self._values["breaker_open_s"], self._values["breaker_open_max_s"]
+        if longest < first:
+            name = "breaker_open_max_s"
+            what = f"{longest:g} is less than breaker_open_s, which is {first:g}"
+            raise fault(name, self._origins[name], what, "Make it as long, or longer.")
 
     def _check_embedder(self, name: str, embedder: Part) -> None:
         """The local embedder takes one size only; a claim about the size must be true."""

@@ -33,6 +33,11 @@ class ChosenModel(Struct, frozen=True, kw_only=True):
     requests_per_minute: float | None
     tokens_per_minute: float | None
 
+    @property
+    def has_rate(self) -> bool:
+        """Whether any was told."""
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None
+
 
 def chosen_models(part: Part, place: str) -> list[ChosenModel]:
     """The model of a part and its fallbacks, in the order in which they are asked.
@@ -51,6 +56,17 @@ def chosen_models(part: Part, place: str) -> list[ChosenModel]:
             )
         found.append(model)
     return found
+
+
+def chosen_embedder(part: Part, place: str) -> ChosenModel:
+    """The embedder of a part, and its rate. Raises ConfigError."""
+    chosen, fallbacks = _split(part, place)
+    if fallbacks:
+        raise ConfigError(
+            f"{place}.config.fallbacks: an embedder has none.",
+            hint="Vectors of another model cannot be compared with its own; leave it out.",
+        )
+    return chosen
 
 
 def _split(part: Part, place: str) -> tuple[ChosenModel, tuple[Part, ...]]:

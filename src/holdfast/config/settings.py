@@ -13,7 +13,7 @@ from msgspec import Meta
 from holdfast import limits
 from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
-from holdfast.model import DEFAULT_PROJECT, Json, Struct
+from holdfast.model import DEFAULT_PROJECT, Json, Struct, TrustPolicy
 
 LOCAL_EMBEDDER: Final = "wordllama"
 RECORDS: Final = "sqlite"
@@ -183,6 +183,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "with the package does not know it, or you have other prices."
         ),
     ] = msgspec.field(default_factory=dict)
+    trust: Annotated[
+        TrustPolicy,
+        Meta(
+            description="Whose turns are held until they are approved. Recommended where agents"
+            " read what strangers wrote: `roles: {tool: untrusted, function: untrusted}`."
+        ),
+    ] = TrustPolicy()
     custom_instructions: Annotated[
         str | None, Meta(description="What extraction is to look for, or to leave alone.")
     ] = None
@@ -210,6 +217,28 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model_attempts_max: Annotated[
         int, Meta(ge=1, le=20, description="Tries of one model call before it has failed.")
     ] = 4
+    breaker_failures: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Failures in a row after which a model, an external index or a shard of "
+            "one is left alone.",
+        ),
+    ] = 5
+    breaker_open_s: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=3600,
+            description="Seconds it is left alone the first time; they double with each failure "
+            "that follows, up to `breaker_open_max_s`.",
+        ),
+    ] = 1.0
+    breaker_open_max_s: Annotated[
+        float,
+        Meta(ge=0.01, le=3600, description="Longest time it is left alone, at least the first."),
+    ] = 30.0
     job_attempts_max: Annotated[
         int,
         Meta(ge=1, le=100, description="Tries of one extraction before it waits for `rerun`."),
@@ -232,7 +261,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def _shown(name: str, value: Json) -> Json:
-    if isinstance(value, ServerConfig):
+    if isinstance(value, ServerConfig | TrustPolicy):
         return redacted(msgspec.structs.asdict(value))
     return value if isinstance(value, Part) else redacted(value, name)
 
@@ -260,7 +289,7 @@ def leaves(config: Config) -> Iterator[tuple[str, Json]]:
             for key, item in msgspec.structs.asdict(value).items():
                 yield f"{name}.{key}", item
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping | TrustPolicy):
             yield name, msgspec.to_builtins(value)
             continue
         if not isinstance(value, Part):

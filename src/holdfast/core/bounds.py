@@ -60,4 +60,9 @@ def likely_question(model: str, system: str, user: str, schema: Mapping[str, Jso
 
 def likely_texts(model: str, texts: Sequence[str]) -> Usage:
     """About what embedding texts takes, for estimates."""
-    return Usage(model=model, input_tokens=sum(len(text) // _CHARS_PER_TOKEN + 1 for text in texts))
+    return Usage(model=model, input_tokens=sum(map(likely_tokens, texts)))
+
+
+def likely_tokens(text: str) -> int:
+    """About how many tokens a text has."""
+    return len(text) // _CHARS_PER_TOKEN + 1

@@ -74,29 +74,32 @@ class Breaker:
             return self._until - now
         return self._bounds.pause_s if self._probing >= self._bounds.probes else 0.0
 
-    def ended(self, permit: int, now: float, success: bool | None) -> bool:
-        """A call that was let through ended; None: it says nothing of what it called.
+    def ended(
+        self, permit: int, now: float, success: bool | None, asked_s: float | None = None
+    ) -> bool:
+        """A call that was let through ended; None: it says nothing of what it called. `asked_s`:
+        how long what failed asked to be left alone; if it is now, then no less.
 
         Whether the breaker opened or closed because of it.
         """
         if permit != self._turn:
             return False
         if self._until is not None:
-            return self._probed(now, success)
+            return self._probed(now, success, asked_s)
         if success is None:
             return False
         self._count(now, success)
         if success or not self._too_many(now):
             return False
-        self._open(now, self._bounds.pause_s)
+        self._open(now, self._bounds.pause_s, asked_s)
         return True
 
-    def _probed(self, now: float, success: bool | None) -> bool:
+    def _probed(self, now: float, success: bool | None, asked_s: float | None) -> bool:
         self._probing -= 1
         if success is None:
             return False
         if not success:
-            self._open(now, min(self._pause_s * 2, self._bounds.pause_max_s))
+            self._open(now, min(self._pause_s * 2, self._bounds.pause_max_s), asked_s)
             return True
         self._passed += 1
         if self._passed < self._bounds.probes:
@@ -105,8 +108,8 @@ class Breaker:
         self._change()
         return True
 
-    def _open(self, now: float, pause_s: float) -> None:
-        self._until, self._pause_s = now + pause_s, pause_s
+    def _open(self, now: float, pause_s: float, asked_s: float | None) -> None:
+        self._until, self._pause_s = now + max(pause_s, asked_s or 0.0), pause_s
         self._change()
 
     def _change(self) -> None:

@@ -58,6 +58,15 @@ def consistent(usage: Usage) -> Usage:
     )
 
 
+def saved_by_provider(prices: Prices, usage: Usage, at: float) -> int:
+    """What a call would have cost more, had the provider had nothing of its input in its cache;
+    billionths of a US dollar. What putting something there costs is in the price, not taken off."""
+    if not usage.cached_tokens:
+        return 0
+    cost, plain = prices.cost(usage, at), prices.cost(replace(usage, cached_tokens=0), at)
+    return 0 if cost is None or plain is None else max(0, plain.nano_usd - cost.nano_usd)
+
+
 def worst_cost(prices: Prices, usage: Usage, at: float) -> Cost | None:
     """The most that a call of so many tokens can cost, whatever part of its input the provider
     takes from its cache or puts there; None if no price is known."""

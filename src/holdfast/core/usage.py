@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, cast, get_args
 
 from msgspec.structs import replace
 
 from holdfast.clock import iso
 from holdfast.core import intake
+from holdfast.core.bounds import likely_tokens
 from holdfast.core.pricing import usd_of
+from holdfast.core.prompt import SYSTEM
 from holdfast.errors import ValidationError
-from holdfast.model import Json, Struct
+from holdfast.model import Cost, Json, Struct, Usage
 from holdfast.ports import UsageGroup, UsageSum
 
 ReportGroup = UsageGroup | Literal["month"]
@@ -22,8 +24,26 @@ TIMES: Final = ("day", "month")
 
 _SUMMED: Final = (
     "calls", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "nano_usd",
-    "unpriced",
+    "unpriced", "saved_nano_usd", "spared_calls", "spared_tokens", "spared_nano_usd",
 )  # fmt: skip
+
+
+COMPARED_WITH: Final = "Mem0 2.2.1"
+COMPARED_TOKENS: Final = 7_606
+"""Tokens of the system text with which it extracts facts (`docs/operating/costs.md`)."""
+INSTRUCTION_TOKENS: Final = likely_tokens(SYSTEM)
+"""About those of ours."""
+
+
+class Instructions(Struct, frozen=True, kw_only=True):
+    """What calls that extract facts spent on telling the model how, beside others' longer texts."""
+
+    calls: int
+    fewer_tokens: int
+    """Than with the text we compare with."""
+    fewer_nano_usd: int
+    """What these would have cost as input that no provider had in its cache, at today's prices;
+    nothing of models without a price."""
 
 
 class UsageReport(Struct, frozen=True, kw_only=True):
@@ -36,6 +56,7 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     groups: tuple[UsageSum, ...]
     left_off: int
     """Groups beyond the limit."""
+    instructions: Instructions
 
 
 def clean_groups(by: Sequence[str]) -> tuple[ReportGroup, ...]:
@@ -99,13 +120,43 @@ def report_shape(report: UsageReport) -> dict[str, Json]:
             for one in report.groups
         ],
         "left_off": report.left_off,
+        "instructions": {
+            "calls": report.instructions.calls,
+            "tokens_per_call": INSTRUCTION_TOKENS,
+            "compared_with": COMPARED_WITH,
+            "compared_tokens_per_call": COMPARED_TOKENS,
+            "fewer_tokens": report.instructions.fewer_tokens,
+            "fewer_usd": usd_of(report.instructions.fewer_nano_usd),
+        },
     }
+
+
+def instructions_of(
+    sums: Iterable[UsageSum], price: Callable[[Usage], Cost | None]
+) -> Instructions:
+    """From sums by operation and model. Those of adds that answered with tokens are extractions:
+    of embedders there is no output."""
+    calls = nano = 0
+    fewer = COMPARED_TOKENS - INSTRUCTION_TOKENS
+    for one in sums:
+        operation, model = one.group
+        if operation != "add" or not one.output_tokens:
+            continue
+        calls += one.calls
+        cost = price(Usage(model=model or "", input_tokens=fewer))
+        nano += 0 if cost is None else cost.nano_usd * one.calls
+    return Instructions(calls=calls, fewer_tokens=calls * fewer, fewer_nano_usd=nano)
 
 
 def sum_shape(one: UsageSum) -> dict[str, Json]:
     """Sums as JSON: money in US dollars."""
-    shown = {name: getattr(one, name) for name in _SUMMED if name != "nano_usd"}
-    return {**shown, "cost_usd": usd_of(one.nano_usd)}
+    shown = {name: getattr(one, name) for name in _SUMMED if not name.endswith("nano_usd")}
+    return {
+        **shown,
+        "cost_usd": usd_of(one.nano_usd),
+        "saved_usd": usd_of(one.saved_nano_usd),
+        "spared_usd": usd_of(one.spared_nano_usd),
+    }
 
 
 def _dearest(one: UsageSum) -> tuple[int, int, list[str]]:

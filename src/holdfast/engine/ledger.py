@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from msgspec import field
 
 from holdfast import credential
-from holdfast.core.pricing import usd_of
+from holdfast.core.pricing import saved_by_provider, usd_of
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.engine.tolls import paid_by
 from holdfast.errors import BudgetExceededError, ClosedError, ModelError
-from holdfast.model import Job, Project, Scope, Struct, Usage
+from holdfast.model import Job, Project, Scope, Spared, Struct, Usage
 from holdfast.ports import PutUsage, Spent
 
 
@@ -59,8 +59,12 @@ def done_without(payer: Payer, part: str, error: BudgetExceededError) -> None:
 
 
 async def record(parts: Parts, payer: Payer, calls: Sequence[Usage]) -> None:
-    """A row of each call, durable on return; raises StoreError."""
+    """A row of each call, durable on return; raises StoreError. Of those that a cache made
+    unnecessary, a sum is told later."""
     now = parts.clock.now()
+    for usage in calls:
+        if isinstance(usage, Spared) and parts.savings is not None:
+            parts.savings.note(payer.project, payer.operation, usage)
     rows = [
         PutUsage(
             usage=usage,
@@ -70,8 +74,10 @@ async def record(parts: Parts, payer: Payer, calls: Sequence[Usage]) -> None:
             job_id=payer.job_id,
             key_id=payer.key_id,
             cost=parts.prices.cost(usage, now),
+            saved_nano_usd=saved_by_provider(parts.prices, usage, now),
         )
         for usage in calls
+        if not isinstance(usage, Spared)
     ]
     if rows:
         await parts.records.commit(payer.project, rows)
@@ -87,6 +93,7 @@ def _count(parts: Parts, row: PutUsage) -> None:
         count("unpriced_call", usage.model)
     else:
         count("model_cost_usd", usage.model, row.operation, amount=usd_of(row.cost.nano_usd))
+        count("saved_usd", usage.model, "provider", amount=usd_of(row.saved_nano_usd))
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from holdfast.engine.parts import Parts
 from holdfast.engine.tolls import paid_by
 from holdfast.errors import ConflictError, UnsupportedError
 from holdfast.limits import EMBED_BATCH_MAX, INDEX_LEASE_S
-from holdfast.model import Scope, Struct, Usage
+from holdfast.model import Scope, Spared, Struct, Usage
 from holdfast.ports import Embedder, FillSpace, IndexSource, Spaces, StoredSpace, Unfilled
 
 Price = Callable[[Usage], float]
@@ -360,7 +360,7 @@ class _Filler:
                 rows = await embedder.embed([each.text for each in batch], spent.append)
         finally:
             await record(self.parts, payer, spent)
-            self.cost_usd += sum(map(self.price, spent))
+            self.cost_usd += sum(self.price(one) for one in spent if not isinstance(one, Spared))
         vectors = tuple(
             (each.id, each.hash, row) for each, row in zip(batch, rows_of(rows), strict=True)
         )

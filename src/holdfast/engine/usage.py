@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from holdfast.core.usage import ReportGroup, UsageReport, arranged, asked_of_store
+from msgspec.structs import replace
+
+from holdfast.core.usage import (
+    ReportGroup,
+    UsageReport,
+    arranged,
+    asked_of_store,
+    instructions_of,
+)
 from holdfast.engine.parts import Parts
 from holdfast.model import Struct
 from holdfast.ports import UsageGroup, UsageQuery
@@ -32,13 +40,13 @@ async def report(parts: Parts, request: ReportRequest) -> UsageReport:
     query = UsageQuery(since=request.since, before=request.before, where=request.where)
     [total] = await parts.records.usage(project, query)
     groups = []
+    kinds = replace(query, by=("operation", "model"))
+    now = parts.clock.now()
+    instructions = instructions_of(
+        await parts.records.usage(project, kinds), lambda usage: parts.prices.cost(usage, now)
+    )
     if request.by:
-        asked = UsageQuery(
-            since=request.since,
-            before=request.before,
-            where=request.where,
-            by=asked_of_store(request.by),
-        )
+        asked = replace(query, by=asked_of_store(request.by))
         groups = arranged(request.by, await parts.records.usage(project, asked))
     return UsageReport(
         since=request.since,
@@ -47,4 +55,5 @@ async def report(parts: Parts, request: ReportRequest) -> UsageReport:
         total=total,
         groups=tuple(groups[: request.limit]),
         left_off=max(0, len(groups) - request.limit),
+        instructions=instructions,
     )

@@ -35,12 +35,14 @@ from holdfast.ports.operations import (
     PutJob,
     PutMemory,
     PutRows,
+    PutSpared,
     PutTurns,
     PutUsage,
     RemoveMemories,
     Reset,
     SettleBudget,
     SetVectors,
+    TakeRow,
 )
 from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records, View
 from holdfast.ports.spaces import Epoch, Filling, Spaces, SpaceSwitched, StoredSpace, Unfilled
@@ -85,6 +87,7 @@ __all__ = [
     "PutJob",
     "PutMemory",
     "PutRows",
+    "PutSpared",
     "PutTurns",
     "PutUsage",
     "QueryEmbedding",
@@ -102,6 +105,7 @@ __all__ = [
     "Spent",
     "Standing",
     "StoredSpace",
+    "TakeRow",
     "TermMatches",
     "Toll",
     "Unfilled",

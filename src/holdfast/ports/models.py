@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 Spent = Callable[[Usage], None]
-"""Told what one request to a provider took, when its answer is there."""
+"""Told what one request to a provider took, when its answer is there; by a cache, as `Spared`, what
+a request that it made unnecessary would have taken."""
 
 
 class Embedder(Protocol):

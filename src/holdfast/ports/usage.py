@@ -47,3 +47,11 @@ class UsageSum(Struct, frozen=True, kw_only=True):
     """Of the calls whose price is known."""
     unpriced: int = 0
     """Calls whose price is not known."""
+    saved_nano_usd: int = 0
+    """What providers' caches took off the price of the calls."""
+    spared_calls: int = 0
+    """Calls that were not made, for a cache of ours knew the answer. They are none of `calls`."""
+    spared_tokens: int = 0
+    """What these would have taken, about."""
+    spared_nano_usd: int = 0
+    """What they would have cost, of those whose price is known."""

@@ -36,6 +36,27 @@ class SumShape(BaseModel):
     output_tokens: int
     cost_usd: Annotated[float, Field(description="Of the calls whose price is known.")]
     unpriced: Annotated[int, Field(description="Calls whose price is not known.")]
+    saved_usd: Annotated[
+        float, Field(description="What the calls cost less, for the provider had a part of input.")
+    ]
+    spared_calls: Annotated[
+        int, Field(description="Calls not made, for a cache of ours knew the answer.")
+    ]
+    spared_tokens: Annotated[int, Field(description="About what these would have taken.")]
+    spared_usd: Annotated[float, Field(description="About what these would have cost.")]
+
+
+class InstructionsShape(BaseModel):
+    """What calls that extract facts spent on instructions."""
+
+    calls: int
+    tokens_per_call: Annotated[int, Field(description="Of our instructions, about.")]
+    compared_with: str
+    compared_tokens_per_call: int
+    fewer_tokens: int
+    fewer_usd: Annotated[
+        float, Field(description="At today's price of input that no provider had in its cache.")
+    ]
 
 
 class UsageShape(BaseModel):
@@ -49,6 +70,7 @@ class UsageShape(BaseModel):
         list[SumShape], Field(description="With a field for each name of `by`; null: none.")
     ]
     left_off: Annotated[int, Field(description="Groups beyond the limit.")]
+    instructions: InstructionsShape
 
 
 @route("GET", "/holdfast/usage", summary="What model calls cost", response_model=UsageShape)

@@ -147,7 +147,7 @@ class Telemetry:
 
 def _plural(name: Name) -> str:
     """The name of a counter to Prometheus, which adds `_total`; money has no plural."""
-    return f"holdfast_{name}" if name == "model_cost_usd" else f"holdfast_{name}s"
+    return f"holdfast_{name}" if name.endswith("_usd") else f"holdfast_{name}s"
 
 
 def operation_of(scope: Any) -> str:

@@ -40,6 +40,7 @@ from holdfast.ports import (
     Listing,
     Op,
     PutAudit,
+    PutSpared,
     PutUsage,
     Records,
     SettleBudget,
@@ -49,7 +50,7 @@ from holdfast.trail import AuditRow
 
 R = TypeVar("R", bound=Row)
 
-_COSTS = (PutUsage, HoldBudget, SettleBudget)
+_COSTS = (PutUsage, PutSpared, HoldBudget, SettleBudget)
 """Operations that tell what a call costs, on its way: what it does is committed later."""
 
 Now = Callable[[], float]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from holdfast import limits
 from holdfast.model import Json, Space
 from holdfast.ports import LLM, Answer, Embedder, QueryEmbedding, Ranking, Reranker, Spent
 from holdfast.wrap.gate import Bounds, Gate
+from holdfast.wrap.pace import Pace
 
 if TYPE_CHECKING:
     import numpy as np
+
+T = TypeVar("T")
 
 
 class BoundedLLM:
@@ -66,13 +69,19 @@ class BoundedEmbedder:
     in_process = False
 
     def __init__(
-        self, inner: Embedder, bounds: Bounds | None = None, gate: Gate | None = None
+        self,
+        inner: Embedder,
+        bounds: Bounds | None = None,
+        gate: Gate | None = None,
+        pace: Pace | None = None,
     ) -> None:
+        """`pace`: the rate its provider allows."""
         self.space: Space = inner.space
         self.static: bool = inner.static
         self._inner = inner
         self._bounds = bounds or Bounds()
         self._gate = gate or Gate(self._bounds)
+        self._pace = pace
         self._name = f"{inner.space.provider}:{inner.space.model}"
 
     async def embed(self, texts: Sequence[str], spent: Spent | None = None) -> np.ndarray:
@@ -86,15 +95,22 @@ class BoundedEmbedder:
         return np.concatenate(parts) if parts else empty
 
     async def _batch(self, texts: Sequence[str], spent: Spent | None) -> np.ndarray:
-        return await self._gate.run(
-            self._name, self._bounds.timeout_s, lambda _: self._inner.embed(texts, spent)
-        )
+        chars = sum(map(len, texts))
+        return await self._ask(chars, spent, lambda told: self._inner.embed(texts, told))
 
     async def embed_query(self, text: str, spent: Spent | None = None) -> QueryEmbedding:
         """As the inner embedder."""
-        return await self._gate.run(
-            self._name, self._bounds.timeout_s, lambda _: self._inner.embed_query(text, spent)
-        )
+        return await self._ask(len(text), spent, lambda told: self._inner.embed_query(text, told))
+
+    async def _ask(
+        self, chars: int, spent: Spent | None, call: Callable[[Spent | None], Awaitable[T]]
+    ) -> T:
+        async def once(left_s: float) -> T:
+            if self._pace is None:
+                return await call(spent)
+            return await self._pace.embedding(chars, left_s, spent, call)
+
+        return await self._gate.run(self._name, self._bounds.timeout_s, once)
 
     async def close(self) -> None:
         """Close the inner embedder."""

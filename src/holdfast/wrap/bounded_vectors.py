@@ -11,7 +11,10 @@ from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
 from holdfast import limits
+from holdfast.core.breaker import BreakerBounds
 from holdfast.errors import IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Project, Space
@@ -34,10 +37,13 @@ VECTORS_BOUNDS = Bounds(
 """Of an index that answers in milliseconds."""
 
 
-def index_gate(metrics: Metrics, bounds: Bounds = VECTORS_BOUNDS) -> Gate:
-    """What stands before one engine, for all its collections."""
+def index_gate(
+    metrics: Metrics, bounds: Bounds = VECTORS_BOUNDS, *, breaker: BreakerBounds | None = None
+) -> Gate:
+    """What stands before one engine, for all its collections; `breaker`: in place of that of
+    `bounds`."""
     return Gate(
-        bounds,
+        replace(bounds, breaker=breaker or bounds.breaker),
         away=IndexUnavailableError,
         told=partial(metrics.called, "index"),
         noted=partial(metrics.count, "call_event", "index"),

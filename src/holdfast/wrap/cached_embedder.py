@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from holdfast.core.bounds import likely_texts
 from holdfast.core.packing import Packing
 from holdfast.limits import CACHE_CLAIM_S, CACHE_WRITES_MAX
 from holdfast.metrics import Metrics
-from holdfast.model import Space
+from holdfast.model import Space, Spared
 from holdfast.ports import Cache, Embedder, QueryEmbedding, Spent
 from holdfast.wrap.flights import Afterwards, Flights
 
@@ -27,6 +28,8 @@ class CachedEmbedder:
 
     In one process a question, or a batch, that is just being asked is waited for, not asked twice;
     of several processes that share the cache one asks a question, and the others wait for it.
+    What was not asked for that reason is told as `Spared`, with about the tokens it would have
+    taken.
     """
 
     in_process = False
@@ -48,6 +51,7 @@ class CachedEmbedder:
         self._inner = inner
         self._cache = cache
         self._packing = packing
+        self._model = f"{inner.space.provider}:{inner.space.model}"
         self._space = msgspec.msgpack.encode(inner.space)
         self._row_bytes = 4 * inner.space.dimensions
         self._ttl_s = ttl_s
@@ -68,6 +72,7 @@ class CachedEmbedder:
         asked = [names[text] for text in missing if text in names]
         self._count("shared_hit" if self._cache.shared else "hit", len(known))
         self._count("miss", len(asked))
+        self._spare(known, 0 if missing else 1, spent)
         if missing:
             together = self._packing.name("batch", *(text.encode() for text in missing))
             made = await self._batches.run(together, lambda told: self._make(missing, told), spent)
@@ -84,13 +89,20 @@ class CachedEmbedder:
         if not text.strip():
             return await self._inner.embed_query(text, spent)
         name = self._name("question", text)
-        if name in self._questions:
+        joined = name in self._questions
+        if joined:
             self._count("joined", 1)
-        return await self._questions.run(name, lambda told: self._question(name, text, told), spent)
+        found = await self._questions.run(
+            name, lambda told: self._question(name, text, told), spent
+        )
+        if joined:
+            self._spare([text], 1, spent)
+        return found
 
     async def _question(self, name: str, text: str, spent: Spent) -> QueryEmbedding:
         found = await (self._waited_for(name) if self._cache.shared else self._looked_up(name))
         if found is not None:
+            self._spare([text], 1, spent)
             return QueryEmbedding(vector=found)
         self._count("miss", 1)
         try:
@@ -153,6 +165,13 @@ class CachedEmbedder:
         }
         if values:
             self._afterwards.do(self._cache.put(values, self._ttl_s))
+
+    def _spare(self, texts: Iterable[str], calls: int, spent: Spent | None) -> None:
+        """Tell of texts that nobody was asked about."""
+        known = list(texts)
+        if known and spent is not None:
+            took = likely_texts(self._model, known)
+            spent(Spared(model=took.model, input_tokens=took.input_tokens, calls=calls))
 
     def _count(self, outcome: str, amount: int) -> None:
         if amount:

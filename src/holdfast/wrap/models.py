@@ -15,7 +15,7 @@ from holdfast.wrap.bounded import BoundedEmbedder, BoundedLLM, BoundedReranker
 from holdfast.wrap.budgeted import BudgetedEmbedder, BudgetedLLM
 from holdfast.wrap.fallback import FallbackLLM, FallbackReranker
 from holdfast.wrap.gate import Bounds, Gate
-from holdfast.wrap.pace import Pace, PacedLLM, PacedReranker, Rate
+from holdfast.wrap.pace import ANSWER_TOKENS, Pace, PacedLLM, PacedReranker, Rate
 
 M = TypeVar("M", LLM, BoundLLM, Reranker)
 
@@ -39,11 +39,13 @@ class Wrapping:
         self._cache = cache
         self._paces: dict[str, Pace] = {}
 
-    def embedder(self, embedder: Embedder) -> BoundedEmbedder:
+    def embedder(self, embedder: Embedder, chosen: ChosenModel) -> BoundedEmbedder:
         """An embedder within bounds; it has no fallback, for no other has its space."""
-        self.paid.append(f"{embedder.space.provider}:{embedder.space.model}")
+        name = f"{embedder.space.provider}:{embedder.space.model}"
+        self.paid.append(name)
         budgeted = BudgetedEmbedder(embedder, self._toll)
-        return BoundedEmbedder(budgeted, self._bounds, self._gate("embedder", 1))
+        pace = self._pace("embedder", name, chosen, answer_tokens=0.0)
+        return BoundedEmbedder(budgeted, self._bounds, self._gate("embedder", 1), pace)
 
     def budgeted(self, model: BoundLLM) -> LLM:
         """A language model, asked while budgets have room."""
@@ -83,7 +85,9 @@ class Wrapping:
             noted=partial(self._metrics.count, "call_event", part),
         )
 
-    def _pace(self, part: Part, name: str, chosen: ChosenModel) -> Pace | None:
+    def _pace(
+        self, part: Part, name: str, chosen: ChosenModel, answer_tokens: float = ANSWER_TOKENS
+    ) -> Pace | None:
         """The rate of a model; one that was told no rate has that of the model of its name."""
         rate = Rate(
             requests_per_minute=chosen.requests_per_minute,
@@ -91,7 +95,9 @@ class Wrapping:
         )
         if rate == Rate():
             return self._paces.get(name)
-        pace = Pace(name, rate, self._cache, noted=self._noted(part, "paced"))
+        pace = Pace(
+            name, rate, self._cache, noted=self._noted(part, "paced"), answer_tokens=answer_tokens
+        )
         return self._paces.setdefault(name, pace)
 
     def _noted(self, part: Part, event: str) -> partial[None]:

@@ -11,18 +11,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from holdfast.core import bucket
 from holdfast.core.bucket import Bucket
 from holdfast.errors import BadAnswerError, CacheUnavailableError, ModelUnavailableError
 from holdfast.model import Json, Struct, Usage
-from holdfast.ports import LLM, Answer, Cache, Ranking, Reranker
+from holdfast.ports import LLM, Answer, Cache, Ranking, Reranker, Spent
+
+T = TypeVar("T")
 
 _CHARS_PER_TOKEN: Final = 4.0
 """Of English; others have fewer, which the correction makes up for."""
 
-_ANSWER_TOKENS: Final = 300
+ANSWER_TOKENS: Final = 300
 """What an answer is taken to have, until some were seen."""
 
 _FOLLOWS: Final = 0.2
@@ -56,9 +58,11 @@ class Pace:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         noted: Callable[[], None] = lambda: None,
+        answer_tokens: float = ANSWER_TOKENS,
     ) -> None:
         """`name`: of the model; whoever has the same name and cache shares the rate. `noted` hears
-        of each call that was kept waiting."""
+        of each call that was kept waiting. `answer_tokens`: what an answer is taken to have, until
+        some were seen."""
         self._name = name
         self._rate = rate
         self._cache = cache
@@ -68,7 +72,9 @@ class Pace:
         self._own: dict[str, Bucket] = {}
         self._owed = 0.0
         """Tokens that calls took beyond what was taken for them; below 0: less."""
-        self._answer_tokens: float = _ANSWER_TOKENS
+        self._more_requests = 0
+        """Requests that calls made beyond the one that was taken for each."""
+        self._answer_tokens = answer_tokens
 
     async def admit(self, chars: int, timeout_s: float) -> float:
         """Wait until a call with `chars` characters may be made; the tokens estimated for it.
@@ -84,8 +90,43 @@ class Pace:
             self._owed = wanted - taken
             await self._take("tokens", taken, tokens, ends, back=taken - estimate)
         if requests is not None:
-            await self._take("requests", 1.0, requests, ends, back=-estimate)
+            more = min(self._more_requests, int(requests))
+            self._more_requests -= more
+            try:
+                wanted = min(1.0 + more, requests)
+                await self._take("requests", wanted, requests, ends, back=-estimate)
+            except BaseException:
+                self._more_requests += more
+                raise
         return estimate
+
+    async def embedding(
+        self,
+        chars: int,
+        timeout_s: float,
+        spent: Spent | None,
+        call: Callable[[Spent], Awaitable[T]],
+    ) -> T:
+        """Make a call of an embedder, of so many characters, when its turn has come.
+
+        It may be several requests, of which the others are taken with the next call. Raises what
+        `admit` does, and the call.
+        """
+        estimate = await self.admit(chars, timeout_s)
+        told: list[Usage] = []
+
+        def tell(usage: Usage) -> None:
+            told.append(usage)
+            if spent is not None:
+                spent(usage)
+
+        try:
+            return await call(tell)
+        finally:
+            self._more_requests += max(0, len(told) - 1)
+            tokens = sum(usage.input_tokens + usage.output_tokens for usage in told)
+            if tokens:  # some providers do not tell
+                self._owe(tokens - estimate)
 
     def settle(self, estimate: float, usage: Usage | None) -> None:
         """Tell what a call took; None is not known, and the estimate stands."""

@@ -29,6 +29,13 @@ usage = Table(
     # billionths of a US dollar; NULL: no price was known
     Column("nano_usd", Integer),
     Column("price_version", Text),
+    # what the provider's cache took off the price
+    Column("saved_nano_usd", Integer),
+    # not NULL: no call, but so many that a cache of ours made unnecessary, and what they would have
+    # taken and cost
+    Column("spared_calls", Integer),
+    Column("spared_tokens", Integer),
+    Column("spared_nano_usd", Integer),
 )
 Index("usage_by_time", usage.c.project, usage.c.at)
 

@@ -11,6 +11,7 @@ from holdfast.model import Project
 from holdfast.ports import (
     Hold,
     HoldBudget,
+    PutSpared,
     PutUsage,
     SettleBudget,
     UsageGroup,
@@ -20,8 +21,15 @@ from holdfast.ports import (
 
 _PUT: Final = """
 INSERT INTO usage (project, at, operation, model, input_tokens, cached_tokens, output_tokens,
-  cache_write_tokens, user_id, agent_id, app_id, run_id, job_id, key_id, nano_usd, price_version)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+  cache_write_tokens, user_id, agent_id, app_id, run_id, job_id, key_id, nano_usd, price_version,
+  saved_nano_usd)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+"""
+
+_PUT_SPARED: Final = """
+INSERT INTO usage (project, at, operation, model, input_tokens, cached_tokens, output_tokens,
+  spared_calls, spared_tokens, spared_nano_usd)
+VALUES (?,?,?,?,0,0,0,?,?,?)
 """
 
 _OPEN_PERIOD: Final = """
@@ -48,14 +56,15 @@ _COLUMNS: Final[Mapping[UsageGroup, str]] = {
 # sums of 64-bit numbers are decimals in Postgres
 _SUMS: Final = ", ".join(
     [
-        "count(*)",
+        "count(*) - count(spared_calls)",
         *(
             f"CAST(coalesce(sum({name}), 0) AS BIGINT)"
             for name in (
                 "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "nano_usd",
+                "saved_nano_usd", "spared_calls", "spared_tokens", "spared_nano_usd",
             )
         ),
-        "count(*) - count(nano_usd)",
+        "count(*) - count(spared_calls) - count(nano_usd)",
     ]
 )  # fmt: skip
 
@@ -82,7 +91,16 @@ def put_usage(connection: Connection, project: Project, op: PutUsage) -> None:
             op.key_id,
             None if cost is None else cost.nano_usd,
             None if cost is None else cost.version,
+            op.saved_nano_usd or None,
         ),
+    )
+
+
+def put_spared(connection: Connection, project: Project, op: PutSpared) -> None:
+    """A row of calls that were not made."""
+    connection.execute(
+        _PUT_SPARED,
+        (project, op.at, op.operation, op.model, op.calls, op.tokens, op.nano_usd),
     )
 
 
@@ -134,7 +152,7 @@ def _sum(query: UsageQuery, row: Any) -> UsageSum:
         day_text(value) if name == "day" else value
         for name, value in zip(query.by, found, strict=True)
     )
-    calls, fresh, cached, written, output, nano, unpriced = sums
+    calls, fresh, cached, written, output, nano, saved, *spared, unpriced = sums
     return UsageSum(
         group=tuple(group),
         calls=calls,
@@ -144,4 +162,8 @@ def _sum(query: UsageQuery, row: Any) -> UsageSum:
         output_tokens=output,
         nano_usd=nano,
         unpriced=unpriced,
+        saved_nano_usd=saved,
+        spared_calls=spared[0],
+        spared_tokens=spared[1],
+        spared_nano_usd=spared[2],
     )

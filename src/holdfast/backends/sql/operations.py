@@ -28,7 +28,7 @@ from holdfast.backends.sql.spaces import Binding, Current, confirm
 from holdfast.backends.sql.vectors import Vectors
 from holdfast.clock import Ids
 from holdfast.core.audit import changed, counted
-from holdfast.core.outcome import settled, unchangeable
+from holdfast.core.outcome import gone, settled, unchangeable
 from holdfast.errors import ConflictError, SpaceMismatchError, ValidationError
 from holdfast.model import Json, Memory, Origin, Project
 from holdfast.ports import (
@@ -41,6 +41,7 @@ from holdfast.ports import (
     PutJob,
     PutMemory,
     PutRows,
+    PutSpared,
     PutTurns,
     PutUsage,
     RemoveMemories,
@@ -48,19 +49,20 @@ from holdfast.ports import (
     SettleBudget,
     SetVectors,
     SpaceSwitched,
+    TakeRow,
 )
 from holdfast.trail import AuditRow
 
 _PROJECT_TABLES = (
     "messages", "memories", "entities", "history", "jobs", "usage", "feedback", "exports",
-    "deliveries",
+    "deliveries", "held",
 )  # fmt: skip
 
 
 _BOUND_OPS = (PutMemory, EditMemory, SetVectors, FillSpace, PutTurns)
 """Operations that write vectors, terms or texts."""
 
-_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutAudit, HoldBudget, SettleBudget)
+_BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutSpared, PutAudit, HoldBudget, SettleBudget)
 """Operations that do not care what was put before them, or see to it themselves."""
 
 _BRIEF: Final = 16
@@ -390,6 +392,10 @@ def _put_usage(tx: Transaction, op: PutUsage) -> None:
     ledger.put_usage(tx.connection, tx.project, op)
 
 
+def _put_spared(tx: Transaction, op: PutSpared) -> None:
+    ledger.put_spared(tx.connection, tx.project, op)
+
+
 def _hold_budget(tx: Transaction, op: HoldBudget) -> list[int]:
     return ledger.hold(tx.connection, tx.project, op)
 
@@ -400,6 +406,11 @@ def _settle_budget(tx: Transaction, op: SettleBudget) -> None:
 
 def _put_rows(tx: Transaction, op: PutRows) -> None:
     directory.insert(tx.connection, op.rows)
+
+
+def _take_row(tx: Transaction, op: TakeRow) -> None:
+    if not directory.take(tx.connection, tx.project, op):
+        raise gone(op)
 
 
 def _put_audit(tx: Transaction, op: PutAudit) -> None:
@@ -449,9 +460,11 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     PutJob: _put_job,
     FinishJob: _finish_job,
     PutUsage: _put_usage,
+    PutSpared: _put_spared,
     HoldBudget: _hold_budget,
     SettleBudget: _settle_budget,
     PutRows: _put_rows,
+    TakeRow: _take_row,
     PutAudit: _put_audit,
     Reset: _reset,
 }

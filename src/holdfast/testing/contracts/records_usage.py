@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from holdfast.model import Cost, Project, Scope, Usage
-from holdfast.ports import PutUsage, Reset, UsageGroup, UsageQuery, UsageSum
+from holdfast.ports import PutSpared, PutUsage, Reset, UsageGroup, UsageQuery, UsageSum
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.values import BLUE, RED, commit
 from holdfast.testing.replica import Store
@@ -76,6 +78,29 @@ class UsageContract(StoreFixtures):
             nano_usd=10 + 2**40,
             unpriced=1,
         )
+
+    async def test_what_was_saved_is_summed_and_is_no_call(self, store: Store) -> None:
+        spared = PutSpared(
+            model="tests:small", operation="search", at=MIDNIGHT, calls=3, tokens=40, nano_usd=5
+        )
+        unpriced = replace(spared, calls=0, tokens=2, nano_usd=None)
+        await commit(store, spared, replace(call(), saved_nano_usd=4), unpriced)
+        [total] = await store.usage(RED, asked())
+        assert (total.calls, total.nano_usd, total.unpriced) == (1, 10, 0)
+        assert (total.saved_nano_usd, total.input_tokens) == (4, 100)
+        told = (total.spared_calls, total.spared_tokens, total.spared_nano_usd)
+        assert told == (3, 42, 5)
+        found = await store.usage(RED, asked("user", "operation", "model", "key"))
+        assert {one.group: (one.calls, one.spared_calls) for one in found} == {
+            ("ann", "add", "tests:small", None): (1, 0),
+            (None, "search", "tests:small", None): (0, 3),
+        }
+        assert await groups(store, asked("day", where=[("operation", "search")])) == {
+            ("2023-11-15",): (0, 0, 0)
+        }
+        await commit(store, spared, project=BLUE)
+        assert (await store.usage(BLUE, asked()))[0].spared_calls == 3
+        assert (await store.usage(RED, asked()))[0].spared_calls == 3
 
     async def test_calls_are_grouped_by_what_they_share(self, store: Store) -> None:
         rows = [
