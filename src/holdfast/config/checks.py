@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
 from holdfast import limits
 from holdfast.config.faults import fault, nearest
+from holdfast.config.retention import Rule
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import Config
 from holdfast.errors import ConfigError
@@ -36,7 +37,10 @@ OPTIONAL: Final = (
 )  # fmt: skip
 ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
-TABLES: Final = ("prices",)
+TABLES: Final = {
+    "prices": "a mapping of `provider:model` to `input`, `output`, `cached`, `version`",
+    "retention": f"a mapping of days by rule: {', '.join(get_args(Rule))}",
+}
 """Settings that are mappings of names to values of a form, and have no variable."""
 _PART_KEYS: Final = ("provider", "config")
 
@@ -63,7 +67,7 @@ def kind_of(name: str) -> str:
     if name in PARTS:
         return "a mapping of provider and config"
     if name in TABLES:
-        return "a mapping of `provider:model` to `input`, `output`, `cached`, `version`"
+        return TABLES[name]
     base, meta = HINTS[name].__origin__, HINTS[name].__metadata__[0]
     if base is bool:
         return "true or false"

@@ -98,6 +98,8 @@ OPERATIONS: Mapping[str, Rule] = {
     "change_own_keys": Rule("read", "admin", "project"),
     "erasures": Rule("admin", "read", "project"),
     "forget": Rule("admin", "admin", "project"),
+    "retention": Rule("read", "read", "project"),
+    "change_retention": Rule("admin", "admin", "project"),
     "export_subject": Rule("admin", "search", "project"),
     "metrics": Rule("admin", "read", "deployment"),
     "projects": Rule("admin", "admin", "deployment"),

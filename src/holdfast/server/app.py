@@ -36,6 +36,7 @@ from holdfast.server import (
     own_embedder,
     own_erasure,
     own_index,
+    own_retention,
     own_webhooks,
     problems,
 )
@@ -63,6 +64,7 @@ PARTS = (
     own_embedder,
     own_index,
     own_erasure,
+    own_retention,
     own_webhooks,
     mcp,
     health,
