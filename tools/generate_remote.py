@@ -74,6 +74,8 @@ from __future__ import annotations
         """Forgetting subjects, and what is known of them."""
         self.retention = sync_faces.Retention(self._async.retention, self._loop)
         """What is removed for its age."""
+        self.quarantine = sync_faces.Quarantine(self._async.quarantine, self._loop)
+        """What untrusted sources said."""
 ''',
 )
 

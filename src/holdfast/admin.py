@@ -41,8 +41,9 @@ from holdfast.errors import ClosedError, StoreError, ValidationError
 from holdfast.exports import Exports
 from holdfast.indexes import Indexes
 from holdfast.metrics import Metrics, Part
-from holdfast.model import Census, Entity, Json, When
+from holdfast.model import Census, Entity, Json, Trust, When
 from holdfast.profiles import Profiles
+from holdfast.quarantine import Quarantine
 from holdfast.registry import providers
 from holdfast.retention import Retention
 from holdfast.sealing import Sealing
@@ -68,7 +69,7 @@ class AsyncAdmin:
     def __init__(self, config: Config | Mapping[str, Json] | str | Path | None = None) -> None:
         """`config`: as for `AsyncMemory`. Raises ConfigError."""
         self._memory = _audited_whole(AsyncMemory(config))
-        self._views: dict[tuple[str, Fence], AsyncMemory] = {}
+        self._views: dict[tuple[str, Fence, Trust], AsyncMemory] = {}
         self._recogniser: Recogniser | None = None
         self.accounts = Accounts(self._parts)
         """Who signs in with a password."""
@@ -90,6 +91,8 @@ class AsyncAdmin:
         """Forgetting subjects, and the proof of it."""
         self.retention = Retention(self._parts, lambda: self._assembled().records.indexing)
         """What is removed for its age."""
+        self.quarantine = Quarantine(self._parts)
+        """What untrusted sources said."""
         self.index = Indexes(self._parts)
         """What finds them, if it is outside of this process."""
         self.budgets = Budgets(self._parts)
@@ -142,10 +145,15 @@ class AsyncAdmin:
     ) -> None:
         await self.aclose()
 
-    def memory(self, project: str | None = None, fence: Fence = OPEN) -> AsyncMemory:
+    def memory(
+        self, project: str | None = None, fence: Fence = OPEN, trust: Trust = "trusted"
+    ) -> AsyncMemory:
         """The memory of a project, or what of it is inside a fence; the deployment stays open when
-        it is closed. Whether there is such a project is not looked up."""
-        place = (project or self.config.project, fence)
+        it is closed. Whether there is such a project is not looked up.
+
+        `trust`: untrusted holds all that is added.
+        """
+        place = (project or self.config.project, fence, trust)
         view = self._views.get(place)
         if view is None:
             if len(self._views) >= _VIEWS_MAX:
@@ -218,6 +226,7 @@ class AsyncAdmin:
         runs: Sequence[str] | None = None,
         expires_at: When = None,
         account: str | None = None,
+        trust: Trust | None = None,
     ) -> NewKey:
         """Make a key; its secret is told in the answer and never again.
 
@@ -225,6 +234,7 @@ class AsyncAdmin:
             permissions: any of read, write, admin, or a role: reader, writer, admin.
             users, agents, apps, runs: the only ones whose memories it may touch, if given.
             expires_at: from when on it is refused.
+            trust: "untrusted" holds all that is added with it, and lets it change nothing else.
 
         Raises:
             ValidationError; NotFoundError for an unknown project.
@@ -237,6 +247,7 @@ class AsyncAdmin:
             fence=_fence(users, agents, apps, runs),
             expires_at=intake.moment(expires_at, "expires_at"),
             account=account,
+            trust=_trust(trust, permissions),
         )
         return await keying.create(parts, request)
 
@@ -382,6 +393,16 @@ def _permissions(names: Iterable[str]) -> tuple[Permission, ...]:
             hint="Or one of the roles reader, writer, admin.",
         )
     return tuple(name for name in PERMISSIONS if name in found)
+
+
+def _trust(trust: object, permissions: Iterable[str]) -> Trust | None:
+    level = intake.clean_trust(trust)
+    if level == "untrusted" and "admin" in _permissions(permissions):
+        raise ValidationError(
+            "A key that is not trusted cannot have the permission admin.",
+            hint="It could approve what it added: give it read and write.",
+        )
+    return None if level == "trusted" else level
 
 
 def _fence(

@@ -43,7 +43,7 @@ from holdfast.engine.savings import Savings
 from holdfast.engine.tolls import Tollgate
 from holdfast.errors import ConfigError, IndexUnavailableError
 from holdfast.metrics import Metrics
-from holdfast.model import IndexTerms, Project, Space
+from holdfast.model import IndexTerms, Project, Space, Trust
 from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Toll, Vectors
 from holdfast.ports.redactor import Redactor
 from holdfast.registry import (
@@ -96,9 +96,9 @@ class Assembly:
     borrowed: bool = False
     """Whether this is a view, and the parts are another assembly's to close."""
 
-    def within(self, project: Project, fence: Fence) -> Assembly:
+    def within(self, project: Project, fence: Fence, trust: Trust) -> Assembly:
         """The same parts for another project, or for a part of one."""
-        parts = replace(self.parts, project=project, fence=fence)
+        parts = replace(self.parts, project=project, fence=fence, trust=trust)
         return replace(self, parts=parts, workers=[], borrowed=True)
 
     async def clear_cache(self) -> None:
@@ -177,6 +177,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     _watch(config, records, metrics)
     parts = Parts(
         project=Project(config.project),
+        trust_policy=config.trust,
         records=records,
         jobs=records,
         index=index,
@@ -205,8 +206,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
     )
     parts = _redacting(_audited(parts, config), redaction)
     parts = _cached(parts, config, caching, cache, records.cache_key)
-    workers = _workers(parts, config.workers)
-    return Assembly(parts, records, index, cache, workers, models.endpoints)
+    return Assembly(parts, records, index, cache, _workers(parts, config.workers), models.endpoints)
 
 
 def _watch(config: Config, records: Store, metrics: Metrics) -> None:

@@ -25,12 +25,7 @@ from holdfast.engine import search as searching
 from holdfast.engine import update as updating
 from holdfast.engine.auditing import audited, entered
 from holdfast.engine.parts import Parts
-from holdfast.errors import (
-    AccessError,
-    ClosedError,
-    UnsupportedError,
-    ValidationError,
-)
+from holdfast.errors import AccessError, ClosedError, UnsupportedError, ValidationError
 from holdfast.filters import parse_filter, scope_filter
 from holdfast.model import (
     ENTITY_KINDS,
@@ -41,6 +36,7 @@ from holdfast.model import (
     JobState,
     Json,
     Project,
+    Trust,
     When,
 )
 
@@ -86,7 +82,7 @@ class AsyncMemory:
             if self._assembly is None:
                 self._assembly = await assemble(self._resolved.config)
 
-    def _within(self, project: str, fence: Fence) -> AsyncMemory:
+    def _within(self, project: str, fence: Fence, trust: Trust) -> AsyncMemory:
         """A view on the same open store: another project, and only what is inside the fence.
 
         Closing it closes nothing.
@@ -94,7 +90,8 @@ class AsyncMemory:
         assert self._assembly is not None
         view = object.__new__(type(self))
         view._resolved, view._opening, view._closed = self._resolved, self._opening, False
-        view._assembly, view._is_view = self._assembly.within(Project(project), fence), True
+        view._assembly = self._assembly.within(Project(project), fence, trust)
+        view._is_view = True
         return view
 
     def close(self) -> None:
@@ -140,25 +137,24 @@ class AsyncMemory:
         immutable: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
+        trust: Trust | None = None,
     ) -> Answer:
         """Remember a text, a message or a conversation of up to 1,000 messages.
 
-        The turns are durable and searchable before any model is asked. With a language model
-        configured and `infer`, facts are extracted from them; otherwise each message is one memory.
-        Raises ValidationError, TooLargeError, ConflictError, StoreError.
+        Turns are durable and searchable before any model is asked. With one configured and `infer`,
+        it extracts facts; else each message is one memory. Raises ValidationError, ConflictError.
 
         Args:
-            messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
+            messages: text, `{"role", "content", "name"?, "timestamp"?, "trust"?}`, or several.
             timestamp: when it was said (default now); a message's own timestamp goes first.
             expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
-            prompt: instructions for the extraction of this call.
-            custom_categories: names, or {name: description}, for the model to choose from.
+            prompt: instructions to the model; custom_categories: names, or {name: description}.
             idempotency_key: a repeated call with the same key and content returns the first answer.
-            wait: False returns at once with an `event_id`; see `event` and `wait`.
+            wait: False returns at once with an `event_id`; trust: "untrusted" needs approval.
 
         Returns:
-            `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
+            `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE, NONE (known) or HELD;
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (what is
             in `degraded` is away; tried again later) or FAILED (given up, `error`; turns stay).
         """
@@ -174,12 +170,11 @@ class AsyncMemory:
             procedural=adding.is_procedural(parts, memory_type, agent_id),
             instructions=None if prompt is None else intake.clean_text(prompt, "prompt"),
             idempotency_key=intake.optional_id(idempotency_key, "idempotency_key"),
+            trust=intake.clean_trust(trust),
             **intake.clean_flags(infer=infer, immutable=immutable, wait=wait),
         )
         added = await adding.add(parts, request)
-        if added.job is not None:
-            return await reading.add_answer(parts, added.job, added.said)
-        return {"results": shapes.said_shapes(added.items, added.said)}
+        return await reading.add_answer(parts, added.job, added.said, added.items)
 
     async def get(self, memory_id: str) -> Answer | None:
         """One memory by id, superseded and expired ones too; None if there is none."""
@@ -193,6 +188,7 @@ class AsyncMemory:
         filters: Mapping[str, Json] | None = None,
         top_k: int = 20,
         show_expired: bool = False,
+        show_superseded: bool = False,
         cursor: str | None = None,
         page: int = 1,
         oldest_first: bool = False,
@@ -211,6 +207,7 @@ class AsyncMemory:
             cursor: from the previous page's answer.
             page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
+            show_superseded: what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -226,14 +223,10 @@ class AsyncMemory:
             offset=(intake.clean_count(page, "page", limits.PAGE_MAX) - 1) * size,
             oldest_first=intake.clean_flag(oldest_first, "oldest_first"),
             show_expired=intake.clean_flag(show_expired, "show_expired"),
+            show_superseded=intake.clean_flag(show_superseded, "show_superseded"),
             as_of=intake.moment(as_of, "as_of"),
         )
-        found = await reading.get_all(parts, request)
-        return {
-            "results": [shapes.memory_shape(memory) for memory in found.memories],
-            "total": found.total,
-            "cursor": found.cursor,
-        }
+        return shapes.page_shape(await reading.get_all(parts, request))
 
     async def count(self, filters: Mapping[str, Json]) -> int:
         """How many memories match, exactly."""
@@ -252,6 +245,7 @@ class AsyncMemory:
         explain: bool = False,
         reference_date: When = None,
         show_expired: bool = False,
+        show_superseded: bool = False,
         as_of: When = None,
         user_id: str | None = None,
         agent_id: str | None = None,
@@ -271,6 +265,7 @@ class AsyncMemory:
             explain: add `score_details`, the share of each signal in the score.
             reference_date: the day "last week" in the query is told from; default now.
             as_of: search what was true then, instead of what is true now.
+            show_superseded: search what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -288,17 +283,16 @@ class AsyncMemory:
             reference=intake.moment(reference_date, "reference_date"),
             as_of=intake.moment(as_of, "as_of"),
             show_expired=intake.clean_flag(show_expired, "show_expired"),
+            show_superseded=intake.clean_flag(show_superseded, "show_superseded"),
             rerank=intake.clean_flag(rerank, "rerank"),
             explain=intake.clean_flag(explain, "explain"),
         )
         found = await searching.search(parts, request)
         results = [
-            shapes.hit_shape(hit, explain=request.explain, threshold=least) for hit in found.hits
+            shapes.hit_shape(h, explain=request.explain, threshold=least) for h in found.hits
         ]
-        answer: Answer = {"results": results}
-        if found.degraded:
-            answer["degraded"] = list(found.degraded)
-        return answer
+        degraded = {"degraded": list(found.degraded)} if found.degraded else {}
+        return {"results": results, **degraded}
 
     async def update(
         self,

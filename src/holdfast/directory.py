@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from holdfast.model import EntityKind, Json, Struct
+from holdfast.model import EntityKind, Json, Scope, Struct, Trust
 
 Permission = Literal["read", "write", "admin"]
 PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
@@ -79,6 +79,8 @@ class ApiKey(Row, frozen=True, kw_only=True):
     revoked_at: float | None = None
     retires_at: float | None = None
     """When it ends because it was changed for a new one."""
+    trust: Trust | None = None
+    """untrusted: all that is added with it is held; None: it is trusted."""
 
     @property
     def ends_at(self) -> float | None:
@@ -228,6 +230,39 @@ class Export(Row, frozen=True, kw_only=True):
     completed_at: float | None = None
 
 
+class Held(Row, frozen=True, kw_only=True):
+    """The untrusted turns of an add, which are no memories until somebody approves them.
+
+    It goes when it is approved, in the transaction that stores its turns, or when it is rejected.
+    """
+
+    table = "held"
+    stamped = False
+
+    id: str
+    project: str
+    user_id: str | None = None
+    agent_id: str | None = None
+    app_id: str | None = None
+    run_id: str | None = None
+    messages: tuple[Mapping[str, Json], ...]
+    """`role`, `text`, `actor_id`, `at` (epoch seconds) and `reasons` of each."""
+    request: Mapping[str, Json]
+    """What else the add was given, as `metadata` and `infer`."""
+    principal: str
+    """Who added it, as the audit names them."""
+    principal_kind: str
+    via: str
+    created_at: float
+
+    @property
+    def scope(self) -> Scope:
+        """Whose memories it would become."""
+        return Scope(
+            user_id=self.user_id, agent_id=self.agent_id, app_id=self.app_id, run_id=self.run_id
+        )
+
+
 class ShardMap(Row, frozen=True, kw_only=True):
     """Where the memories of a sharded index are."""
 
@@ -326,7 +361,7 @@ class Spending(Row, frozen=True, kw_only=True):
 
 KINDS: tuple[type[Row], ...] = (
     ProjectInfo, ApiKey, KeyUse, Account, Session, Member, Webhook, Delivery, Feedback, Export,
-    ShardMap, Budget, Spending, Erasure, SigningKey,
+    ShardMap, Budget, Spending, Erasure, SigningKey, Held,
 )  # fmt: skip
 
 

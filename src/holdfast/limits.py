@@ -155,6 +155,15 @@ DELIVERED_KEPT_S = 7 * 86_400.0
 DEAD_KEPT_S = 30 * 86_400.0
 """Seconds for which a dead-lettered message is kept, to be sent again."""
 
+TRUST_NAMES_MAX = 1_000
+"""Roles or actors that a policy of trust names."""
+
+HELD_PREVIEW_CHARS = 160
+"""Characters that a list of held adds shows of the first message of each."""
+
+HELD_PAGE_MAX = 100
+"""Held adds on one page of a list."""
+
 FEEDBACK_CHARS_MAX = 4_096
 """Characters of the reason given with feedback."""
 

@@ -36,6 +36,7 @@ Name = Literal[
     "replica_read",
     "redaction",
     "backup",
+    "held_add",
 ]
 Part = Literal["embedder", "llm", "reranker", "index", "backup"]
 
@@ -121,6 +122,11 @@ COUNTERS: Mapping[Name, Counter] = {
         ("kind",),
     ),
     "backup": Counter("Backups that were due by the schedule: made, failed.", ("outcome",)),
+    "held_add": Counter(
+        "Adds with turns of untrusted sources: held, approved, rejected, or expired (removed by a"
+        " rule of retention).",
+        ("outcome",),
+    ),
     "model_cost_usd": Counter(
         "Price of calls in the usage ledger in US dollars, as far as this process wrote it.",
         ("model", "operation"),

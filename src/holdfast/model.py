@@ -38,6 +38,24 @@ class Struct(msgspec.Struct, frozen=True, gc=False):
     """Base of the values: immutable, compared by content. Most take their fields by name only."""
 
 
+Trust = Literal["trusted", "untrusted"]
+"""Whether a turn may become a memory at once, or is held until somebody approves it."""
+TRUSTS: tuple[Trust, ...] = ("trusted", "untrusted")
+
+
+class TrustPolicy(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """Which turns are held, by who spoke."""
+
+    roles: Mapping[str, Trust] = {}
+    """By the role of a message."""
+    actors: Mapping[str, Trust] = {}
+    """By the `name` of a message. Where both are named, the stricter holds."""
+    default: Trust = "trusted"
+    """Of turns whose role and actor are not named."""
+
+
 class Entity(Struct, frozen=True):
     """Somebody or something memories belong to: ('user', 'alice')."""
 
@@ -265,6 +283,8 @@ class Census(Struct, frozen=True, kw_only=True):
     jobs_waiting: int
     jobs_running: int
     jobs_failed: int
+    held: int
+    """Adds that wait for approval."""
     oldest_due_s: float
     """How long the longest-waiting job has been due, in seconds; 0 if none is."""
 

@@ -170,7 +170,9 @@ async def test_a_planted_fault_is_a_leak(
 ) -> None:
     honest = AsyncAdmin.memory
 
-    def unfenced(self: AsyncAdmin, project: str | None = None, fence: Any = None) -> AsyncMemory:
+    def unfenced(
+        self: AsyncAdmin, project: str | None = None, fence: Any = None, trust: Any = None
+    ) -> AsyncMemory:
         return honest(self, project)
 
     async def get(parts: Any, memory_id: str) -> Any:

@@ -191,6 +191,10 @@ class ShowsExpired(View_):
     changes = {"show_expired": True}  # noqa: RUF012
 
 
+class ShowsSuperseded(View_):
+    changes = {"show_superseded": True}  # noqa: RUF012
+
+
 class ShowsUnlisted(View_):
     changes = {"listed_only": False}  # noqa: RUF012
 

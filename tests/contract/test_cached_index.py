@@ -203,6 +203,7 @@ VIEWS: dict[str, View] = {
     "now": View(now=NOW + DAY_S, listed_only=False),
     "as_of": View(now=NOW, as_of=NOW, listed_only=False),
     "show_expired": View(now=NOW, show_expired=True, listed_only=False),
+    "show_superseded": View(now=NOW, show_superseded=True, listed_only=False),
     "listed_only": View(now=NOW, listed_only=True),
 }
 PIECE = np.ones((1, 4), dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from holdfast.backends.memory_directory import MemoryDirectory
 from holdfast.backends.memory_tables import Transaction
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
-from holdfast.directory import Account, Change, Row, Where
-from holdfast.errors import ConflictError, ValidationError
+from holdfast.directory import Account, Change, Held, Row, Where
+from holdfast.errors import ConflictError, NotFoundError, ValidationError
+from holdfast.filters import Filter
 from holdfast.model import Json
-from holdfast.ports import Op, PutRows
+from holdfast.ports import Op, PutRows, TakeRow
 from holdfast.testing.contracts.directory import DirectoryContract
 from holdfast.testing.contracts.values import SPACE, Make
 
@@ -209,6 +211,43 @@ class Faulty(Transaction):
 class PutsRowsAnyhow(Faulty):
     def run(self, ops: Sequence[Op]) -> list[Json]:
         return super().run([op for op in ops if not isinstance(op, PutRows)])
+
+
+class TakesNothing(Faulty):
+    def change_rows(self, op: PutRows | TakeRow) -> None:
+        if isinstance(op, PutRows):
+            super().change_rows(op)
+
+
+class TakesWhatIsGone(Faulty):
+    def change_rows(self, op: PutRows | TakeRow) -> None:
+        with suppress(NotFoundError):
+            super().change_rows(op)
+
+
+class TakesFromOthers(Faulty):
+    def change_rows(self, op: PutRows | TakeRow) -> None:
+        if isinstance(op, TakeRow) and self.tables.directory.pop((op.kind, (op.id,)), None):
+            return
+        super().change_rows(op)
+
+
+class TakesUnnoticed(Faulty):
+    def change_rows(self, op: PutRows | TakeRow) -> None:
+        before = self.tables.stamp
+        super().change_rows(op)
+        self.tables.stamp = before
+
+
+class KeepsWhatIsHeld(Faulty):
+    def release(self, of: Filter) -> None:
+        """Nothing."""
+
+
+class ReleasesAll(Faulty):
+    def release(self, of: Filter) -> None:
+        kept = {key: row for key, row in self.tables.directory.items() if key[0] is not Held}
+        self.tables.directory = kept
 
 
 class ResetsAccess(Faulty):

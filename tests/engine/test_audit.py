@@ -24,6 +24,7 @@ from holdfast.exports import Exports
 from holdfast.indexes import Indexes
 from holdfast.model import Entity
 from holdfast.profiles import Profiles
+from holdfast.quarantine import Quarantine
 from holdfast.retention import Retention
 from holdfast.sealing import Sealing
 from holdfast.trail import AuditRow
@@ -46,6 +47,7 @@ FACES: Mapping[type, Mapping[str, str]] = {
     Retention: verbs.RETENTION,
     Budgets: verbs.BUDGETS,
     Profiles: verbs.PROFILES,
+    Quarantine: verbs.QUARANTINE,
 }
 ANN = {"user_id": "ann"}
 UNKNOWN = "0197a3c0-0000-7000-8000-000000000000"
@@ -186,6 +188,10 @@ CALLS: Mapping[str, Callable[[AsyncAdmin], Any]] = {
     "Profiles.generate": lambda a: a.profiles.generate("ann"),
     "Profiles.sample": lambda a: a.profiles.sample(),
     "Profiles.job": lambda a: a.profiles.job(UNKNOWN),
+    "Quarantine.listed": lambda a: a.quarantine.listed(),
+    "Quarantine.find": lambda a: a.quarantine.find(UNKNOWN),
+    "Quarantine.approve": lambda a: a.quarantine.approve([UNKNOWN]),
+    "Quarantine.reject": lambda a: a.quarantine.reject(user_id="ann"),
     "Erasures.inventory": lambda a: a.erasure.inventory(user_id="ann"),
     "Erasures.forget": lambda a: a.erasure.forget(user_id="ann"),
     "Erasures.export": lambda a: whole(a.erasure.export(user_id="ann")),
@@ -224,6 +230,7 @@ ABOUT = {
     "Retention": "retention.",
     "Budgets": "budgets.",
     "Profiles": "profiles.",
+    "Quarantine": "quarantine.",
 }
 
 ELSEWHERE = {"Audit.listed", "EmbedderChange.begin", "Backups.restore", "Backups.merge"}

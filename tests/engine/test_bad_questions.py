@@ -154,7 +154,7 @@ class TestNumbersAndFlags:
     def test_flags(self, flag: Any, refused: Refusals) -> None:
         refused(ValidationError, "add", "fine", infer=flag, **ALICE)
         refused(ValidationError, "add", "fine", wait=flag, **ALICE)
-        for name in ("rerank", "explain", "show_expired"):
+        for name in ("rerank", "explain", "show_expired", "show_superseded"):
             refused(ValidationError, "search", "tea", filters=ALICE, **{name: flag})
         refused(ValidationError, "get_all", filters=ALICE, show_expired=flag)
 

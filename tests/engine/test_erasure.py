@@ -80,6 +80,7 @@ async def live(admin: AsyncAdmin, server: LLMServer) -> None:
     await admin.exports.create(schema, ALICE, instructions=f"About {CANARY}")
     await admin.create_key(label="hers", users=[NAME])
     await admin.create_key(label="both", users=[NAME, "bob"])
+    await memory.add(f"Held {CANARY}", **ALICE, metadata={"by": CANARY}, trust="untrusted")
     await memory.add(f"The last {CANARY}", **ALICE, infer=False)
     parts = await admin._parts(None)
     of_hers = sample(Budget, project=parts.project, subject=NAME)

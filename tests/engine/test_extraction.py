@@ -99,6 +99,12 @@ async def test_a_contradiction_supersedes(server: LLMServer, opened: Open) -> No
         now = await memory.search("Where does Alice live?", filters=ALICE)
         assert "Alice lives in Oslo" not in [hit["memory"] for hit in now["results"]]
         assert "I live in Oslo" not in [hit["memory"] for hit in now["results"]]
+        both = await memory.search("Alice lives", filters=ALICE, show_superseded=True)
+        homes = {"Alice lives in Oslo", "Alice lives in Bergen"}
+        assert homes <= {hit["memory"] for hit in both["results"]}
+        listed = await memory.get_all(filters=ALICE, show_superseded=True)
+        assert {one["memory"] for one in listed["results"]} == homes
+        assert (await memory.get_all(filters=ALICE))["total"] == 1
         then = await memory.search("Where does Alice live?", filters=ALICE, as_of="2026-02-01")
         assert then["results"][0]["memory"] == "Alice lives in Oslo"
         old = await memory.get(first["results"][0]["id"])

@@ -85,6 +85,7 @@ async def live(memory: AsyncMemory, server: LLMServer) -> None:
     await memory.update(item["id"], f"Changed to {CANARY}4")
     assert (await memory.history(item["id"]))[0]["old_memory"] in (None, "")
     await memory.delete(item["id"])
+    await memory.add(f"Held {CANARY}", **ALICE, metadata={"near": CANARY}, trust="untrusted")
     server.say("no json", "no json either")  # the job fails, and keeps its payload
     await memory.add(f"A job that fails {CANARY}", user_id="bob")
     found = await memory.search(f"Where is {CANARY}?", filters=ALICE)

@@ -20,6 +20,7 @@ from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.sql import changes, queue
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
+from holdfast.directory import Held
 from holdfast.engine import delete as deleting
 from holdfast.engine import update as updating
 from holdfast.engine.parts import Parts
@@ -30,11 +31,14 @@ from holdfast.ports import (
     EditMemory,
     FinishJob,
     Op,
+    PutRows,
     PutUsage,
     RemoveMemories,
     Reset,
     SetVectors,
+    TakeRow,
 )
+from holdfast.testing.contracts.rows import sample
 from holdfast.testing.contracts.values import (
     NOW,
     RED,
@@ -60,6 +64,7 @@ BEGINNING: tuple[Op, ...] = (
     put("c", "likes milk", turns=["v"], metadata={"k": 1}),
     put_job("done", "s", state="SUCCEEDED"),
     put_job("j", "s", idempotency_key="known"),
+    PutRows(rows=(sample(Held),)),
 )
 
 COMMITS: dict[str, tuple[Op, ...]] = {
@@ -81,6 +86,18 @@ COMMITS: dict[str, tuple[Op, ...]] = {
         EditMemory(memory_id="a", at=NOW, text="new", identity=b"new", vector=vector(0, 1)),
         EditMemory(memory_id="b", at=NOW, text="no vector", metadata={"k": 1}),
         EditMemory(memory_id="c", at=NOW, set_expires=True, expires_on="2030-01-01"),
+    ),
+    "an add that is held": (
+        turns("w"),
+        raw("m", "w", vec=vector(1)),
+        PutRows(rows=(sample(Held, id="new"),)),
+        put_job("k", "s", state="SUCCEEDED"),
+    ),
+    "an approval": (
+        TakeRow(kind=Held, id="held"),
+        turns("w"),
+        raw("m", "w", vec=vector(1)),
+        put_job("k", "s", idempotency_key="new", state="SUCCEEDED"),
     ),
     "one deletion": (RemoveMemories(filter=Compare("id", "eq", "b"), at=NOW),),
     "all deletions": (

@@ -248,19 +248,6 @@ def test_an_immutable_memory_is_refused_every_update(client: httpx.Client) -> No
     assert client.get(f"/v1/memories/{added['id']}/").json()["immutable"] is False
 
 
-def test_what_a_list_or_search_could_not_show_is_refused(client: httpx.Client) -> None:
-    filters = {"filters": {"user_id": "ann"}}
-    for wanted in ({"latest_only": False}, {"include_merged": True}):
-        for path in ("/v3/memories/", "/v2/memories/"):
-            assert client.post(path, json={**filters, **wanted}).status_code == 400
-        for path in ("/v3/memories/search/", "/v2/memories/search/"):
-            assert client.post(path, json={"query": "q", **filters, **wanted}).status_code == 400
-        query = {"user_id": "ann", **{name: str(value) for name, value in wanted.items()}}
-        assert client.get("/v1/memories/", params=query).status_code == 400
-    asked = {**filters, "query": "q", "latest_only": True, "include_merged": False}
-    assert client.post("/v3/memories/search/", json=asked).status_code == 200
-
-
 def test_an_add_names_categories(client: httpx.Client) -> None:
     body = {**said("I like tea"), "user_id": "ann", "categories": ["drinks"], "infer": False}
     assert client.post("/v3/memories/add/", json=body).status_code == 200

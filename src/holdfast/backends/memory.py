@@ -23,6 +23,7 @@ from holdfast.clock import Ids
 from holdfast.core.cursor import decode_cursor, encode_cursor
 from holdfast.core.identity import content_hash
 from holdfast.core.visibility import visible
+from holdfast.directory import Held
 from holdfast.errors import ClosedError, ConfigError, SpaceMismatchError
 from holdfast.filters import matches
 from holdfast.model import (
@@ -282,6 +283,7 @@ class MemoryRecords:
             jobs_waiting=states["PENDING"],
             jobs_running=states["RUNNING"],
             jobs_failed=states["FAILED"],
+            held=sum(kind is Held for kind, _ in self.tables.directory),
             oldest_due_s=max([0.0, *waited]),
         )
 

@@ -12,9 +12,9 @@ import msgspec
 from holdfast.backends.memory_directory import put_rows
 from holdfast.backends.memory_tables import Key, Tables, change
 from holdfast.core.erasure import mark_of, names, refused
-from holdfast.directory import Erasure
+from holdfast.directory import Erasure, Held
 from holdfast.model import Entity, Job, Json, Project, Scope
-from holdfast.ports import Op, PutJob, PutMemory, PutTurns, PutUsage
+from holdfast.ports import Op, PutJob, PutMemory, PutRows, PutTurns, PutUsage
 from holdfast.ports.subjects import Aged, Copy, Telling
 
 if TYPE_CHECKING:
@@ -44,6 +44,13 @@ def _written(op: Op) -> Sequence[Entity]:
             return op.memory.scope.entities()
         case PutJob():
             return _scope_of(op.job).entities()
+        case PutRows():
+            return [
+                entity
+                for row in op.rows
+                if isinstance(row, Held)
+                for entity in row.scope.entities()
+            ]
     return ()
 
 

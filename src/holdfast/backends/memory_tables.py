@@ -13,8 +13,8 @@ from holdfast.backends.memory_audit import Audit
 from holdfast.backends.memory_directory import Rows, put_rows, stamps
 from holdfast.backends.memory_rows import Leased, Row, Written
 from holdfast.clock import Ids
-from holdfast.core.outcome import settled, unchangeable
-from holdfast.directory import Delivery, Export, Feedback
+from holdfast.core.outcome import gone, settled, unchangeable
+from holdfast.directory import Delivery, Export, Feedback, Held
 from holdfast.errors import ConflictError, ReplayedError, ValidationError
 from holdfast.filters import Filter, matches, matches_scope, names_entities_only
 from holdfast.model import (
@@ -47,6 +47,7 @@ from holdfast.ports import (
     Reset,
     SettleBudget,
     SetVectors,
+    TakeRow,
 )
 
 Key = tuple[Project, str]
@@ -168,9 +169,8 @@ class Transaction:
                 return self.finish(change(op, result=settled(op.result, self.stored)))
             case PutUsage() | PutSpared() | HoldBudget() | SettleBudget():
                 return self.account(op)
-            case PutRows():
-                self.tables.stamp += stamps(op.rows)
-                return put_rows(self.tables.directory, op.rows)
+            case PutRows() | TakeRow():
+                return self.change_rows(op)
             case Reset():
                 return self.reset()
         assert_never(op)
@@ -349,6 +349,7 @@ class Transaction:
         self.forget({row.memory.id for row in doomed})
         if op.erase_history:
             self.blank({row.memory.id for row in doomed} | self.deleted_before(op.filter))
+            self.release(op.filter)
         return [row.memory.id for row in asked]
 
     def with_turns(self, asked: list[Row]) -> list[Row]:
@@ -392,6 +393,27 @@ class Transaction:
         history = self.tables.history.get(self.project, ())
         deleted = (event for event in history if event.event == "DELETE")
         return {event.memory_id for event in deleted if matches_scope(of, event.scope)}
+
+    def release(self, of: Filter) -> None:
+        """Delete held adds of these entities."""
+        if names_entities_only(of):
+            for key, row in list(self.tables.directory.items()):
+                if not isinstance(row, Held) or row.project != self.project:
+                    continue
+                if matches_scope(of, row.scope):
+                    del self.tables.directory[key]
+
+    def change_rows(self, op: PutRows | TakeRow) -> None:
+        """Put or take rows of the directory."""
+        directory = self.tables.directory
+        if isinstance(op, PutRows):
+            self.tables.stamp += stamps(op.rows)
+            put_rows(directory, op.rows)
+            return
+        key = (op.kind, (op.id,))
+        if getattr(directory.get(key), "project", None) != self.project:
+            raise gone(op)
+        self.tables.stamp += stamps([directory.pop(key)])
 
     def blank(self, memory_ids: set[str]) -> None:
         """Take the texts out of these memories' history."""
@@ -464,7 +486,7 @@ class Transaction:
             setattr(tables, name, kept)
         tables.removed.pop(mine, None)
         tables.history.pop(mine, None)
-        for kind in (Delivery, Feedback, Export):
+        for kind in (Delivery, Feedback, Export, Held):
             tables.directory = {
                 (each, key): row
                 for (each, key), row in tables.directory.items()

@@ -195,12 +195,12 @@ def shown(warm: Warm, view: View) -> Bools | None:
     if view.as_of is None and warm.simple:
         return listed
     columns = warm.view.columns
-    if view.as_of is None:
-        mask = np.isinf(columns.valid_to)
-    else:
-        moment = view.as_of
-        mask = (columns.event_time <= moment) & (columns.valid_from <= moment)
-        mask &= columns.valid_to > moment
+    mask: Bools = np.ones(len(columns.valid_to), dtype=np.bool_)
+    if view.as_of is not None:
+        mask &= (columns.event_time <= view.as_of) & (columns.valid_from <= view.as_of)
+    if not view.show_superseded:
+        ends = columns.valid_to
+        mask &= np.isinf(ends) if view.as_of is None else ends > view.as_of
     if not view.show_expired:
         mask &= columns.expires_at > (view.now if view.as_of is None else view.as_of)
     return mask if listed is None else mask & listed

@@ -67,6 +67,9 @@ def create_key(
         str | None,
         typer.Option("--expires", metavar="DATE", help="From when on it is refused (ISO 8601)."),
     ] = None,
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted", help="All it adds is held; it changes nothing else.")
+    ] = False,
     project: Project = None,
 ) -> None:
     """Make an API key; it is printed this once."""
@@ -81,6 +84,7 @@ def create_key(
             apps=app or None,
             runs=run or None,
             expires_at=expires,
+            trust="untrusted" if untrusted else None,
         )
 
     _show_new(common, done(common, work))
@@ -168,6 +172,7 @@ def _key_shape(key: ApiKey, used_at: float | None = None) -> dict[str, Any]:
         "agents": key.agents,
         "apps": key.apps,
         "runs": key.runs,
+        "trust": key.trust or "trusted",
         "account": key.account,
         "created_at": iso(key.created_at),
         "expires_at": iso(key.ends_at),
@@ -178,7 +183,8 @@ def _key_shape(key: ApiKey, used_at: float | None = None) -> dict[str, Any]:
 
 def _limits(key: dict[str, Any]) -> str:
     kinds = ("user", "agent", "app", "run")
-    return " ".join(f"{kind}={id_}" for kind in kinds for id_ in key[f"{kind}s"] or ())
+    words = [f"{kind}={id_}" for kind in kinds for id_ in key[f"{kind}s"] or ()]
+    return " ".join(["untrusted", *words] if key["trust"] == "untrusted" else words)
 
 
 # ------------------------------------------------------------------ projects

@@ -14,7 +14,7 @@ from holdfast.acts import coming_by
 from holdfast.cli.output import Advance
 from holdfast.core.batches import Batch, batches
 from holdfast.core.transcripts import Record
-from holdfast.model import Scope
+from holdfast.model import Scope, Trust
 
 if TYPE_CHECKING:
     from holdfast import AsyncMemory
@@ -37,6 +37,8 @@ class Tally:
     """Messages that are kept and wait for the language model."""
     failed: int = 0
     """Messages that are kept, whose extraction was given up."""
+    held: int = 0
+    """Messages that wait for approval."""
 
 
 async def store(
@@ -47,6 +49,7 @@ async def store(
     *,
     infer: bool,
     advance: Advance,
+    trust: Trust | None = None,
 ) -> None:
     """Adds records in batches.
 
@@ -60,10 +63,11 @@ async def store(
         tally: counts, added to.
         infer: let a configured LLM extract facts.
         advance: told how many more records are done.
+        trust: "untrusted" holds them until somebody approves them.
     """
 
     async def add(batch: Batch) -> None:
-        await _add(memory, batch, tally, infer=infer)
+        await _add(memory, batch, tally, infer=infer, trust=trust)
         advance(len(batch.records))
 
     under_way: set[asyncio.Task[None]] = set()
@@ -87,14 +91,18 @@ async def _drained(tasks: set[asyncio.Task[None]], most: int) -> set[asyncio.Tas
     return tasks
 
 
-async def _add(memory: AsyncMemory, batch: Batch, tally: Tally, *, infer: bool) -> None:
+async def _add(
+    memory: AsyncMemory, batch: Batch, tally: Tally, *, infer: bool, trust: Trust | None
+) -> None:
     """Adds a batch under its key. What was imported and deleted since is added anew."""
-    mode = "infer" if infer else "verbatim"
+    mode = ("infer" if infer else "verbatim") + (f":{trust}" if trust else "")
     for attempt in itertools.count(1):
         began = int(time.time() * 1000)
         key = f"{batch.key}:{mode}:{attempt}"
         with coming_by("import"):
-            answer = await memory.add(**batch.arguments(), infer=infer, idempotency_key=key)
+            answer = await memory.add(
+                **batch.arguments(), infer=infer, idempotency_key=key, trust=trust
+            )
         earlier = uuid.UUID(answer["event_id"]).int >> _V7_TIME_SHIFT < began
         if not (earlier and _gone(answer)):
             _count(answer, len(batch.records), tally, earlier=earlier)
@@ -115,6 +123,8 @@ def _count(answer: dict[str, Any], messages: int, tally: Tally, *, earlier: bool
     elif earlier:
         tally.known += messages
     else:
-        known = sum(item["event"] == "NONE" for item in answer["results"])
+        events = [item["event"] for item in answer["results"]]
+        known, held = events.count("NONE"), events.count("HELD")
         tally.known += known
-        tally.added += len(answer["results"]) - known
+        tally.held += held
+        tally.added += len(events) - known - held

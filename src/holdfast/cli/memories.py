@@ -29,6 +29,9 @@ At = Annotated[
 Expires = Annotated[
     str | None, typer.Option("--expires", metavar="DAY", help="Last day it is valid.")
 ]
+ShowSuperseded = Annotated[
+    bool, typer.Option("--show-superseded", help="What is not true any more as well.")
+]
 ShowExpired = Annotated[bool, typer.Option("--show-expired", help="Expired memories too.")]
 MemoryId = Annotated[str, typer.Argument(metavar="ID", help="Whole id, as --wide shows it.")]
 
@@ -58,6 +61,9 @@ def add(
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="Idempotency key: repeat safely.")
     ] = None,
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted", help="Held until it is approved (`quarantine`).")
+    ] = False,
 ) -> None:
     """Remember a text, given here or piped in."""
     message = {"role": role, "content": text_from(text, "text to remember")}
@@ -74,6 +80,7 @@ def add(
             infer=infer,
             immutable=immutable,
             idempotency_key=key,
+            trust="untrusted" if untrusted else None,
         )
     if common.json:
         output.print_json(answer)
@@ -83,7 +90,7 @@ def add(
 
 
 def _say_added(answer: Mapping[str, Any]) -> None:
-    verbs = {"ADD": "remembered", "UPDATE": "updated", "NONE": "known already"}
+    verbs = {"ADD": "remembered", "UPDATE": "updated", "NONE": "known already", "HELD": "held"}
     for item in answer["results"]:
         verb = verbs.get(item["event"], item["event"].lower())
         typer.echo(f"{verb}: {output.printable(item['memory'] or '')}  ({item['id']})")
@@ -126,6 +133,7 @@ def search(
     rerank: Annotated[bool, typer.Option("--rerank", help="Use the configured reranker.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show the parts of scores.")] = False,
     show_expired: ShowExpired = False,
+    show_superseded: ShowSuperseded = False,
     wide: Wide = False,
 ) -> None:
     """Find what matters for a question."""
@@ -140,6 +148,7 @@ def search(
             explain=explain,
             reference_date=reference_date,
             show_expired=show_expired,
+            show_superseded=show_superseded,
             as_of=as_of,
             **least,
         )
@@ -179,12 +188,17 @@ def list_(
         str | None, typer.Option("--cursor", help="Go on where the last page ended.")
     ] = None,
     show_expired: ShowExpired = False,
+    show_superseded: ShowSuperseded = False,
     wide: Wide = False,
 ) -> None:
     """Show memories, newest first."""
     with opened(common) as memory:
         page = memory.get_all(
-            filters=of.required(), top_k=top_k, show_expired=show_expired, cursor=cursor
+            filters=of.required(),
+            top_k=top_k,
+            show_expired=show_expired,
+            show_superseded=show_superseded,
+            cursor=cursor,
         )
     if common.json:
         output.print_json(page)

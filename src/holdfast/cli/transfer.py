@@ -9,8 +9,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -23,7 +24,7 @@ from holdfast.cli.options import Common, Ids, Of
 from holdfast.cli.sources import Source, Survey, known_form, open_source, survey
 from holdfast.cli.store import opened, opened_async
 from holdfast.core.transcripts import FORMATS
-from holdfast.model import ENTITY_KINDS, Scope
+from holdfast.model import ENTITY_KINDS, Scope, Trust
 
 PAGE = 500
 """Memories fetched at a time by an export."""
@@ -48,6 +49,9 @@ def import_(
     infer: Annotated[
         bool, typer.Option("--infer/--no-infer", help="Let a configured LLM extract facts.")
     ] = False,
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted", help="Held until it is approved (`quarantine`).")
+    ] = False,
 ) -> None:
     """Remember chat exports. Running it again adds nothing; an interrupted run goes on."""
     began = time.perf_counter()
@@ -57,7 +61,9 @@ def import_(
         with output.progress(
             "importing", total, unit="messages", no_color=common.no_color
         ) as advance:
-            tally = _stored(common, sources, ids.scope, infer, advance)
+            trust: Trust | None = "untrusted" if untrusted else None
+            storing = partial(store, infer=infer, advance=advance, trust=trust)
+            tally = _stored(common, sources, ids.scope, storing)
     _say_imported(common, sources, surveys, tally, time.perf_counter() - began)
 
 
@@ -78,13 +84,13 @@ def _sources(files: list[Path], form: str | None) -> Iterator[list[Source]]:
 
 
 def _stored(
-    common: Common, sources: list[Source], fill: Scope, infer: bool, advance: output.Advance
+    common: Common, sources: list[Source], fill: Scope, storing: Callable[..., Awaitable[None]]
 ) -> Tally:
     async def run() -> Tally:
         tally = Tally()
         async with opened_async(common) as memory:
             for source in sources:
-                await store(memory, source.records(), fill, tally, infer=infer, advance=advance)
+                await storing(memory, source.records(), fill, tally)
         return tally
 
     return asyncio.run(run())
@@ -107,6 +113,7 @@ def _say_imported(
                 "known": tally.known,
                 "waiting": tally.waiting,
                 "failed": tally.failed,
+                "held": tally.held,
                 "skipped": dict(skipped),
                 "seconds": round(seconds, 3),
             }
@@ -128,6 +135,8 @@ def _say_tally(sources: list[Source], total: int, tally: Tally, seconds: float) 
         typer.echo(f"Added {tally.added:,} memories{known}.")
     elif tally.known:
         typer.echo("Added nothing: all of it was already here.")
+    if tally.held:
+        typer.echo(f"Held {tally.held:,} messages: `holdfast quarantine list` shows them.")
     for count, state in ((tally.waiting, "waits"), (tally.failed, "failed")):
         if count:
             typer.echo(

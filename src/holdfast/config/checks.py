@@ -40,8 +40,9 @@ CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
 TABLES: Final = {
     "prices": "a mapping of `provider:model` to `input`, `output`, `cached`, `version`",
     "retention": f"a mapping of days by rule: {', '.join(get_args(Rule))}",
+    "trust": "a mapping of `roles` and `actors` to `trusted` or `untrusted`, and a `default`",
 }
-"""Settings that are mappings of names to values of a form, and have no variable."""
+"""Settings that are mappings of a form of their own, and have no variable; what they are."""
 _PART_KEYS: Final = ("provider", "config")
 
 

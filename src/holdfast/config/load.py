@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from holdfast.caller import warn
 from holdfast.config.checks import (
     HINTS,
@@ -33,7 +35,7 @@ from holdfast.config.settings import (
     leaves,
 )
 from holdfast.config.sources import as_mapping, find_file, nested, plain, read_file, spelled
-from holdfast.model import Json
+from holdfast.model import Json, TrustPolicy
 
 LOCAL_DIMENSIONS: Final = 256
 
@@ -161,6 +163,7 @@ class _Draft:
                 self._check_embedder(name, values[name])
         self._check_breaker()
         values[SERVER] = ServerConfig(**values[SERVER])
+        values["trust"] = msgspec.convert(values["trust"], TrustPolicy)
         if self._temporary:
             values["path"] = _temporary_folder()
         config = Config(**values)

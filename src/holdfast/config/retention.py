@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 Rule = Literal[
-    "facts", "turns", "summaries", "expired", "history", "jobs", "usage", "exports"
+    "facts", "turns", "summaries", "expired", "history", "jobs", "usage", "exports", "held"
 ]  # fmt: skip
 """What a rule can be for; `core.retention.RULES` tells what each removes."""
 

@@ -14,7 +14,7 @@ from holdfast import limits
 from holdfast.config.prices import ModelPrice
 from holdfast.config.retention import Days, Rule
 from holdfast.config.server import ServerConfig
-from holdfast.model import DEFAULT_PROJECT, Json, Struct
+from holdfast.model import DEFAULT_PROJECT, Json, Struct, TrustPolicy
 
 LOCAL_EMBEDDER: Final = "wordllama"
 RECORDS: Final = "sqlite"
@@ -191,6 +191,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "days: `turns: 90`. A project's own rule holds where it is shorter."
         ),
     ] = msgspec.field(default_factory=dict)
+    trust: Annotated[
+        TrustPolicy,
+        Meta(
+            description="Whose turns are held until they are approved. Recommended where agents"
+            " read what strangers wrote: `roles: {tool: untrusted, function: untrusted}`."
+        ),
+    ] = TrustPolicy()
     custom_instructions: Annotated[
         str | None, Meta(description="What extraction is to look for, or to leave alone.")
     ] = None
@@ -262,7 +269,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def _shown(name: str, value: Json) -> Json:
-    if isinstance(value, ServerConfig):
+    if isinstance(value, ServerConfig | TrustPolicy):
         return redacted(msgspec.structs.asdict(value))
     return value if isinstance(value, Part) else redacted(value, name)
 
@@ -290,7 +297,7 @@ def leaves(config: Config) -> Iterator[tuple[str, Json]]:
             for key, item in msgspec.structs.asdict(value).items():
                 yield f"{name}.{key}", item
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping | TrustPolicy):
             yield name, msgspec.to_builtins(value)
             continue
         if not isinstance(value, Part):

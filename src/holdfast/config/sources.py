@@ -17,6 +17,7 @@ from holdfast.config.prices import ModelPrice
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import Config, Part, home_folder
 from holdfast.errors import ConfigError
+from holdfast.model import TrustPolicy
 
 FILE_BYTES_MAX: Final = 1_048_576
 DEPTH_MAX: Final = 16
@@ -152,7 +153,7 @@ def spelled(config: Config) -> dict[str, Any]:
 def _part_spelled(value: Any) -> Any:
     if isinstance(value, Part):
         return {"provider": value.provider, "config": value.config}
-    if isinstance(value, ServerConfig | ModelPrice):
+    if isinstance(value, ServerConfig | ModelPrice | TrustPolicy):
         return msgspec.structs.asdict(value)
     return value
 

@@ -14,7 +14,7 @@ from typing import Literal
 from holdfast.core.fence import OPEN, Fence
 from holdfast.directory import PERMISSIONS, Permission
 from holdfast.errors import AccessError
-from holdfast.model import Struct
+from holdfast.model import Struct, Trust
 
 Reach = Literal["memories", "project", "deployment"]
 """memories: a fenced principal may, inside its fence; project: of one project, without a fence;
@@ -35,6 +35,8 @@ class Principal(Struct, frozen=True, kw_only=True):
     fence: Fence = OPEN
     account: str | None = None
     """The account behind it, if it is a person's."""
+    trust: Trust = "trusted"
+    """untrusted: all it adds is held, and it changes nothing else."""
 
     @property
     def is_root(self) -> bool:
@@ -96,6 +98,8 @@ OPERATIONS: Mapping[str, Rule] = {
     "change_account": Rule("read", "admin", "project"),
     "own_keys": Rule("read", "read", "project"),
     "change_own_keys": Rule("read", "admin", "project"),
+    "quarantine": Rule("admin", "read"),
+    "change_quarantine": Rule("admin", "admin"),
     "erasures": Rule("admin", "read", "project"),
     "forget": Rule("admin", "admin", "project"),
     "retention": Rule("read", "read", "project"),
@@ -131,6 +135,11 @@ def decide(principal: Principal, operation: str) -> Rule:
         raise AccessError(
             f"This credential may not {operation}: it lacks the permission {rule.permission!r}.",
             hint="Use a key that has it.",
+        )
+    if principal.trust == "untrusted" and rule.permission != "read" and operation != "add":
+        raise AccessError(
+            f"This credential is not trusted and may not {operation}: it adds, and reads.",
+            hint="What it adds is held until somebody approves it.",
         )
     if rule.reach == "deployment" and not principal.is_root:
         raise AccessError(

@@ -20,6 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from holdfast.acts import ANYBODY, Act, Actor, Ids
+from holdfast.directory import Held
 from holdfast.errors import AccessError, AuthenticationError, HoldfastError, RateLimitError
 from holdfast.filters import Compare, Cover, Filter, entity_choices
 from holdfast.filters.tree import And, Or
@@ -31,6 +32,7 @@ from holdfast.ports import (
     Op,
     PutJob,
     PutMemory,
+    PutRows,
     PutTurns,
     RemoveMemories,
     Reset,
@@ -289,6 +291,9 @@ def subjects_of(ops: Sequence[Op]) -> list[Ids]:
                 found[ids_of(op.scope)] = None
             case PutMemory():
                 found[ids_of(op.memory.scope)] = None
+            case PutRows():
+                rows = (row for row in op.rows if isinstance(row, Held))
+                found |= dict.fromkeys(ids_of(row.scope) for row in rows)
             case RemoveMemories():
                 found |= dict.fromkeys(named_by(op.filter))
             case Reset():
@@ -328,6 +333,10 @@ def target_of(ops: Sequence[Op]) -> str | None:
     jobs = [op.job.id for op in ops if isinstance(op, PutJob)]
     if jobs:
         return jobs[0]
+    rows = [row for op in ops if isinstance(op, PutRows) for row in op.rows]
+    held = [row.id for row in rows if isinstance(row, Held)]
+    if held:
+        return held[0]
     return puts[0] if len(puts) == 1 and not ids else None
 
 

@@ -39,6 +39,10 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "history": Section(
         "How memories changed", ("event", "old_memory", "new_memory", "updated_at", "memory_id")
     ),
+    "held": Section(
+        "What was said by untrusted sources and waits for approval",
+        ("created_at", "messages", "request", "principal"),
+    ),
     "jobs": Section("Work on what was said", ("kind", "state", "created_at", "payload", "result")),
     "usage": Section(
         "What models took", ("at", "operation", "model", "input_tokens", "output_tokens")

@@ -54,6 +54,12 @@ PLACES: Final[Mapping[str, Place]] = {
         personal=(*_IDS, "actor_id", "text"),
         plain=("id", "project", "role"),
     ),
+    "held": Place(
+        fate="erased",
+        why="turns of untrusted sources that nobody approved yet",
+        personal=("messages", "request", *_IDS),
+        plain=("id", "project", "principal", "principal_kind", "via"),
+    ),
     "history": Place(
         fate="erased",
         why="every change of the memories, those deleted before too",
@@ -108,7 +114,7 @@ PLACES: Final[Mapping[str, Place]] = {
         fate="erased",
         why="keys that see this subject only; others stop seeing it",
         personal=("users", "agents", "apps", "runs"),
-        plain=("id", "project", "label", "digest", "permissions", "account"),
+        plain=("id", "project", "label", "digest", "permissions", "account", "trust"),
     ),
     "budgets": Place(
         fate="erased",

@@ -62,7 +62,7 @@ class Forgotten:
                     nos.add(of("no"))
                     self._ids.add((of("project"), of("id")))
                 return gone
-            case "history" | "usage":
+            case "history" | "usage" | "held":
                 return self._is_about(of("project"), [of(name) for name in _IDS])
             case "entities":
                 return (of("project"), of("kind"), of("id")) in self._gone

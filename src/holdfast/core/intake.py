@@ -17,7 +17,7 @@ import msgspec
 from holdfast import limits
 from holdfast.core.grounding import strip_marked
 from holdfast.errors import TooLargeError, ValidationError
-from holdfast.model import JobState, Json, Scope, Struct
+from holdfast.model import TRUSTS, JobState, Json, Scope, Struct, Trust
 
 SKIPPED_ROLES = frozenset({"system", "developer"})
 """Instructions to the model, not conversation: they are no memories."""
@@ -38,6 +38,8 @@ class Said(Struct, frozen=True, kw_only=True):
     actor_id: str | None = None
     at: float | None = None
     """Its own timestamp, epoch seconds, if it had one."""
+    trust: Trust | None = None
+    """What it says itself."""
 
 
 def clean_text(value: object, name: str, chars_max: int = limits.TEXT_CHARS_MAX) -> str:
@@ -177,7 +179,15 @@ def _message(item: object, name: str) -> Said | None:
         text=text,
         actor_id=None if actor is None else clean_id(actor, f"{name}.name"),
         at=moment(item.get("timestamp"), f"{name}.timestamp"),
+        trust=clean_trust(item.get("trust"), f"{name}.trust"),
     )
+
+
+def clean_trust(value: object, name: str = "trust") -> Trust | None:
+    """A level of trust, or none. Raises ValidationError."""
+    if value is not None and value not in TRUSTS:
+        raise ValidationError(f"{name} is unknown.", hint=f"Use {' or '.join(TRUSTS)}.")
+    return value
 
 
 def _joined(content: object, name: str) -> object:

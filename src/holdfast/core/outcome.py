@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from holdfast.errors import BudgetExceededError, ConflictError
+from holdfast.errors import BudgetExceededError, ConflictError, NotFoundError
 from holdfast.model import Job, Json
+from holdfast.ports import TakeRow
+
+HELD: Final = "HELD"
+"""The event of a message that is held until somebody approves it."""
 
 
 def settled(result: Json, stored: Mapping[str, str]) -> Json:
@@ -18,6 +23,21 @@ def settled(result: Json, stored: Mapping[str, str]) -> Json:
     if isinstance(result, Mapping) and isinstance(result.get("results"), list | tuple):
         return {**result, "results": settled(result["results"], stored)}
     return result
+
+
+def with_held(
+    items: Sequence[dict[str, Json]], held: Mapping[str, Json] | None
+) -> list[dict[str, Json]]:
+    """The items of an add that was kept word for word, with those of the held messages among them.
+
+    `held`: the `id` of the held add, and the `places` of its messages among all, in order.
+    """
+    every = list(items)
+    if held is None:
+        return every
+    for place in held["places"]:
+        every.insert(place, {"id": held["id"], "event": HELD})
+    return every
 
 
 def missing_part(job: Job, llm: str | None, embedder: str) -> str | None:
@@ -38,6 +58,14 @@ def unchangeable(memory_id: str) -> ConflictError:
     return ConflictError(
         f"Memory {memory_id} is immutable; nothing was changed.",
         hint="Delete it, and add what is true now.",
+    )
+
+
+def gone(op: TakeRow) -> NotFoundError:
+    """The error for a row that somebody else took."""
+    return NotFoundError(
+        f"There is no row {op.id} in {op.kind.table} any more; nothing was changed.",
+        hint="Somebody else was faster: list those there are.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from holdfast.core import intake
+from holdfast.core import intake, trust
 from holdfast.core.profiles import SETTING, clean_profiles
 from holdfast.core.prompt import INSTRUCTIONS_CHARS_MAX
 from holdfast.errors import ValidationError
@@ -31,7 +31,7 @@ _REFUSED: Final[Mapping[str, str]] = {
 }
 """Settings of Mem0 that nothing would heed, and what to do instead."""
 
-NAMES: Final = frozenset((*_TEXTS, "custom_categories", "multilingual", SETTING))
+NAMES: Final = frozenset((*_TEXTS, "custom_categories", "multilingual", SETTING, trust.SETTING))
 """What can be set, besides name and description."""
 
 IN_ENGLISH: Final = "Write every fact in English, whatever language the turn is in."
@@ -69,6 +69,8 @@ def _clean(name: str, value: Json) -> Json:
         return intake.clean_text(value, name, _TEXTS[name])
     if name == "multilingual":
         return intake.clean_flag(value, name)
+    if name == trust.SETTING:
+        return trust.clean_policy(value)
     if name == SETTING:
         return clean_profiles(value)
     intake.clean_custom_categories(value)

@@ -22,6 +22,7 @@ RULES: Final[Mapping[Rule, str]] = {
     "jobs": "jobs that have ended, by when they did",
     "usage": "rows of the ledger, by when the call was made",
     "exports": "exports, by when they were asked for",
+    "held": "adds that wait for approval, by when they were made",
 }
 """What a rule can be for, and by which time its age is told."""
 

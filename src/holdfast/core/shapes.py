@@ -7,6 +7,9 @@ from typing import Final
 
 from holdfast.clock import iso
 from holdfast.core.intake import Said
+from holdfast.core.outcome import with_held
+from holdfast.directory import Held
+from holdfast.limits import HELD_PREVIEW_CHARS
 from holdfast.model import (
     ENTITY_KINDS,
     EntitySummary,
@@ -14,10 +17,20 @@ from holdfast.model import (
     Job,
     Json,
     Memory,
+    Page,
     Struct,
     Turn,
 )
 from holdfast.ports import Hit
+
+
+def page_shape(page: Page) -> dict[str, Json]:
+    """A page of a listing."""
+    return {
+        "results": [memory_shape(memory) for memory in page.memories],
+        "total": page.total,
+        "cursor": page.cursor,
+    }
 
 
 def memory_shape(memory: Memory) -> dict[str, Json]:
@@ -99,6 +112,35 @@ def said_shapes(items: Sequence[Mapping[str, Json]], said: Sequence[Said]) -> li
             result["actor_id"] = one.actor_id
         results.append(result)
     return results
+
+
+def held_shape(held: Held, *, whole: bool) -> dict[str, Json]:
+    """What is held: all of it, or how many messages there are and how the first one begins."""
+    shape: dict[str, Json] = {
+        "id": held.id,
+        **_ids((held.user_id, held.agent_id, held.app_id, held.run_id)),
+        "added_by": {"id": held.principal, "kind": held.principal_kind, "via": held.via},
+        "created_at": iso(held.created_at),
+    }
+    if whole:
+        shape["messages"] = [_held_message(one) for one in held.messages]
+        return {**shape, **held.request}
+    reasons = dict.fromkeys(reason for one in held.messages for reason in one["reasons"])
+    shape["messages"] = len(held.messages)
+    shape["role"] = held.messages[0]["role"]
+    shape["preview"] = held.messages[0]["text"][:HELD_PREVIEW_CHARS]
+    shape["reasons"] = list(reasons)
+    return shape
+
+
+def _held_message(one: Mapping[str, Json]) -> dict[str, Json]:
+    return {
+        "role": one["role"],
+        "content": one["text"],
+        "name": one["actor_id"],
+        "said_at": iso(one["at"]),
+        "reasons": list(one["reasons"]),
+    }
 
 
 def _ids(names: Sequence[str | None]) -> dict[str, str]:
@@ -204,7 +246,10 @@ def job_items(job: Job) -> list[dict[str, Json]]:
     result = job.result
     if isinstance(result, Mapping):
         result = result.get("results")
-    return [dict(item) for item in result or ()]
+    items, held = [dict(item) for item in result or ()], job.payload.get("held")
+    if held is not None and job.kind == "extract":
+        return items + with_held([], {**held, "places": range(len(held["places"]))})
+    return with_held(items, held)
 
 
 def event_shape(job: Job, texts: Mapping[str, str]) -> dict[str, Json]:
@@ -223,6 +268,7 @@ def event_shape(job: Job, texts: Mapping[str, str]) -> dict[str, Json]:
         "error_code": job.error_code,
         "scope": _ids(job.payload["scope"]),
         "metadata": job.payload.get("metadata"),
+        **({"approved": job.payload["approved"]} if "approved" in job.payload else {}),
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "completed_at": iso(job.completed_at),

@@ -154,6 +154,13 @@ RETENTION: Final[Mapping[str, Verb]] = {
     "run": "work",
 }
 
+QUARANTINE: Final[Mapping[str, Verb]] = {
+    "listed": "read",
+    "find": "read",
+    "approve": "write",
+    "reject": "write",
+}
+
 AUDIT: Final[Mapping[str, Verb]] = {
     "listed": "read",
     "heads": "read",

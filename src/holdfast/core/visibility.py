@@ -20,10 +20,9 @@ def visible(memory: Memory, view: View) -> bool:
     """The reference definition; SQL and array forms are tested against it."""
     if view.listed_only and not memory.listed:
         return False
-    if view.as_of is None:
-        if memory.valid_to is not None:
-            return False
-    elif not _true_at(memory, view.as_of):
+    if view.as_of is not None and not _begun_by(memory, view.as_of):
+        return False
+    if not view.show_superseded and _ended(memory, view.as_of):
         return False
     if view.show_expired:
         return True
@@ -31,6 +30,12 @@ def visible(memory: Memory, view: View) -> bool:
     return gone is None or (view.now if view.as_of is None else view.as_of) < gone
 
 
-def _true_at(memory: Memory, moment: float) -> bool:
-    begun = memory.event_at <= moment and (memory.valid_from is None or memory.valid_from <= moment)
-    return begun and (memory.valid_to is None or memory.valid_to > moment)
+def _begun_by(memory: Memory, moment: float) -> bool:
+    return memory.event_at <= moment and (memory.valid_from is None or memory.valid_from <= moment)
+
+
+def _ended(memory: Memory, moment: float | None) -> bool:
+    """Whether something else was true by then; by now, for None."""
+    if memory.valid_to is None:
+        return False
+    return moment is None or memory.valid_to <= moment

@@ -14,8 +14,9 @@ from holdfast import credential, deadline
 from holdfast.core.fence import check_inside, own_key
 from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_identity
 from holdfast.core.intake import Said
-from holdfast.core.outcome import settled
-from holdfast.engine import jobs
+from holdfast.core.outcome import settled, with_held
+from holdfast.directory import Held
+from holdfast.engine import holding, jobs
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, local_vectors, terms_of
 from holdfast.engine.estimating import Wanted, refuse_if_spent
@@ -23,8 +24,8 @@ from holdfast.engine.ledger import payer_of
 from holdfast.engine.origins import by_now, origin_now
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, ReplayedError, UnsupportedError, ValidationError
-from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Turn
-from holdfast.ports import Op, PutJob, PutMemory, PutTurns
+from holdfast.model import Job, JobKind, Json, Memory, Scope, Source, Struct, Trust, Turn
+from holdfast.ports import Op, PutJob, PutMemory, PutRows, PutTurns, TakeRow
 
 _POLL_S = 0.02
 _INLINE_TURNS = 50
@@ -49,6 +50,8 @@ class AddRequest(Struct, frozen=True, kw_only=True):
     """What is made of it never changes: it can only be deleted."""
     idempotency_key: str | None = None
     wait: bool = True
+    trust: Trust | None = None
+    """What the caller says of all its messages."""
 
 
 class Added(Struct, frozen=True, kw_only=True):
@@ -57,15 +60,39 @@ class Added(Struct, frozen=True, kw_only=True):
     said: tuple[Said, ...]
     """The messages as they are stored."""
     items: list[dict[str, Json]]
-    """Per message, in order: `id` of its memory and `event`; for an add that kept them verbatim."""
+    """Per message, in order: `id` of its memory and `event`, of its held add for those that are
+    held; for an add that kept them verbatim."""
     job: Job | None = None
     """The job that stands for the add, if it has one; its `result` then tells the outcome."""
+
+
+class LetIn(Struct, frozen=True, kw_only=True):
+    """Held turns that somebody approved."""
+
+    held_id: str
+    principal: str
+    """Who did."""
+    key: str
+    """Idempotency key that no caller can give."""
+
+
+class _Plan(Struct, frozen=True, kw_only=True):
+    """What of an add is stored as memories, and what else belongs to the same commit."""
+
+    request: AddRequest
+    """With the messages that are not held."""
+    mark: str | None = None
+    held: Held | None = None
+    places: tuple[int, ...] = ()
+    """Of the held messages, among all."""
+    let_in: LetIn | None = None
 
 
 async def add(parts: Parts, request: AddRequest) -> Added:
     """Accept the request and, unless told not to wait, see it through.
 
-    From the first commit on, the turns survive anything and are searchable.
+    From the first commit on, the turns survive anything and are searchable, but for those that are
+    not trusted: they are held.
 
     Raises ConflictError if the idempotency key was used for a different add, AccessError if the
     caller may not write for the scope, BudgetExceededError if a budget that blocks has no room.
@@ -82,21 +109,42 @@ async def add(parts: Parts, request: AddRequest) -> Added:
         if known is not None:
             return await _replay(parts, request, known, mark)
 
-    await refuse_if_spent(parts, _wanted(request))
-
-    async def attempt(pair: Pair) -> tuple[list[dict[str, Json]], Job | None]:
-        return await _accept(parts, request, mark, pair)
-
+    places, held = await holding.held_of(parts, request)
+    kept = tuple(one for place, one in enumerate(request.said) if place not in places)
+    plan = _Plan(request=replace(request, said=kept), mark=mark, held=held, places=places)
     try:
-        items, job = await parts.embedders.with_pair(attempt)
+        items, job = await _carried_out(parts, plan)
     except ReplayedError as error:
         earlier = cast("Job", await parts.jobs.job(parts.project, error.job_id))
         return await _replay(parts, request, earlier, mark)
+    if held is not None:
+        parts.metrics.count("held_add", "held")
     if job is None:
         return Added(said=request.said, items=items)
     return Added(
-        said=request.said, items=items, job=await _see_through(parts, job, wait=request.wait)
+        said=request.said, items=items, job=await see_through(parts, job, wait=request.wait)
     )
+
+
+async def let_in(parts: Parts, request: AddRequest, approved: LetIn) -> Job:
+    """Store held turns as memories and take the held add away, in one commit; the add's job.
+
+    Raises NotFoundError if somebody took it before, and as `add`; it is held still then.
+    """
+    check_inside(parts.fence, request.scope)
+    plan = _Plan(request=replace(request, idempotency_key=approved.key), let_in=approved)
+    _, job = await _carried_out(parts, plan)
+    return await see_through(parts, cast("Job", job), wait=request.wait)
+
+
+async def _carried_out(parts: Parts, plan: _Plan) -> tuple[list[dict[str, Json]], Job | None]:
+    if plan.request.said:
+        await refuse_if_spent(parts, _wanted(plan.request))
+
+    async def attempt(pair: Pair) -> tuple[list[dict[str, Json]], Job | None]:
+        return await _accept(parts, plan, pair)
+
+    return await parts.embedders.with_pair(attempt)
 
 
 async def _storable(parts: Parts, request: AddRequest) -> AddRequest:
@@ -123,22 +171,30 @@ def _wanted(request: AddRequest) -> Wanted:
 
 
 async def _accept(
-    parts: Parts, request: AddRequest, mark: str | None, pair: Pair
+    parts: Parts, plan: _Plan, pair: Pair
 ) -> tuple[list[dict[str, Json]], Job | None]:
-    """Store the turns, and what is still to be done, in one commit."""
-    extracting = parts.llm is not None and (request.infer or request.procedural)
+    """Store the turns, what is held, and what is still to be done, in one commit."""
+    request = plan.request
+    wanted = parts.llm is not None and (request.infer or request.procedural)
+    extracting = wanted and bool(request.said)
     now = parts.clock.now()
     turns = _turns(parts, request, now)
     puts = await _put_turns(parts, request, turns, now, pair, listed=not extracting)
-    job = _job(parts, request, puts, now, mark, extracting=extracting)
-    ops: list[Op] = [PutTurns(scope=request.scope, turns=turns), *puts]
+    job = _job(parts, plan, puts, now, extracting=extracting)
+    before: list[Op] = []
+    if plan.let_in is not None:
+        before.append(TakeRow(kind=Held, id=plan.let_in.held_id))
+    if turns:
+        before.append(PutTurns(scope=request.scope, turns=turns))
+    after: list[Op] = [] if plan.held is None else [PutRows(rows=(plan.held,))]
     if job is not None:
-        ops.append(PutJob(job=job))
-    stored = (await parts.records.commit(parts.project, ops))[1 : 1 + len(puts)]
+        after.append(PutJob(job=job))
+    results = await parts.records.commit(parts.project, [*before, *puts, *after])
+    stored = results[len(before) : len(before) + len(puts)]
     if job is not None:
         ids = {put.memory.id: id_ for put, id_ in zip(puts, stored, strict=True)}
         job = replace(job, result=settled(job.result, ids))
-    return _verbatim(puts, stored), job
+    return with_held(_verbatim(puts, stored), _held_told(plan)), job
 
 
 async def _replay(parts: Parts, request: AddRequest, known: Job, mark: str | None) -> Added:
@@ -148,11 +204,12 @@ async def _replay(parts: Parts, request: AddRequest, known: Job, mark: str | Non
             hint="Use a new key for a new add; nothing was changed.",
         )
     return Added(
-        said=request.said, items=[], job=await _see_through(parts, known, wait=request.wait)
+        said=request.said, items=[], job=await see_through(parts, known, wait=request.wait)
     )
 
 
-async def _see_through(parts: Parts, job: Job, *, wait: bool) -> Job:
+async def see_through(parts: Parts, job: Job, *, wait: bool) -> Job:
+    """The job, when it is finished, parked, or time is up; as it is, if nobody waits."""
     if job.state in ("SUCCEEDED", "FAILED"):
         return job
     if not wait:
@@ -203,6 +260,8 @@ async def _put_turns(
     listed: bool,
 ) -> list[PutMemory]:
     """A memory of each turn, searchable from the commit on."""
+    if not turns:
+        return []
     payer = payer_of(parts, "add", request.scope)
     vectors = await local_vectors(parts, [turn.text for turn in turns], payer, pair)
     if len(turns) > _INLINE_TURNS:  # analysing many would keep the event loop from other callers
@@ -270,18 +329,14 @@ def _turn_memory(
 
 
 def _job(
-    parts: Parts,
-    request: AddRequest,
-    puts: Sequence[PutMemory],
-    now: float,
-    mark: str | None,
-    *,
-    extracting: bool,
+    parts: Parts, plan: _Plan, puts: Sequence[PutMemory], now: float, *, extracting: bool
 ) -> Job | None:
     """The job that stands for the add; None if nothing is left to do and nobody will ask for it:
     whoever does not wait gets something to ask for."""
+    request = plan.request
     missing = any(put.vector is None for put in puts)
-    if not extracting and not missing and mark is None and request.wait:
+    unasked = request.idempotency_key is None and request.wait
+    if not extracting and not missing and unasked:
         return None
     kind: JobKind = "extract" if extracting else "embed" if missing else "store"
     done = kind == "store"
@@ -291,9 +346,9 @@ def _job(
         kind=kind,
         state="SUCCEEDED" if done else "PENDING",
         scope_key=scope_key(request.scope),
-        payload=_payload(request, puts, now, extracting=extracting),
+        payload=_payload(plan, puts, now, extracting=extracting),
         idempotency_key=request.idempotency_key,
-        fingerprint=mark,
+        fingerprint=plan.mark,
         result=None if extracting else _verbatim(puts, [put.memory.id for put in puts]),
         run_after=now,
         created_at=now,
@@ -302,10 +357,10 @@ def _job(
 
 
 def _payload(
-    request: AddRequest, puts: Sequence[PutMemory], now: float, *, extracting: bool
+    plan: _Plan, puts: Sequence[PutMemory], now: float, *, extracting: bool
 ) -> dict[str, Json]:
     """What the job's work needs: ids and settings, never texts."""
-    scope = request.scope
+    request, scope = plan.request, plan.request.scope
     payload: dict[str, Json] = {
         "scope": [scope.user_id, scope.agent_id, scope.app_id, scope.run_id],
         "turns": [source.turn_id for put in puts for source in put.sources],
@@ -314,6 +369,10 @@ def _payload(
     }
     if (key := credential.current()) is not None:
         payload["key"] = key
+    if (held := _held_told(plan)) is not None:
+        payload["held"] = held
+    if plan.let_in is not None:
+        payload["approved"] = {"id": plan.let_in.held_id, "by": plan.let_in.principal}
     if extracting:
         payload |= {
             "metadata": request.metadata,
@@ -329,6 +388,11 @@ def _payload(
     return payload
 
 
+def _held_told(plan: _Plan) -> dict[str, Json] | None:
+    """What is told of the held messages: the id of the held add, and their places."""
+    return None if plan.held is None else {"id": plan.held.id, "places": list(plan.places)}
+
+
 def _verbatim(puts: Sequence[PutMemory], stored: Sequence[str]) -> list[dict[str, Json]]:
     return [
         {"id": id_, "event": "ADD" if id_ == put.memory.id else "NONE"}
@@ -338,10 +402,14 @@ def _verbatim(puts: Sequence[PutMemory], stored: Sequence[str]) -> list[dict[str
 
 def _fingerprint(parts: Parts, request: AddRequest) -> str:
     """What makes two adds the same call: everything given, nothing that passes by itself."""
-    said = [(one.role, one.text, one.actor_id, one.at) for one in request.said]
+    said = [
+        (one.role, one.text, one.actor_id, one.at, *([one.trust] if one.trust else []))
+        for one in request.said
+    ]
     rest = (request.at, request.metadata, request.categories, request.expires_on)
     flags = (request.infer, request.procedural, request.instructions, *request.custom_categories)
     flags = (*flags, "immutable") if request.immutable else flags
+    flags = (*flags, "trust", request.trust) if request.trust is not None else flags
     return fingerprint(
         list(itertools.chain([scope_key(request.scope), said], rest, flags)), parts.content_key
     )

@@ -41,7 +41,7 @@ C = TypeVar("C", bound=type)
 P = TypeVar("P", bound="Parts")
 
 _TARGETS = frozenset(
-    {"memory_id", "event_id", "key_id", "webhook_id", "account_id", "export_id", "email"}
+    {"memory_id", "event_id", "key_id", "webhook_id", "account_id", "export_id", "held_id", "email"}
 )
 """Parameters that name what a method works on."""
 

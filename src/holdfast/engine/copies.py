@@ -14,6 +14,7 @@ from holdfast.directory import (
     Delivery,
     Export,
     Feedback,
+    Held,
     KeyUse,
     Row,
     Spending,
@@ -40,6 +41,7 @@ async def count(parts: Parts, entity: Entity, ids: Sequence[str]) -> dict[str, i
     return {
         "feedback": len(await feedback(parts, ids)),
         "exports": len(await exports(parts, entity, ids)),
+        "held": await parts.directory.count(Held, _mine(parts), _names(entity)),
         "deliveries": len(await deliveries(parts, entity, ids)),
         "api_keys": len(await keys(parts, entity)),
         "budgets": len(await budgets(parts, entity)),
@@ -87,6 +89,11 @@ async def exports(parts: Parts, entity: Entity, ids: Sequence[str]) -> list[Expo
         async for export in _all(parts, Export)
         if about & set(export.memories) or mentions(export.request, entity.id)
     ]
+
+
+async def held(parts: Parts, entity: Entity) -> list[Held]:
+    """What is held of the subject."""
+    return await parts.directory.select(Held, _mine(parts), _names(entity))
 
 
 async def deliveries(parts: Parts, entity: Entity, ids: Sequence[str]) -> list[Delivery]:
@@ -191,6 +198,10 @@ async def _all(parts: Parts, kind: type[R], *where: Where) -> AsyncIterator[R]:
         if len(page) < ERASURE_BATCH:
             return
         after = (Where("id", str(getattr(page[-1], _ID)), "gt"),)
+
+
+def _names(entity: Entity) -> Where:
+    return Where(f"{entity.kind}_id", entity.id)
 
 
 def _mine(parts: Parts) -> Where:

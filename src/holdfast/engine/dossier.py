@@ -65,6 +65,8 @@ async def _directory(parts: Parts, entity: Entity, name: str) -> list[Row]:
             return [*await copies.feedback(parts, ids)]
         case "exports":
             return [*await copies.exports(parts, entity, ids)]
+        case "held":
+            return [*await copies.held(parts, entity)]
         case "deliveries":
             return [*await copies.deliveries(parts, entity, ids)]
         case "api_keys":

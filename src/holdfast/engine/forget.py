@@ -197,6 +197,7 @@ async def _before(parts: Parts, entity: Entity) -> Before:
 
 
 async def _memories(parts: Parts, entity: Entity, erasure: Erasure, told: Told) -> None:
+    """Memories, and what is held."""
     total, done = erasure.found.get("memories", 0), 0
     while True:
         op = RemoveMemories(

@@ -18,7 +18,7 @@ from holdfast.errors import (
     NotFoundError,
     ValidationError,
 )
-from holdfast.model import Struct
+from holdfast.model import Struct, Trust
 
 _CACHED_MAX = 10_000
 
@@ -41,6 +41,7 @@ class KeyRequest(Struct, frozen=True, kw_only=True):
     fence: Fence
     expires_at: float | None = None
     account: str | None = None
+    trust: Trust | None = None
 
 
 async def create(parts: Parts, request: KeyRequest, id_: str | None = None) -> NewKey:
@@ -61,6 +62,7 @@ async def create(parts: Parts, request: KeyRequest, id_: str | None = None) -> N
         account=request.account,
         created_at=parts.clock.now(),
         expires_at=request.expires_at,
+        trust=request.trust,
     )
     await parts.directory.insert(key)
     return NewKey(key=key, secret=keys.written(id_, secret))
@@ -106,6 +108,7 @@ async def rotate(parts: Parts, key_id: str, grace_s: float) -> NewKey:
         fence=fence_of(old),
         expires_at=old.expires_at,
         account=old.account,
+        trust=old.trust,
     )
     new = await create(parts, request)
     ends = now + grace_s
@@ -170,6 +173,7 @@ class Recogniser:
             permissions=frozenset(found.permissions),
             fence=fence_of(found),
             account=found.account,
+            trust=found.trust or "trusted",
         )
 
     async def _find(self, key_id: str) -> ApiKey | None:

@@ -19,7 +19,7 @@ from holdfast.engine.redaction import Hiding
 from holdfast.engine.savings import Savings
 from holdfast.engine.tolls import Tollgate
 from holdfast.metrics import Metrics
-from holdfast.model import Job, Json, Project, Scope
+from holdfast.model import Job, Json, Project, Scope, Trust, TrustPolicy
 from holdfast.ports import LLM, Directory, Embedder, Index, Jobs, Prices, Records, Reranker
 from holdfast.ports.audit import Trail
 from holdfast.ports.sealing import Seals
@@ -76,6 +76,10 @@ class Parts:
     reranker: Reranker | None = None
     fence: Fence = OPEN
     """What the caller may see of the project."""
+    trust: Trust = "trusted"
+    """untrusted: whatever the caller adds is held."""
+    trust_policy: TrustPolicy = field(default_factory=TrustPolicy)
+    """What is held by the configuration."""
     toll: Tollgate | None = None
     """Stands before calls of models; None: they are free."""
     prices: Prices = field(default_factory=Unpriced)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
 from holdfast.core.fence import fenced, inside, mark_of
 from holdfast.core.intake import Said, clean_id
-from holdfast.core.outcome import missing_part
+from holdfast.core.outcome import HELD, missing_part, with_held
 from holdfast.core.shapes import Provenance, event_shape, job_event, job_items, said_shapes
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.errors import NotFoundError
@@ -36,6 +36,7 @@ class ListRequest(Struct, frozen=True, kw_only=True):
     cursor: str | None = None
     offset: int = 0
     show_expired: bool = False
+    show_superseded: bool = False
     as_of: float | None = None
     oldest_first: bool = False
 
@@ -48,7 +49,12 @@ async def get(parts: Parts, memory_id: str) -> Memory | None:
 
 async def get_all(parts: Parts, request: ListRequest) -> Page:
     """A page of listed memories, newest first, with the exact count of all that match."""
-    view = View(now=parts.clock.now(), as_of=request.as_of, show_expired=request.show_expired)
+    view = View(
+        now=parts.clock.now(),
+        as_of=request.as_of,
+        show_expired=request.show_expired,
+        show_superseded=request.show_superseded,
+    )
     listing = Listing(
         filter=fenced(parts.fence, request.filter),
         view=view,
@@ -182,13 +188,29 @@ async def event(parts: Parts, job: Job) -> dict[str, Json]:
     return event_shape(job, texts)
 
 
-async def add_answer(parts: Parts, job: Job, said: Sequence[Said]) -> dict[str, Json]:
-    """An add's answer that tells the state of the job behind it."""
+async def add_answer(
+    parts: Parts,
+    job: Job | None,
+    said: Sequence[Said],
+    items: Sequence[Mapping[str, Json]] = (),
+) -> dict[str, Json]:
+    """An add's answer: the state of the job behind it, or what became of its messages."""
+    if job is None:
+        return {"results": said_shapes(items, said)}
     shown, results = await event(parts, job), job_items(job)
     if job.kind != "extract" and len(results) == len(said):  # kept word for word
         now = [one["memory"] for one in shown["results"]]  # None of what was deleted since
         kept = said_shapes(results, said)
-        shown["results"] = [{**one, "memory": text} for one, text in zip(kept, now, strict=True)]
+        shown["results"] = [
+            one if one["event"] == HELD else {**one, "memory": text}
+            for one, text in zip(kept, now, strict=True)
+        ]
+    elif (held := job.payload.get("held")) is not None and said:
+        words = said_shapes(
+            with_held([], {**held, "places": range(len(held["places"]))}),
+            [said[place] for place in held["places"]],
+        )
+        shown["results"][-len(words) :] = words
     told = {"results": shown["results"], "status": job.state, "event_id": job.id}
     for name in ("error", "error_code", "rejected"):
         if shown[name]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Final, cast
 
 from msgspec.structs import replace
 
 from holdfast.core.retention import DAY_S, KINDS, SETTING, in_force, rules_of
-from holdfast.directory import Export, ProjectInfo, Where
+from holdfast.directory import Export, Held, ProjectInfo, Row, Where
 from holdfast.engine import projects
 from holdfast.engine.origins import origin_now
 from holdfast.engine.parts import Parts
@@ -18,6 +18,9 @@ from holdfast.limits import ERASURE_BATCH
 from holdfast.model import Project
 from holdfast.ports import RemoveMemories
 from holdfast.ports.subjects import Aged
+
+_ROWS: Final[Mapping[str, type[Row]]] = {"exports": Export, "held": Held}
+"""Rules that are for rows of the directory."""
 
 
 async def rules(parts: Parts) -> dict[str, float]:
@@ -70,14 +73,17 @@ def _before(parts: Parts, days: float) -> float:
 
 
 async def _count(parts: Parts, name: str, before: float) -> int:
-    if name == "exports":
-        return await parts.directory.count(Export, *_exports(parts, before))
+    if name in _ROWS:
+        return await parts.directory.count(_ROWS[name], *_older(parts, before))
     return await parts.subjects.older(parts.project, cast("Aged", name), before)
 
 
 async def _remove(parts: Parts, name: str, before: float) -> int:
-    if name == "exports":
-        return await parts.directory.delete(Export, *_exports(parts, before))
+    if name in _ROWS:
+        count = await parts.directory.delete(_ROWS[name], *_older(parts, before))
+        if name == "held" and count:
+            parts.metrics.count("held_add", "expired", amount=count)
+        return count
     if name in KINDS or name == "expired":
         return await _memories(parts, _matching(name, before))
     return await parts.subjects.expire(parts.project, cast("Aged", name), before)
@@ -106,5 +112,5 @@ def _matching(name: str, before: float) -> Filter:
     return And((Compare("kind", "eq", KINDS[name]), Compare("created_at", "lte", before)))
 
 
-def _exports(parts: Parts, before: float) -> tuple[Where, Where]:
+def _older(parts: Parts, before: float) -> tuple[Where, Where]:
     return Where("project", parts.project), Where("created_at", before, "lte")

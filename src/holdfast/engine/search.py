@@ -34,6 +34,7 @@ class SearchRequest(Struct, frozen=True, kw_only=True):
     """The moment "last week" is told from; now if None."""
     as_of: float | None = None
     show_expired: bool = False
+    show_superseded: bool = False
     rerank: bool = False
     explain: bool = False
     """Hits tell the parts of their scores."""
@@ -99,6 +100,7 @@ async def _probe(
             now=now,
             as_of=request.as_of,
             show_expired=request.show_expired,
+            show_superseded=request.show_superseded,
             listed_only=False,
         ),
         query=query,

@@ -42,6 +42,7 @@ from holdfast.ports.operations import (
     Reset,
     SettleBudget,
     SetVectors,
+    TakeRow,
 )
 from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records, View
 from holdfast.ports.spaces import Epoch, Filling, Spaces, SpaceSwitched, StoredSpace, Unfilled
@@ -104,6 +105,7 @@ __all__ = [
     "Spent",
     "Standing",
     "StoredSpace",
+    "TakeRow",
     "TermMatches",
     "Toll",
     "Unfilled",

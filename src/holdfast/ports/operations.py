@@ -119,7 +119,7 @@ class RemoveMemories(Struct, frozen=True, kw_only=True):
     """Leave no text in the history of the deleted memories, this DELETE included.
 
     If the filter looks at entities only, then neither in that of memories deleted earlier whose
-    entities satisfy it.
+    entities satisfy it, and held adds (`directory.Held`) whose entities do are deleted.
     """
     limit: int | None = None
     """Delete at most so many of those that match, the first inserted first."""
@@ -269,6 +269,16 @@ class PutRows(Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
 
 
+class TakeRow(Struct, frozen=True, kw_only=True):
+    """Delete a row of the directory that is being used up by the rest of the commit. Result: None.
+
+    Raises NotFoundError if there is none with this id in the project: of two who take it, one does.
+    """
+
+    kind: type[Row]
+    id: str
+
+
 class PutAudit(Struct, frozen=True, kw_only=True):
     """Put rows of the project behind the end of its chain (`core.audit`). Result: None.
 
@@ -282,13 +292,13 @@ class PutAudit(Struct, frozen=True, kw_only=True):
 
 
 class Reset(Struct, frozen=True, kw_only=True):
-    """Delete everything the project remembers: memories, turns, history, jobs, usage, and the
-    feedback, exports and deliveries about them. Who may use the project, and the audit,
-    stay. Result: None."""
+    """Delete everything the project remembers: memories, turns, history, jobs, usage, the
+    feedback, exports and deliveries about them, and what is held. Who may use the project, and the
+    audit, stay. Result: None."""
 
 
 Op = (
     PutTurns | PutMemory | EditMemory | RemoveMemories | SetVectors
     | FillSpace | PutJob | FinishJob | PutUsage | PutSpared | HoldBudget | SettleBudget
-    | PutRows | PutAudit | Reset
+    | PutRows | TakeRow | PutAudit | Reset
 )  # fmt: skip

@@ -38,6 +38,8 @@ class View(Struct, frozen=True, kw_only=True):
     as_of: float | None = None
     """What was true at this moment; None: what is true now."""
     show_expired: bool = False
+    show_superseded: bool = False
+    """What is not true any more as well, because something newer took its place."""
     listed_only: bool = True
     """Leave out raw turns that stand beside the facts a model took from them."""
 

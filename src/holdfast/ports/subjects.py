@@ -30,8 +30,9 @@ class Subjects(Protocol):
     async def begin(self, erasure: Erasure) -> None:
         """Store an erasure that is RUNNING.
 
-        From its return on, until the erasure is in another state, no commit stores turns, memories
-        or jobs of the subject, through any process: it raises ConflictError, and changes nothing.
+        From its return on, until the erasure is in another state, no commit stores turns, memories,
+        jobs or held adds of the subject, through any process: it raises ConflictError, and changes
+        nothing.
         """
 
     async def inventory(self, project: Project, entity: Entity) -> Mapping[str, int]:

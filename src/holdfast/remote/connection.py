@@ -105,6 +105,8 @@ class Connection:
         """Forgetting subjects, and what is known of them."""
         self.retention = faces.AsyncRetention(self)
         """What is removed for its age."""
+        self.quarantine = faces.AsyncQuarantine(self)
+        """What untrusted sources said."""
 
     async def open(self) -> None:
         """Make the connection pool; nothing is sent. Idempotent.

@@ -253,6 +253,75 @@ class AsyncRetention(Face):
         return rows
 
 
+class AsyncQuarantine(Face):
+    """What is held of untrusted sources, until it is let in or thrown away."""
+
+    async def listed(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        page: int = 1,
+        page_size: int = 100,
+    ) -> Answer:
+        """What is held, of all the entities named together or of everybody, the newest first.
+
+        Returns `{"results", "total"}`. `page_size`: 1 to 100.
+        """
+        query = {
+            **_subject(user_id, agent_id, app_id, run_id), "page": page, "page_size": page_size,
+        }  # fmt: skip
+        answer: Answer = await self._ask("GET", "/holdfast/quarantine", query=query)
+        return answer
+
+    async def find(self, held_id: str) -> Answer:
+        """What is held under this id. Raises NotFoundError."""
+        answer: Answer = await self._ask("GET", f"/holdfast/quarantine/{_place(held_id)}")
+        return answer
+
+    async def approve(
+        self,
+        held_ids: Sequence[str] = (),
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        wait: bool = True,
+    ) -> Answer:
+        """Let in what is held, under these ids or all of the entities named together, up to 1,000.
+
+        `wait`: until models have made memories of it. Called again, it adds nothing twice. Returns
+        `{"count", "left", "results"}`. Raises ValidationError, NotFoundError, BudgetExceededError.
+        """
+        body = {
+            **_subject(user_id, agent_id, app_id, run_id), "held_ids": held_ids, "wait": wait,
+        }  # fmt: skip
+        answer: Answer = await self._ask(
+            "POST", "/holdfast/quarantine/approve", body=body, repeatable=True
+        )
+        return answer
+
+    async def reject(
+        self,
+        held_ids: Sequence[str] = (),
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+    ) -> Answer:
+        """Throw away what is held, for good; chosen as in `approve`.
+
+        Returns `{"count", "left"}`. Raises ValidationError, NotFoundError.
+        """
+        body = {**_subject(user_id, agent_id, app_id, run_id), "held_ids": held_ids}
+        answer: Answer = await self._ask("POST", "/holdfast/quarantine/reject", body=body)
+        return answer
+
+
 def _subject(
     user_id: str | None, agent_id: str | None, app_id: str | None, run_id: str | None
 ) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from holdfast import limits
 from holdfast.errors import ClosedError
 from holdfast.loop import LoopThread
-from holdfast.model import UNSET, Answer, EntityKind, JobState, Json, When
+from holdfast.model import UNSET, Answer, EntityKind, JobState, Json, Trust, When
 from holdfast.remote import sync_faces
 from holdfast.remote.client import AsyncClient
 
@@ -43,6 +43,8 @@ class Client:
         """Forgetting subjects, and what is known of them."""
         self.retention = sync_faces.Retention(self._async.retention, self._loop)
         """What is removed for its age."""
+        self.quarantine = sync_faces.Quarantine(self._async.quarantine, self._loop)
+        """What untrusted sources said."""
 
     def __init__(
         self,
@@ -126,25 +128,24 @@ class Client:
         immutable: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
+        trust: Trust | None = None,
     ) -> Answer:
         """Remember a text, a message or a conversation of up to 1,000 messages.
 
-        The turns are durable and searchable before any model is asked. With a language model
-        configured and `infer`, facts are extracted from them; otherwise each message is one memory.
-        Raises ValidationError, TooLargeError, ConflictError, StoreError.
+        Turns are durable and searchable before any model is asked. With one configured and `infer`,
+        it extracts facts; else each message is one memory. Raises ValidationError, ConflictError.
 
         Args:
-            messages: text, `{"role", "content", "name"?, "timestamp"?}`, or a list of those.
+            messages: text, `{"role", "content", "name"?, "timestamp"?, "trust"?}`, or several.
             timestamp: when it was said (default now); a message's own timestamp goes first.
             expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
-            prompt: instructions for the extraction of this call.
-            custom_categories: names, or {name: description}, for the model to choose from.
+            prompt: instructions to the model; custom_categories: names, or {name: description}.
             idempotency_key: a repeated call with the same key and content returns the first answer.
-            wait: False returns at once with an `event_id`; see `event` and `wait`.
+            wait: False returns at once with an `event_id`; trust: "untrusted" needs approval.
 
         Returns:
-            `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE or NONE (known already);
+            `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE, NONE (known) or HELD;
             with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (what is
             in `degraded` is away; tried again later) or FAILED (given up, `error`; turns stay).
         """
@@ -165,6 +166,7 @@ class Client:
             immutable=immutable,
             idempotency_key=idempotency_key,
             wait=wait,
+            trust=trust,
         )
         return self._loop.run(work)
 
@@ -179,6 +181,7 @@ class Client:
         filters: Mapping[str, Json] | None = None,
         top_k: int = 20,
         show_expired: bool = False,
+        show_superseded: bool = False,
         cursor: str | None = None,
         page: int = 1,
         oldest_first: bool = False,
@@ -197,6 +200,7 @@ class Client:
             cursor: from the previous page's answer.
             page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
+            show_superseded: what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -206,6 +210,7 @@ class Client:
             filters=filters,
             top_k=top_k,
             show_expired=show_expired,
+            show_superseded=show_superseded,
             cursor=cursor,
             page=page,
             oldest_first=oldest_first,
@@ -234,6 +239,7 @@ class Client:
         explain: bool = False,
         reference_date: When = None,
         show_expired: bool = False,
+        show_superseded: bool = False,
         as_of: When = None,
         user_id: str | None = None,
         agent_id: str | None = None,
@@ -253,6 +259,7 @@ class Client:
             explain: add `score_details`, the share of each signal in the score.
             reference_date: the day "last week" in the query is told from; default now.
             as_of: search what was true then, instead of what is true now.
+            show_superseded: search what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -268,6 +275,7 @@ class Client:
             explain=explain,
             reference_date=reference_date,
             show_expired=show_expired,
+            show_superseded=show_superseded,
             as_of=as_of,
             user_id=user_id,
             agent_id=agent_id,

@@ -210,3 +210,79 @@ class Retention:
         """Remove what is older than the rules allow; how many rows, by rule."""
         work = self._async.run()
         return self._loop.run(work)
+
+
+class Quarantine:
+    """What is held of untrusted sources, until it is let in or thrown away."""
+
+    def __init__(self, of: faces.AsyncQuarantine, loop: LoopThread) -> None:
+        """`of`: the asynchronous face, on this loop."""
+        self._async = of
+        self._loop = loop
+
+    def listed(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        page: int = 1,
+        page_size: int = 100,
+    ) -> Answer:
+        """What is held, of all the entities named together or of everybody, the newest first.
+
+        Returns `{"results", "total"}`. `page_size`: 1 to 100.
+        """
+        work = self._async.listed(
+            user_id=user_id,
+            agent_id=agent_id,
+            app_id=app_id,
+            run_id=run_id,
+            page=page,
+            page_size=page_size,
+        )
+        return self._loop.run(work)
+
+    def find(self, held_id: str) -> Answer:
+        """What is held under this id. Raises NotFoundError."""
+        work = self._async.find(held_id)
+        return self._loop.run(work)
+
+    def approve(
+        self,
+        held_ids: Sequence[str] = (),
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+        wait: bool = True,
+    ) -> Answer:
+        """Let in what is held, under these ids or all of the entities named together, up to 1,000.
+
+        `wait`: until models have made memories of it. Called again, it adds nothing twice. Returns
+        `{"count", "left", "results"}`. Raises ValidationError, NotFoundError, BudgetExceededError.
+        """
+        work = self._async.approve(
+            held_ids, user_id=user_id, agent_id=agent_id, app_id=app_id, run_id=run_id, wait=wait
+        )
+        return self._loop.run(work)
+
+    def reject(
+        self,
+        held_ids: Sequence[str] = (),
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        app_id: str | None = None,
+        run_id: str | None = None,
+    ) -> Answer:
+        """Throw away what is held, for good; chosen as in `approve`.
+
+        Returns `{"count", "left"}`. Raises ValidationError, NotFoundError.
+        """
+        work = self._async.reject(
+            held_ids, user_id=user_id, agent_id=agent_id, app_id=app_id, run_id=run_id
+        )
+        return self._loop.run(work)

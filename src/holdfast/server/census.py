@@ -20,6 +20,7 @@ GAUGES = {
     "queue_waiting": "Jobs that wait.",
     "queue_running": "Jobs that a worker has.",
     "queue_failed": "Jobs that were given up.",
+    "held_count": "Adds that wait for approval in the quarantine.",
     "queue_age_seconds": "How long the longest-waiting job has been due.",
 }
 """What is told, and what it means."""
@@ -56,6 +57,7 @@ class Families(Collector):
             "queue_waiting": census.jobs_waiting,
             "queue_running": census.jobs_running,
             "queue_failed": census.jobs_failed,
+            "held_count": census.held,
             "queue_age_seconds": census.oldest_due_s,
         }
         self._mem0_names = mem0_names

@@ -78,7 +78,7 @@ async def admit(request: Request, operation: str) -> Context:
     credential.came_with(principal.id)
     rule = decide(principal, operation)
     scope["holdfast_limit"] = await deployment.limiter.count_key(principal, rule.load)
-    memory = deployment.admin.memory(principal.project, principal.fence)
+    memory = deployment.admin.memory(principal.project, principal.fence, principal.trust)
     context = Context(principal, memory, deployment, operation, rule)
     scope["holdfast_context"] = context
     return context

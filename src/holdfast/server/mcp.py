@@ -61,7 +61,7 @@ class _Caller:
         self._deployment = deployment
         self._scope = request.scope
         self._user = named or _only_user(principal.fence)
-        self._memory = deployment.admin.memory(principal.project, principal.fence)
+        self._memory = deployment.admin.memory(principal.project, principal.fence, principal.trust)
 
     @classmethod
     async def of(cls, request: Request, deployment: Deployment) -> _Caller:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, Header, Query
 from pydantic import BaseModel, Field
 
+from holdfast.core.outcome import HELD
 from holdfast.errors import UnsupportedError, ValidationError
 from holdfast.model import ENTITY_KINDS, Json
 from holdfast.server.context import Context, allow
@@ -80,6 +81,10 @@ class AddBody(Named):
     immutable: Annotated[
         bool | None, Field(description="True: never changed or superseded, only deleted.")
     ] = None
+    trust: Annotated[
+        Literal["trusted", "untrusted"] | None,
+        Field(description="untrusted: held until somebody approves it; messages may say it too."),
+    ] = None
     enable_graph: Annotated[bool | None, Field(description="True is refused.")] = None
     temporal_reasoning: Annotated[bool | None, Field(description="False is refused.")] = None
     structured_data_schema: Annotated[Any, Field(description="Refused.")] = None
@@ -98,7 +103,8 @@ class AddBody(Named):
 
 
 class AddedItem(BaseModel):
-    """What became of a message or fact; NONE: it was known."""
+    """What became of a message or fact; NONE: it was known; HELD: it waits for approval, and the
+    id is that of the held add."""
 
     id: str | None = None
     memory: str | None = None
@@ -112,7 +118,9 @@ class Added(BaseModel):
     message: str
     status: Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]
     event_id: str
-    results: Annotated[list[AddedItem] | None, Field(description="Once it is done.")] = None
+    results: Annotated[
+        list[AddedItem] | None, Field(description="Once it is done; before, what is held.")
+    ] = None
     error: str | None = None
     error_code: str | None = None
 
@@ -186,6 +194,7 @@ async def _added(body: AddBody, context: Context, key: str | None) -> dict[str, 
             immutable=bool(body.immutable),
             idempotency_key=key,
             wait=False,
+            trust=body.trust,
         )
     except UnsupportedError as error:  # clients take a 5xx for a failure of the server
         raise ValidationError(error.message, hint=error.hint) from None
@@ -200,8 +209,10 @@ def _outcome(told: dict[str, Json]) -> dict[str, Json]:
     status = told["status"]
     message = {"SUCCEEDED": _STORED, "FAILED": _FAILED}.get(status, _QUEUED)
     answer = {"message": message, "status": status, "event_id": told["event_id"]}
-    if status == "SUCCEEDED":
-        answer["results"] = [result_shape(item) for item in told["results"]]
+    done = status == "SUCCEEDED"
+    shown = [item for item in told["results"] if done or item["event"] == HELD]
+    if done or shown:  # what is held is so from the start
+        answer["results"] = [result_shape(item) for item in shown]
     for name in ("error", "error_code"):
         if told.get(name):
             answer[name] = told[name]

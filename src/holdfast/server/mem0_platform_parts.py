@@ -92,8 +92,6 @@ _UNOFFERED: Mapping[str, tuple[tuple[Json, ...], str]] = {
     "enable_graph": ((False,), "Leave it out; entities are found in the memories themselves."),
     "prompt_profile_id": (("",), "Leave it out, and send custom_instructions."),
     "temporal_reasoning": ((True,), "Leave it out; times always count."),
-    "include_merged": ((False,), "Leave it out; a memory's history tells what it was before."),
-    "latest_only": ((True,), "Leave it out; a memory's history tells what it was before."),
 }
 """What Mem0 knows and Holdfast has not, or always does: the values that ask for nothing else, and
 what to do instead."""

@@ -58,8 +58,17 @@ class Narrowing(Body):
         list[str] | None, Field(description="Only these fields, and `id`.", examples=[["memory"]])
     ] = None
     show_expired: bool = False
-    latest_only: Annotated[bool | None, Field(description="False is refused.")] = None
-    include_merged: Annotated[bool | None, Field(description="True is refused.")] = None
+    latest_only: Annotated[
+        bool | None, Field(description="False: what something newer took the place of, too.")
+    ] = None
+    include_merged: Annotated[
+        bool | None, Field(description="True: the same, for what became part of something newer.")
+    ] = None
+
+    @property
+    def show_superseded(self) -> bool:
+        """Whether memories that something newer took the place of are asked for."""
+        return self.latest_only is False or self.include_merged is True
 
     def in_categories(self) -> dict[str, Json] | None:
         """The categories as a filter."""
@@ -147,6 +156,7 @@ async def _found(
         explain=body.explain or "score_breakdown" in (body.fields or ()),
         reference_date=body.reference_date,
         show_expired=body.show_expired,
+        show_superseded=body.show_superseded,
     )
     return {**found, "results": [only(hit_shape(hit), body.fields) for hit in found["results"]]}
 
@@ -202,6 +212,7 @@ class Wanted(Body):
     filters: dict[str, Any]
     fields: list[str] | None
     show_expired: bool
+    show_superseded: bool
     page: int | None = None
     size: int | None = None
 
@@ -218,6 +229,7 @@ async def get_all(
         filters=body.narrowed(body.filters),
         fields=body.fields,
         show_expired=body.show_expired,
+        show_superseded=body.show_superseded,
         page=pages.page or body.page or 1,
         size=pages.page_size or body.page_size,
     )
@@ -240,6 +252,7 @@ async def get_all_v2(
         filters=body.narrowed(ids_of(body), body.filters),
         fields=body.fields,
         show_expired=body.show_expired,
+        show_superseded=body.show_superseded,
         page=pages.page or body.page,
         size=pages.page_size or body.page_size,
     )
@@ -262,6 +275,7 @@ async def get_all_v1(
         filters=query.narrowed(ids_of(query)),
         fields=query.fields,
         show_expired=query.show_expired,
+        show_superseded=query.show_superseded,
         page=query.page,
         size=query.page_size,
     )
@@ -274,7 +288,14 @@ async def _earlier(request: Request, context: Context, wanted: Wanted, limit: in
     if limit is not None:
         found = await _list(context, wanted, limit, 1)
         return Reply(_shown(found, wanted))
-    return Reply(await whole_list(context, wanted.filters, wanted.fields, wanted.show_expired))
+    whole = await whole_list(
+        context,
+        wanted.filters,
+        wanted.fields,
+        show_expired=wanted.show_expired,
+        show_superseded=wanted.show_superseded,
+    )
+    return Reply(whole)
 
 
 async def _page(request: Request, context: Context, wanted: Wanted) -> dict[str, Json]:
@@ -285,7 +306,11 @@ async def _page(request: Request, context: Context, wanted: Wanted) -> dict[str,
 
 async def _list(context: Context, wanted: Wanted, size: int, page: int) -> dict[str, Json]:
     return await context.memory.get_all(
-        filters=wanted.filters, top_k=size, page=page, show_expired=wanted.show_expired
+        filters=wanted.filters,
+        top_k=size,
+        page=page,
+        show_expired=wanted.show_expired,
+        show_superseded=wanted.show_superseded,
     )
 
 
@@ -297,7 +322,9 @@ async def whole_list(
     context: Context,
     filters: Mapping[str, Json],
     fields: list[str] | None = None,
+    *,
     show_expired: bool = False,
+    show_superseded: bool = False,
 ) -> list[Json]:
     """Every memory that matches, which a list without pages promises.
 
@@ -307,7 +334,11 @@ async def whole_list(
     cursor = None
     while True:
         found = await context.memory.get_all(
-            filters=filters, top_k=PAGE_SIZE_MAX, cursor=cursor, show_expired=show_expired
+            filters=filters,
+            top_k=PAGE_SIZE_MAX,
+            cursor=cursor,
+            show_expired=show_expired,
+            show_superseded=show_superseded,
         )
         if found["total"] > BARE_LIST_MAX:
             raise ValidationError(

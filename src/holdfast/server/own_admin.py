@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +44,10 @@ class KeyBody(_Body):
     expires_at: Annotated[str | float | None, Field(description="ISO 8601, or Unix seconds.")] = (
         None
     )
+    trust: Annotated[
+        Literal["trusted", "untrusted"] | None,
+        Field(description="untrusted: all it adds is held, and it changes nothing else."),
+    ] = None
 
 
 class RotationBody(_Body):
@@ -67,6 +71,13 @@ class ChangeBody(_Body):
     description: Annotated[str | None, Field(max_length=4_096)] = None
     custom_instructions: Annotated[str | None, Field(max_length=65_536)] = None
     custom_categories: Annotated[list[Any] | None, Field(max_length=64)] = None
+    trust: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Whose turns are held: `roles`, `actors`, `default`.",
+            examples=[{"roles": {"tool": "untrusted"}}],
+        ),
+    ] = None
 
 
 @route("GET", "/holdfast/whoami", summary="Who the credential belongs to")
@@ -83,6 +94,7 @@ async def whoami(context: Annotated[Context, Depends(allow("whoami"))]) -> Reply
             "agents": fence.agents,
             "apps": fence.apps,
             "runs": fence.runs,
+            "trust": who.trust,
         }
     )
 

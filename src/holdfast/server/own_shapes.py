@@ -19,6 +19,7 @@ def key_shape(key: ApiKey, used_at: float | None = None) -> dict[str, Any]:
         "agents": key.agents,
         "apps": key.apps,
         "runs": key.runs,
+        "trust": key.trust or "trusted",
         "created_at": iso(key.created_at),
         "expires_at": iso(key.ends_at),
         "revoked_at": iso(key.revoked_at),

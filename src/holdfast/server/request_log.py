@@ -6,12 +6,12 @@ Mem0's dashboard shows them. Each process keeps its own; they end with it.
 from __future__ import annotations
 
 import time
-import uuid
 from collections import deque
 from datetime import UTC, datetime
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from holdfast.clock import Ids, SystemClock
 from holdfast.core.access import Principal
 from holdfast.limits import REQUESTS_KEPT
 from holdfast.model import Struct
@@ -23,6 +23,8 @@ _AUTH_TYPES = {
     "token": "bearer",
     "anyone": "disabled",
 }
+
+_ids = Ids(SystemClock())
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -89,7 +91,7 @@ class Recorded:
 
 def _row(scope: Scope, principal: Principal, status: int, took_s: float) -> Row:
     return Row(
-        id=str(uuid.uuid4()),
+        id=_ids.new(),
         method=scope["method"],
         path=getattr(scope.get("route"), "path", ""),
         status_code=status,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -14,6 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from holdfast.clock import Ids, SystemClock
 from holdfast.config import ServerConfig
 from holdfast.deadline import TIMEOUT_HEADER, time_limit
 from holdfast.engine.tolls import warnings_heard
@@ -26,6 +26,7 @@ from holdfast.errors import (
 from holdfast.limits import DEADLINE_GRACE_S
 from holdfast.server import problems
 from holdfast.server.auditing import Audited
+from holdfast.server.opening import Waiting
 from holdfast.server.request_log import Recorded
 from holdfast.server.telemetry import Telemetry
 
@@ -49,6 +50,7 @@ def surround(app: FastAPI, config: ServerConfig, telemetry: Telemetry) -> None:
     app.add_middleware(Shedding, requests_max=config.requests_max, telemetry=telemetry)
     app.add_middleware(Audited)
     app.add_middleware(Recorded)
+    app.add_middleware(Waiting)
     origins = [origin.strip() for origin in config.cors_origins.split(",") if origin.strip()]
     if origins:
         app.add_middleware(
@@ -71,12 +73,13 @@ class RequestId:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._ids = Ids(SystemClock())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         given = _header(scope, b"x-request-id")
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else self._ids.new()
         scope["holdfast_request_id"] = request_id
 
         async def tell(message: Message) -> None:

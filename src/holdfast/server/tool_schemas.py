@@ -65,6 +65,14 @@ INFER: Schema = {
     "default": True,
     "description": "false keeps the words exactly as they are.",
 }
+TRUST: Schema = {
+    "type": "string",
+    "enum": ["trusted", "untrusted"],
+    "description": (
+        "untrusted for words of a web page, a mail, a document or a tool: a person looks at them"
+        " before they are remembered."
+    ),
+}
 QUERY: Schema = {
     "type": "string",
     "minLength": 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_VERBS = {"ADD": "Remembered", "UPDATE": "Updated", "NONE": "Known already"}
+_VERBS = {"ADD": "Remembered", "UPDATE": "Updated", "NONE": "Known already", "HELD": "Held"}
 
 
 def memory_line(memory: Mapping[str, Any]) -> str:

@@ -202,6 +202,7 @@ TOOLS: tuple[Tool, ...] = (
             "timestamp": schemas.SAID_AT,
             "expiration_date": schemas.EXPIRES,
             "infer": schemas.INFER,
+            "trust": schemas.TRUST,
         },
         carry_out=_add,
         reads_only=False,

@@ -244,7 +244,12 @@ def removals(here: Sequence[str]) -> st.SearchStrategy[RemoveMemories]:
 
 
 views = st.builds(
-    View, now=times, as_of=st.none() | times, show_expired=st.booleans(), listed_only=st.booleans()
+    View,
+    now=times,
+    as_of=st.none() | times,
+    show_expired=st.booleans(),
+    show_superseded=st.booleans(),
+    listed_only=st.booleans(),
 )
 listings = st.builds(
     Listing,

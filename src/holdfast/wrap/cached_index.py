@@ -184,7 +184,7 @@ def _said(project: Project, probe: Probe, generations: list[int]) -> bytes:
             generations,
             probe.filter,
             probe.fence,
-            (day, view.as_of, view.show_expired, view.listed_only),
+            (day, view.as_of, view.show_expired, view.show_superseded, view.listed_only),
             probe.query,
             probe.limit,
             probe.explain,

@@ -41,6 +41,7 @@ CREATE TABLE api_keys (
 	expires_at DOUBLE PRECISION, 
 	revoked_at DOUBLE PRECISION, 
 	retires_at DOUBLE PRECISION, 
+	trust TEXT COLLATE "C", 
 	PRIMARY KEY (id)
 );
 
@@ -200,6 +201,24 @@ CREATE TABLE feedback (
 	at DOUBLE PRECISION NOT NULL, 
 	PRIMARY KEY (project, memory_id)
 );
+
+CREATE TABLE held (
+	id TEXT COLLATE "C" NOT NULL, 
+	project TEXT COLLATE "C" NOT NULL, 
+	user_id TEXT COLLATE "C", 
+	agent_id TEXT COLLATE "C", 
+	app_id TEXT COLLATE "C", 
+	run_id TEXT COLLATE "C", 
+	messages TEXT COLLATE "C" NOT NULL, 
+	request TEXT COLLATE "C" NOT NULL, 
+	principal TEXT COLLATE "C" NOT NULL, 
+	principal_kind TEXT COLLATE "C" NOT NULL, 
+	via TEXT COLLATE "C" NOT NULL, 
+	created_at DOUBLE PRECISION NOT NULL, 
+	PRIMARY KEY (id)
+);
+
+CREATE INDEX held_by_project ON held (project, id);
 
 CREATE TABLE history (
 	no BIGSERIAL NOT NULL, 
@@ -562,6 +581,15 @@ ALTER TABLE feedback ENABLE ROW LEVEL SECURITY;
 ALTER TABLE feedback FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY feedback_of_project ON feedback USING (
+	project = (SELECT current_setting('holdfast.project', true))
+	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
+);
+
+ALTER TABLE held ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE held FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY held_of_project ON held USING (
 	project = (SELECT current_setting('holdfast.project', true))
 	OR (SELECT current_setting('holdfast.reach', true)) = 'all'
 );

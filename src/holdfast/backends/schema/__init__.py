@@ -8,7 +8,7 @@ Times are epoch seconds, UTC. `no` numbers a memory within the store and gives i
 
 from __future__ import annotations
 
-from holdfast.backends.schema import audit, directory, erasures, ledger, records
+from holdfast.backends.schema import audit, directory, erasures, ledger, quarantine, records
 from holdfast.backends.schema.base import metadata
 
-__all__ = ["audit", "directory", "erasures", "ledger", "metadata", "records"]
+__all__ = ["audit", "directory", "erasures", "ledger", "metadata", "quarantine", "records"]

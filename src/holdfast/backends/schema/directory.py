@@ -48,6 +48,8 @@ api_keys = Table(
     Column("revoked_at", Float),
     # end of a key that was changed for a new one
     Column("retires_at", Float),
+    # NULL where it is trusted
+    Column("trust", Text),
     PrimaryKeyConstraint("id"),
     sqlite_with_rowid=False,
 )

@@ -39,6 +39,7 @@ ARCHIVED: Final[Mapping[str, tuple[str, ...]]] = {
     "webhooks": ("id",),
     "feedback": ("project", "memory_id"),
     "exports": ("id",),
+    "held": ("id",),
     "audit": ("project", "no"),
     "audit_heads": ("project",),
     "erasures": ("id",),

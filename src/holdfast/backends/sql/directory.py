@@ -15,9 +15,11 @@ from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.rows import NO_LIMIT, from_json, only
 from holdfast.backends.sql.sealing import (
     ERASED,
-    NOBODY,
+    SCOPE_COLUMNS,
     SEALED_FIELDS,
     Text,
+    ids_in,
+    names_subject,
     opened,
     row_id,
     sealed,
@@ -25,6 +27,7 @@ from holdfast.backends.sql.sealing import (
 from holdfast.directory import Change, Row, Where
 from holdfast.errors import ConflictError, ValidationError
 from holdfast.model import Json
+from holdfast.ports import TakeRow
 from holdfast.trail import AuditRow
 
 if TYPE_CHECKING:
@@ -170,6 +173,16 @@ def insert(connection: Connection, rows: Sequence[Row], changed: int | None = No
         connection.execute(_NEXT_STAMP)
 
 
+def take(connection: Connection, project: str, op: TakeRow) -> bool:
+    """Delete a row in the caller's transaction; False if there is none."""
+    condition, parameters = condition_of(op.kind, (Where("project", project), Where("id", op.id)))
+    sql = f"DELETE FROM {op.kind.table} WHERE {condition}"
+    taken = bool(connection.execute(sql, tuple(parameters)).rowcount)
+    if taken and op.kind.stamped:
+        connection.execute(_NEXT_STAMP)
+    return taken
+
+
 def _update(
     connection: Connection, kind: type[Row], where: tuple[str, list[Any]], values: dict[str, Any]
 ) -> int:
@@ -184,14 +197,16 @@ def _update_sealed(
 ) -> int:
     """`_update` row by row: what is sealed is bound to its row."""
     condition, parameters = where
-    names = dict.fromkeys(("project", *kind.key))
+    whose = SCOPE_COLUMNS if names_subject(kind) else ()
+    names = dict.fromkeys(("project", *kind.key, *whose))
     sql = f"SELECT {', '.join(names)} FROM {kind.table} WHERE {condition}"
     rows = connection.execute(sql, tuple(parameters)).fetchall()
-    mine = " AND ".join(f"{name} = ?" for name in names)
+    mine = " AND ".join(f"{name} = ?" for name in kind.key)
     for row in rows:
         place = dict(zip(names, row, strict=True))
         stored = _sealed_values(connection, kind, place | values)
-        _update(connection, kind, (mine, list(row)), {name: stored[name] for name in values})
+        one = [place[name] for name in kind.key]
+        _update(connection, kind, (mine, one), {name: stored[name] for name in values})
     return len(rows)
 
 
@@ -206,7 +221,7 @@ def _sealed_values(
             values["project"],
             kind.table,
             name,
-            Text(row_id(kind, values), NOBODY, values[name]),
+            Text(row_id(kind, values), ids_in(kind, values), values[name]),
         )
         for name in fields
         if name in values
@@ -215,7 +230,7 @@ def _sealed_values(
 
 
 def _rows_from(connection: Connection, kind: type[R], rows: Sequence[Any]) -> list[R]:
-    """Rows as values, opened."""
+    """Rows as values, opened; those of erased subjects are passed over."""
     names = kind.__struct_fields__
     if kind not in SEALED_FIELDS:
         return [_row_from(kind, row) for row in rows]
@@ -223,12 +238,16 @@ def _rows_from(connection: Connection, kind: type[R], rows: Sequence[Any]) -> li
     for name in SEALED_FIELDS[kind]:
         for project, group in groupby(found, key=itemgetter("project")):
             some = list(group)
-            stored = [Text(row_id(kind, one), NOBODY, one[name]) for one in some]
+            stored = [Text(row_id(kind, one), ids_in(kind, one), one[name]) for one in some]
             for one, text in zip(
                 some, opened(connection, project, kind.table, name, stored), strict=True
             ):
                 one[name] = text
-    return [_row_from(kind, tuple(one.values())) for one in found]
+    return [
+        _row_from(kind, tuple(one.values()))
+        for one in found
+        if all(one[name] is not ERASED for name in SEALED_FIELDS[kind])
+    ]
 
 
 def _taken(kind: type[Row]) -> ConflictError:

@@ -11,8 +11,9 @@ from holdfast.backends.sql.sealing import KeysDestroyed, job_ids
 from holdfast.backends.sql.spaces import Binding, Current
 from holdfast.core.erasure import mark_of, refused
 from holdfast.core.identity import content_hash
+from holdfast.directory import Held
 from holdfast.model import ENTITY_KINDS, Entity, Project
-from holdfast.ports import Op, PutJob, PutMemory, PutTurns
+from holdfast.ports import Op, PutJob, PutMemory, PutRows, PutTurns
 
 _RUNNING: Final = "SELECT project, mark FROM erasures WHERE state = 'RUNNING'"
 _ANY_RUNNING: Final = "SELECT 1 FROM erasures WHERE state = 'RUNNING' LIMIT 1"
@@ -36,8 +37,8 @@ def check(
     """
     sealer = connection.sealer
     if current is None:
-        jobs = any(isinstance(op, PutJob) for _, ops in commits for op in ops)
-        if not jobs or only(connection, _ANY_RUNNING, ()) is None:
+        told = any(isinstance(op, PutJob | PutRows) for _, ops in commits for op in ops)
+        if not told or only(connection, _ANY_RUNNING, ()) is None:
             return
     elif sealer is not None and sealer.destroyed != current.destroyed:
         raise KeysDestroyed(current.destroyed)
@@ -64,4 +65,8 @@ def _named(ops: Sequence[Op]) -> Iterator[Entity]:
                 ids = zip(ENTITY_KINDS, job_ids(op.job.scope_key), strict=True)
                 named = (Entity(kind, id_) for kind, id_ in ids if id_ is not None)
                 found.update(dict.fromkeys(named))
+            case PutRows():
+                for row in op.rows:
+                    if isinstance(row, Held):
+                        found.update(dict.fromkeys(row.scope.entities()))
     return iter(found)

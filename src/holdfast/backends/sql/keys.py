@@ -31,6 +31,8 @@ from holdfast.backends.sql.sealing import (
 )
 from holdfast.core.erasure import mark_of
 from holdfast.core.seal import KEY_BYTES, VERSIONS_MAX
+from holdfast.directory import Held
+from holdfast.directory import Row as DirectoryRow
 from holdfast.errors import ConflictError, CorruptError
 from holdfast.limits import SUBJECT_KEYS_MAX
 from holdfast.model import ENTITY_KINDS, Entity, Project, Scope
@@ -242,7 +244,8 @@ def needs_of(project: Project, ops: Sequence[Op]) -> set[Need]:
             case PutJob():
                 ids = job_ids(op.job.scope_key)
             case PutRows():
-                ids = NOBODY
+                needs |= {Need(subject_of(project, _ids_of(row)), CURRENT) for row in op.rows}
+                continue
             case _:
                 continue
         needs.add(Need(subject_of(project, ids), CURRENT))
@@ -251,6 +254,10 @@ def needs_of(project: Project, ops: Sequence[Op]) -> set[Need]:
 
 def _ids(scope: Scope) -> tuple[str | None, ...]:
     return (scope.user_id, scope.agent_id, scope.app_id, scope.run_id)
+
+
+def _ids_of(row: DirectoryRow) -> tuple[str | None, ...]:
+    return _ids(row.scope) if isinstance(row, Held) else NOBODY
 
 
 def _usable(rows: Sequence[Row]) -> int:

@@ -28,7 +28,7 @@ from holdfast.backends.sql.spaces import Binding, Current, confirm
 from holdfast.backends.sql.vectors import Vectors
 from holdfast.clock import Ids
 from holdfast.core.audit import changed, counted
-from holdfast.core.outcome import settled, unchangeable
+from holdfast.core.outcome import gone, settled, unchangeable
 from holdfast.errors import ConflictError, SpaceMismatchError, ValidationError
 from holdfast.model import Json, Memory, Origin, Project
 from holdfast.ports import (
@@ -49,12 +49,13 @@ from holdfast.ports import (
     SettleBudget,
     SetVectors,
     SpaceSwitched,
+    TakeRow,
 )
 from holdfast.trail import AuditRow
 
 _PROJECT_TABLES = (
     "messages", "memories", "entities", "history", "jobs", "usage", "feedback", "exports",
-    "deliveries",
+    "deliveries", "held",
 )  # fmt: skip
 
 
@@ -407,6 +408,11 @@ def _put_rows(tx: Transaction, op: PutRows) -> None:
     directory.insert(tx.connection, op.rows)
 
 
+def _take_row(tx: Transaction, op: TakeRow) -> None:
+    if not directory.take(tx.connection, tx.project, op):
+        raise gone(op)
+
+
 def _put_audit(tx: Transaction, op: PutAudit) -> None:
     if any(row.project != tx.project for row in op.rows):
         raise ValidationError("The audit of a project tells of it alone; nothing was changed.")
@@ -458,6 +464,7 @@ _HANDLERS: dict[type, Callable[[Transaction, Any], Json]] = {
     HoldBudget: _hold_budget,
     SettleBudget: _settle_budget,
     PutRows: _put_rows,
+    TakeRow: _take_row,
     PutAudit: _put_audit,
     Reset: _reset,
 }

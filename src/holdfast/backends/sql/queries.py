@@ -126,13 +126,15 @@ def _visible(view: View) -> tuple[str, tuple[Any, ...]]:
     values: list[float | str] = []
     if view.listed_only:
         parts.append("m.listed = 1")
-    if view.as_of is None:
-        parts.append("m.valid_to IS NULL")
-    else:
-        parts.append("m.event_at <= ?")
-        parts.append("(m.valid_from IS NULL OR m.valid_from <= ?)")
-        parts.append("(m.valid_to IS NULL OR m.valid_to > ?)")
-        values += [view.as_of] * 3
+    if view.as_of is not None:
+        parts += ["m.event_at <= ?", "(m.valid_from IS NULL OR m.valid_from <= ?)"]
+        values += [view.as_of] * 2
+    if not view.show_superseded:
+        if view.as_of is None:
+            parts.append("m.valid_to IS NULL")
+        else:
+            parts.append("(m.valid_to IS NULL OR m.valid_to > ?)")
+            values.append(view.as_of)
     if not view.show_expired:
         moment = view.now if view.as_of is None else view.as_of
         parts.append("(m.expires_on IS NULL OR m.expires_on >= ?)")
@@ -400,6 +402,7 @@ def census(connection: Connection, at: float) -> Census:
         jobs_waiting=waiting,
         jobs_running=running,
         jobs_failed=only(connection, "SELECT count(*) FROM jobs WHERE state = 'FAILED'", ()),
+        held=only(connection, "SELECT count(*) FROM held", ()),
         oldest_due_s=0.0 if oldest is None else max(0.0, at - oldest),
     )
 

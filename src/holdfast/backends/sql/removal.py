@@ -70,6 +70,11 @@ WHERE project = ? AND memory_id IN (
   WHERE m.project = ? AND m.event = 'DELETE' AND ({condition}))
 """
 
+_DELETE_HELD = """
+DELETE FROM held WHERE project = ? AND id IN (
+  SELECT m.id FROM held m WHERE m.project = ? AND ({condition}))
+"""
+
 
 def remove(
     connection: Connection,
@@ -97,6 +102,8 @@ def remove(
         if names_entities_only(op.filter):
             earlier = _BLANK_EARLIER.format(condition=condition)
             execute(earlier, (project, project, *parameters))
+            held = _DELETE_HELD.format(condition=condition)
+            execute(held, (project, project, *parameters))
     execute(_DELETE_LINKS)
     execute(_DELETE_FEEDBACK, (project,))
     execute(_DELETE_EXPORTS.format(export_ids=dialect.export_ids), (project,))

@@ -20,6 +20,7 @@ from holdfast.backends.sql.sealed_metadata import open_metadata, seal_metadata, 
 from holdfast.backends.sql.sealing import (
     CURRENT,
     NOBODY,
+    SCOPE_COLUMNS,
     SEALED_FIELDS,
     Ids,
     KeyNeeded,
@@ -28,6 +29,7 @@ from holdfast.backends.sql.sealing import (
     Subject,
     Text,
     job_ids,
+    names_subject,
     row_id,
     subject_of,
 )
@@ -83,7 +85,9 @@ def _of_vector(told: tuple[Any, ...]) -> tuple[str, str, Ids]:
 
 
 def _of_directory(kind: type[Row], told: tuple[Any, ...]) -> tuple[str, str, Ids]:
-    return told[0], row_id(kind, dict(zip(kind.key, told[1:], strict=True))), NOBODY
+    width = 1 + len(kind.key)
+    ids = told[width:] if names_subject(kind) else NOBODY
+    return told[0], row_id(kind, dict(zip(kind.key, told[1:width], strict=True))), ids
 
 
 _SOURCES: Final = (
@@ -107,7 +111,7 @@ ALL: Final = (
             kind.table,
             fields,
             kind.key,
-            ", ".join(("project", *kind.key)),
+            ", ".join(("project", *kind.key, *(SCOPE_COLUMNS if names_subject(kind) else ()))),
             partial(_of_directory, kind),
         )
         for kind, fields in SEALED_FIELDS.items()

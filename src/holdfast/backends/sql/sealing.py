@@ -26,7 +26,16 @@ from holdfast.core.seal import (
     unseal,
     version_of,
 )
-from holdfast.directory import Delivery, Erasure, Export, Feedback, Row, SigningKey, Webhook
+from holdfast.directory import (
+    Delivery,
+    Erasure,
+    Export,
+    Feedback,
+    Held,
+    Row,
+    SigningKey,
+    Webhook,
+)
 from holdfast.errors import ConfigError, CorruptError
 from holdfast.model import ENTITY_KINDS
 
@@ -44,8 +53,10 @@ SEALED_FIELDS: Final[Mapping[type[Row], tuple[str, ...]]] = {
     Export: ("request", "result"),
     Erasure: ("subject",),
     SigningKey: ("secret",),
+    Held: ("messages", "request"),
 }
-"""What is sealed of the directory, with the key of the project."""
+"""What is sealed of the directory: with the key of the row's subject, if it names one, else of the
+project."""
 
 
 class Subject(NamedTuple):
@@ -302,6 +313,20 @@ def plain(connection: Connection, stored: list[Any]) -> list[Any]:
             hint="Set `seal` for this process as well, then start it again.",
         )
     return stored
+
+
+SCOPE_COLUMNS: Final = ("user_id", "agent_id", "app_id", "run_id")
+"""Columns that tell whose a row is."""
+
+
+def names_subject(kind: type[Row]) -> bool:
+    """Whether rows of this kind tell whose they are."""
+    return SCOPE_COLUMNS[0] in kind.__struct_fields__
+
+
+def ids_in(kind: type[Row], values: Mapping[str, Any]) -> Ids:
+    """The identities in a row of the directory."""
+    return tuple(values[name] for name in SCOPE_COLUMNS) if names_subject(kind) else NOBODY
 
 
 def row_id(kind: type[Row], values: Mapping[str, Any]) -> str:

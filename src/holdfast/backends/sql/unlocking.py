@@ -38,7 +38,7 @@ _TEXTS: Final = (
     ("memories", "text"), ("messages", "text"), ("history", "old_memory"),
     ("history", "new_memory"), ("sources", "quote"), ("jobs", "payload"), ("webhooks", "secret"),
     ("deliveries", "body"), ("feedback", "reason"), ("exports", "request"),
-    ("erasures", "subject"), ("signing_keys", "secret"),
+    ("erasures", "subject"), ("signing_keys", "secret"), ("held", "messages"),
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ CREATE TABLE api_keys (
 	expires_at FLOAT, 
 	revoked_at FLOAT, 
 	retires_at FLOAT, 
+	trust TEXT, 
 	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
@@ -203,6 +204,25 @@ CREATE TABLE feedback (
 	PRIMARY KEY (project, memory_id)
 )
  WITHOUT ROWID;
+
+CREATE TABLE held (
+	id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	user_id TEXT, 
+	agent_id TEXT, 
+	app_id TEXT, 
+	run_id TEXT, 
+	messages TEXT NOT NULL, 
+	request TEXT NOT NULL, 
+	principal TEXT NOT NULL, 
+	principal_kind TEXT NOT NULL, 
+	via TEXT NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX held_by_project ON held (project, id);
 
 CREATE TABLE history (
 	no INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 

@@ -14,15 +14,16 @@ from holdfast.directory import (
     Account,
     ApiKey,
     Delivery,
+    Held,
     Member,
     Row,
     Session,
     Webhook,
     Where,
 )
-from holdfast.errors import ConflictError, ValidationError
-from holdfast.filters import Compare
-from holdfast.ports import Directory, EditMemory, PutRows, RemoveMemories, Reset
+from holdfast.errors import ConflictError, NotFoundError, ValidationError
+from holdfast.filters import And, Compare
+from holdfast.ports import Directory, EditMemory, PutRows, RemoveMemories, Reset, TakeRow
 from holdfast.testing.contracts.fixtures import StoreFixtures
 from holdfast.testing.contracts.rows import sample
 from holdfast.testing.contracts.values import BLUE, NOW, RED, SPACE, commit, put
@@ -310,7 +311,7 @@ class FeedContract(_Fixtures):
 
 
 class CommitRowsContract(_Fixtures):
-    """What commits do to the directory: `PutRows`, `Reset`, `RemoveMemories`."""
+    """What commits do to the directory: `PutRows`, `TakeRow`, `Reset`, `RemoveMemories`."""
 
     async def test_rows_are_stored_with_the_rest_of_a_commit(
         self, store: Store, directory: Directory
@@ -330,13 +331,58 @@ class CommitRowsContract(_Fixtures):
         theirs = [_in_blue(row) for row in rows if "project" in row.__struct_fields__]
         await directory.insert(*rows, *theirs)
         await commit(store, Reset())
-        gone = {"deliveries", "feedback", "exports"}
+        gone = {"deliveries", "feedback", "exports", "held"}
         for row in rows:
             kind = type(row)
             left = await directory.select(kind)
             assert (row in left) == (kind.table not in gone), kind.table
         for row in theirs:
             assert row in await directory.select(type(row)), row.table
+
+    async def test_a_row_is_taken_once_and_with_the_rest_of_its_commit(
+        self, store: Store, directory: Directory
+    ) -> None:
+        theirs = sample(Held, id="theirs", project="blue")
+        await directory.insert(sample(Held), sample(Held, id="other"), theirs, sample(Webhook))
+        take = TakeRow(kind=Held, id="held")
+        assert await commit(store, take, put("m", "tea")) == [None, "m"]
+        assert [held.id for held in await directory.select(Held)] == ["other", "theirs"]
+        for absent in (take, TakeRow(kind=Held, id="theirs"), TakeRow(kind=Held, id="hook")):
+            with pytest.raises(NotFoundError):
+                await commit(store, put("n", "milk"), absent)
+        assert await store.fetch(RED, ["n"]) == []
+        assert await directory.count(Held) == 2
+        assert await directory.count(Webhook) == 1
+
+    async def test_taking_a_row_that_decides_who_may_do_what_is_stamped(
+        self, store: Store, directory: Directory
+    ) -> None:
+        await directory.insert(sample(ApiKey), sample(Held))
+        before = await directory.stamp()
+        await commit(store, TakeRow(kind=Held, id="held"))
+        assert await directory.stamp() == before
+        await commit(store, TakeRow(kind=ApiKey, id="0a1b2c3d4e5f"))
+        assert await directory.stamp() != before
+
+    async def test_held_adds_go_with_all_that_their_entities_have(
+        self, store: Store, directory: Directory
+    ) -> None:
+        """Not with some of it, nor by ids, nor if the history is kept."""
+        anns = sample(Held, id="anns", agent_id=None, app_id=None, run_id=None)
+        rows = (sample(Held), anns, sample(Held, id="bobs", user_id="bob"))
+        theirs = sample(Held, id="theirs", project="blue")
+        await directory.insert(*rows, theirs)
+        await commit(store, put("m", "tea", user_id="ann"))
+        ann = Compare("user_id", "eq", "ann")
+        for some in (And((ann, Compare("kind", "eq", "fact"))), Compare("id", "eq", "m")):
+            await commit(store, RemoveMemories(filter=some, at=NOW, erase_history=True))
+        await commit(store, RemoveMemories(filter=ann, at=NOW))
+        assert await directory.count(Held) == 4
+        both = And((ann, Compare("run_id", "eq", "r;--")))
+        await commit(store, RemoveMemories(filter=both, at=NOW, erase_history=True))
+        assert [held.id for held in await directory.select(Held)] == ["anns", "bobs", "theirs"]
+        await commit(store, RemoveMemories(filter=ann, at=NOW, erase_history=True))
+        assert [held.id for held in await directory.select(Held)] == ["bobs", "theirs"]
 
     async def test_feedback_and_exports_go_with_the_memories_they_are_about(
         self, store: Store, directory: Directory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -176,8 +176,14 @@ class IndexContract(StoreFixtures):
     async def test_what_is_found_is_visible(self, store: Store, index: Index) -> None:
         memories = await self.varied(store)
         for as_of in (None, NOW - 100, NOW - 60, NOW - 10, NOW, NOW + 50):
-            for expired in (False, True):
-                view = View(now=NOW, as_of=as_of, show_expired=expired, listed_only=False)
+            for expired, superseded in product((False, True), repeat=2):
+                view = View(
+                    now=NOW,
+                    as_of=as_of,
+                    show_expired=expired,
+                    show_superseded=superseded,
+                    listed_only=False,
+                )
                 wanted = {memory.id for memory in memories if visible(memory, view)}
                 assert set(await found(index, view=view)) == wanted, view
 

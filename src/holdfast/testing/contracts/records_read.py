@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from holdfast.core.visibility import visible
+from holdfast.directory import Held
 from holdfast.errors import ValidationError
 from holdfast.filters import And, Compare, Filter, Not, Or, matches
 from holdfast.model import (
@@ -17,8 +18,9 @@ from holdfast.model import (
     Memory,
     Source,
 )
-from holdfast.ports import EditMemory, Op, PutMemory, RemoveMemories, SetVectors, View
+from holdfast.ports import EditMemory, Op, PutMemory, PutRows, RemoveMemories, SetVectors, View
 from holdfast.testing.contracts.fixtures import StoreFixtures
+from holdfast.testing.contracts.rows import sample
 from holdfast.testing.contracts.values import (
     ALICE,
     BLUE,
@@ -64,11 +66,11 @@ async def varied(store: Store) -> list[Memory]:
     return await store.fetch(RED, [op.memory.id for op in ops])
 
 
+FLAGS = (False, True)
 VIEWS = [
-    View(now=now, as_of=as_of, show_expired=expired, listed_only=shown)
-    for now, as_of, expired, shown in product(
-        (NOW, NOW + DAY), (None, NOW - 9, NOW - 5, NOW, NOW + 9), (False, True), (False, True)
-    )
+    View(now=now, as_of=as_of, show_expired=expired, show_superseded=superseded, listed_only=shown)
+    for now, as_of in product((NOW, NOW + DAY), (None, NOW - 9, NOW - 5, NOW, NOW + 9))
+    for expired, superseded, shown in product(FLAGS, FLAGS, FLAGS)
 ]
 FILTERS: list[Filter] = [
     Compare("user_id", "eq", "alice"),
@@ -362,7 +364,7 @@ class StatsContract(StoreFixtures):
 
     async def test_a_census_counts_all_projects(self, store: Store) -> None:
         assert await store.census(NOW) == Census(
-            memories=0, vectors=0, users=0, jobs_waiting=0, jobs_running=0, jobs_failed=0,
+            memories=0, vectors=0, users=0, jobs_waiting=0, jobs_running=0, jobs_failed=0, held=0,
             oldest_due_s=0.0,
         )  # fmt: skip
         await commit(store, put("a", vec=vector(1)), put("x", user_id=None, agent_id="bot"))
@@ -375,6 +377,10 @@ class StatsContract(StoreFixtures):
         assert (census.jobs_waiting, census.jobs_running, census.jobs_failed) == (2, 1, 1)
         assert census.oldest_due_s == 30.0
         assert census.users == 3, "alice and bob of one project, alice of the other"
+        theirs = sample(Held, id="theirs", project="blue")
+        await commit(store, PutRows(rows=(sample(Held),)))
+        await commit(store, PutRows(rows=(theirs,)), project=BLUE)
+        assert (await store.census(NOW)).held == 2
 
     async def test_what_never_was_has_no_history(self, store: Store) -> None:
         await commit(store, put("a"))

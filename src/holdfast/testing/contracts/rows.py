@@ -12,6 +12,7 @@ from holdfast.directory import (
     Erasure,
     Export,
     Feedback,
+    Held,
     KeyUse,
     Member,
     ProjectInfo,
@@ -35,7 +36,7 @@ _FIELDS: dict[type[Row], dict[str, Any]] = {
         "id": "0a1b2c3d4e5f", "project": "red", "label": "Ann's key", "digest": "ab" * 32,
         "permissions": ("read", "write"), "users": ("ann", "日本"), "agents": (), "apps": ("a",),
         "runs": ("r", "r;--"), "account": "acc", "created_at": NOW, "expires_at": NOW + 1e9,
-        "revoked_at": NOW + 5.5, "retires_at": NOW + 4.5,
+        "revoked_at": NOW + 5.5, "retires_at": NOW + 4.5, "trust": "untrusted",
     },
     KeyUse: {"id": "0a1b2c3d4e5f", "project": "red", "at": NOW + 0.5},
     Account: {
@@ -68,6 +69,12 @@ _FIELDS: dict[type[Row], dict[str, Any]] = {
     SigningKey: {
         "id": "sign", "project": "red", "algorithm": "ed25519", "secret": "c2VjcmV0",
         "public": "cHVibGlj", "created_at": NOW,
+    },
+    Held: {
+        "id": "held", "project": "red", "user_id": "ann", "agent_id": "日本", "app_id": "a",
+        "run_id": "r;--", "messages": ({"role": "tool", "text": "it's \"so\"", "at": NOW}, _JSON),
+        "request": _JSON, "principal": "0a1b2c3d4e5f", "principal_kind": "key", "via": "http",
+        "created_at": NOW,
     },
     Budget: {
         "id": "budg", "project": "red", "kind": "user", "subject": "*", "period": "month",

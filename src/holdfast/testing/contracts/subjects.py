@@ -9,13 +9,14 @@ import pytest
 
 from holdfast.core.erasure import mark_of
 from holdfast.core.identity import scope_key
-from holdfast.directory import Erasure, Where
+from holdfast.directory import Erasure, Held, Where
 from holdfast.errors import ConflictError
 from holdfast.filters import Compare
 from holdfast.model import Entity, Json, Project, Scope, Turn, Usage
-from holdfast.ports import FinishJob, PutTurns, PutUsage, RemoveMemories
+from holdfast.ports import FinishJob, PutRows, PutTurns, PutUsage, RemoveMemories
 from holdfast.ports.subjects import ERASED, Aged, Subjects, Telling
 from holdfast.testing.contracts.fixtures import StoreFixtures
+from holdfast.testing.contracts.rows import sample
 from holdfast.testing.contracts.values import (
     ALICE,
     BLUE,
@@ -182,7 +183,8 @@ class SubjectsContract(StoreFixtures):
         other = make()
         await other.open(SPACE)
         await of(store).begin(erasure(store, ALICE))
-        late = (put("x"), turns("x"), job("x", Scope(user_id="alice", app_id="a")))
+        held = PutRows(rows=(sample(Held, user_id="alice"),))
+        late = (put("x"), turns("x"), job("x", Scope(user_id="alice", app_id="a")), held)
         for handle in (store, other):
             for op in late:
                 with pytest.raises(ConflictError):
