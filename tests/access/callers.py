@@ -162,6 +162,7 @@ class Callers:
             "label": mark,
             "description": mark,
             "use_case": "tea",
+            "rules": {"usage": 9},
             "timeout_s": 0.1,
             "amount": 5,
             "wait": True,
@@ -208,6 +209,8 @@ class Callers:
                 return self.chance.choice([*ENTITY_KINDS, *(f"{kind}s" for kind in ENTITY_KINDS)])
             if "entity" in name or name == "name":
                 return self.chance.choice(IDS[:2])
+            if name == "rule":
+                return "usage"
             if name.startswith("proj"):
                 return self.chance.choice([who.project, who.project, "red", "blue", "nowhere"])
             return "holdfast" if "org" in name else id_

@@ -98,11 +98,20 @@ def worker(common: Common, log_format: LogFormat = "text") -> None:
 
 async def _work(config: Config) -> None:
     from holdfast.admin import AsyncAdmin
+    from holdfast.server.opening import open_patiently
 
     stop = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stop.set)
-    async with AsyncAdmin(config) as admin:
+    admin = AsyncAdmin(config)
+    opening = asyncio.create_task(open_patiently(admin, config.server.store_wait_s))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait((opening, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if stopped.done():
+        opening.cancel()
+        return
+    await opening
+    async with admin:
         typer.echo(
             f"Holdfast {holdfast.__version__} works at the jobs of {config.path}; Ctrl-C stops it.",
             err=True,
@@ -110,7 +119,6 @@ async def _work(config: Config) -> None:
         telling = asyncio.create_task(admin.webhooks.serve())
         erasing = asyncio.create_task(admin.erasure.serve())
         retaining = asyncio.create_task(admin.retention.serve())
-        stopped = asyncio.create_task(stop.wait())
         backing_up = asyncio.create_task(admin.backups.serve())
         await asyncio.wait((telling, stopped), return_when=asyncio.FIRST_COMPLETED)
         for task in (telling, erasing, retaining, stopped, backing_up):

@@ -91,6 +91,15 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         int,
         Meta(ge=1, le=64, description="Processes that serve; each counts limits, without a Redis."),
     ] = 1
+    store_wait_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds to wait, at the start, for a record store that is away, answering "
+            "503 meanwhile; 0 ends at once.",
+        ),
+    ] = 600.0
     drain_notice_s: Annotated[
         float,
         Meta(

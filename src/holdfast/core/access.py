@@ -102,6 +102,8 @@ OPERATIONS: Mapping[str, Rule] = {
     "change_quarantine": Rule("admin", "admin"),
     "erasures": Rule("admin", "read", "project"),
     "forget": Rule("admin", "admin", "project"),
+    "retention": Rule("read", "read", "project"),
+    "change_retention": Rule("admin", "admin", "project"),
     "export_subject": Rule("admin", "search", "project"),
     "metrics": Rule("admin", "read", "deployment"),
     "projects": Rule("admin", "admin", "deployment"),

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 from holdfast.core.forgotten import Erased, Forgotten
+from holdfast.core.identity import key_mark
+from holdfast.core.rekeying import Rekeying
 from holdfast.directory import ProjectInfo, Where
 from holdfast.engine.backups import ERASED, Shelf, Told, open_backup, rows_of
 from holdfast.engine.parts import Parts
 from holdfast.engine.restoring import keys_of, load, number_of
-from holdfast.errors import ConfigError, ConflictError, NotFoundError
-from holdfast.model import Project, Struct
-from holdfast.ports import Directory, Op
+from holdfast.errors import ConflictError, NotFoundError
+from holdfast.model import Memory, Project, Struct
+from holdfast.ports import Directory, Op, PutMemory
 from holdfast.ports.moving import Moved, Moving
 
 _AT_ONCE: Final = 200
@@ -25,8 +29,9 @@ _AT_ONCE: Final = 200
 class Source(Protocol):
     """A store that memories are read from."""
 
-    content_key: bytes
-    """The content key it made for itself, if none was configured."""
+    @property
+    def key_mark(self) -> int:
+        """Tells its content key from others."""
 
     @property
     def moving(self) -> Moving:
@@ -36,6 +41,12 @@ class Source(Protocol):
     def directory(self) -> Directory:
         """Its directory."""
 
+    async def fetch(self, project: Project, ids: Sequence[str]) -> Sequence[Memory]:
+        """The memories of these ids."""
+
+
+Known = Callable[[Sequence[str]], Awaitable[Sequence[Memory]]]
+"""Gives the memories of these ids that the archive has."""
 
 Opened = Callable[[Path], AbstractAsyncContextManager[Source]]
 """Opens the store in a folder with the settings of the configured one."""
@@ -68,7 +79,7 @@ async def merge(
     `only_empty`: refuse a store that has memories. Interrupted, it goes on when it is done again.
 
     Raises ConflictError, NotFoundError for a project that the archive has not, ConfigError for an
-    archive of another content key or embedder, CorruptError, KeyRingError, StoreError.
+    archive of another embedder, CorruptError, KeyRingError, StoreError.
     """
     if only_empty and (await parts.records.census(parts.clock.now())).memories:
         raise ConflictError(
@@ -78,13 +89,15 @@ async def merge(
     with tempfile.TemporaryDirectory(prefix="holdfast-merge-") as folder:
         archived = await _laid_out(shelf, backup_id, Path(folder), told)
         async with opened(Path(folder)) as source:
-            _check_key(parts, source)
+            is_alike = source.key_mark == key_mark(parts.content_key)
             wanted = await _wanted(source.moving, projects)
             added = known = 0
             for name, target in wanted.items():
                 await _keep_settings(parts.directory, source.directory, name, target)
+                rekeying = None if is_alike else Rekeying(parts.content_key)
+                here = partial(source.fetch, Project(name))
                 async for some in _pages(source.moving, Project(name)):
-                    new = await _put(parts, Project(target), some)
+                    new = await _put(parts, Project(target), some, rekeying, here)
                     added, known = added + new, known + len(some) - new
     return Merged(id=archived, added=added, known=known, projects=wanted)
 
@@ -103,15 +116,6 @@ async def _laid_out(shelf: Shelf, backup_id: str, folder: Path, told: Told) -> s
     finally:
         await scratch.close()
     return archive.header.id
-
-
-def _check_key(parts: Parts, source: Source) -> None:
-    if source.content_key and source.content_key != parts.content_key:
-        raise ConfigError(
-            "The archive is of a store with another content key: words and contents of both could "
-            "not be compared.",
-            hint="Restore it into an empty store, then `holdfast export` and `holdfast import`.",
-        )
 
 
 async def _wanted(moving: Moving, projects: Mapping[str, str]) -> Mapping[str, str]:
@@ -139,14 +143,33 @@ async def _pages(moving: Moving, project: Project) -> AsyncIterator[list[Moved]]
             yield list(found)
 
 
-async def _put(parts: Parts, project: Project, some: list[Moved]) -> int:
+async def _put(
+    parts: Parts, project: Project, some: list[Moved], rekeying: Rekeying | None, known: Known
+) -> int:
     """Put memories that are not there yet; how many were new."""
-    ids = [one.put.memory.id for one in some]
-    there = {memory.id for memory in await parts.records.fetch(project, ids)}
-    new = [one for one in some if one.put.memory.id not in there]
-    ops: list[Op] = []
-    for one in new:
-        ops += [*one.turns, one.put]
-    results = await parts.records.commit(project, ops)
-    stored = {result for result in results if isinstance(result, str)}
-    return sum(one.put.memory.id in stored for one in new)
+    puts = [one.put for one in some]
+    if rekeying is not None:
+        puts = await asyncio.to_thread(rekeying.made, puts)
+    there = {memory.id for memory in await parts.records.fetch(project, _ids(puts))}
+    turns = {put.memory.id: one.turns for one, put in zip(some, puts, strict=True)}
+    new = [put for put in puts if put.memory.id not in there]
+    added = 0
+    while new:
+        ops: list[Op] = []
+        for put in new:
+            ops += [*turns[put.memory.id], put]
+        results = await parts.records.commit(project, ops)
+        ids = [id_ for op, id_ in zip(ops, results, strict=True) if isinstance(op, PutMemory)]
+        equal = [(put, id_) for put, id_ in zip(new, ids, strict=True) if put.memory.id != id_]
+        added += len(new) - len(equal)
+        if rekeying is None or not equal:
+            break
+        # turns that the archive tells apart stay apart
+        apart = {memory.id for memory in await known([id_ for _, id_ in equal])}
+        again = [put for put, id_ in equal if id_ in apart and put.memory.kind == "turn"]
+        new = [rekeying.said_again(put) for put in again]
+    return added
+
+
+def _ids(puts: Sequence[PutMemory]) -> list[str]:
+    return [put.memory.id for put in puts]

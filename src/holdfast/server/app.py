@@ -37,10 +37,11 @@ from holdfast.server import (
     own_erasure,
     own_index,
     own_quarantine,
+    own_retention,
     own_webhooks,
     problems,
 )
-from holdfast.server.deployment import deploy
+from holdfast.server.opening import Opening
 from holdfast.server.stack import surround
 from holdfast.server.telemetry import Telemetry
 
@@ -64,6 +65,7 @@ PARTS = (
     own_embedder,
     own_index,
     own_erasure,
+    own_retention,
     own_quarantine,
     own_webhooks,
     mcp,
@@ -74,7 +76,8 @@ PARTS = (
 
 
 def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> FastAPI:
-    """The ASGI application of a configuration; the store is opened when it starts.
+    """The ASGI application of a configuration; the store is opened when it starts, or, if it is
+    away, as soon as it is there: until then requests are answered with 503.
 
     Raises ConfigError.
     """
@@ -83,12 +86,12 @@ def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> Fas
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with admin:
-            app.state.deployment = deployment = deploy(admin, telemetry)
-            try:
-                yield
-            finally:
-                await deployment.close()
+        app.state.opening = opening = Opening(app, admin, telemetry)
+        await opening.begin()
+        try:
+            yield
+        finally:
+            await opening.close()
 
     app = FastAPI(
         title="Holdfast",

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 import holdfast
 from holdfast.config import INDEX
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, StoreUnavailableError
 from holdfast.limits import DEPENDENCY_TIMEOUT_S, QUEUE_AGE_MAX_S
 from holdfast.metrics import Part, Sight
 from holdfast.server.deployment import Deployment
@@ -94,7 +94,9 @@ async def live() -> Reply:
 )
 async def ready(request: Request) -> Reply:
     """200, or 503 from the moment it is told to stop, and while its store does not answer."""
-    deployment: Deployment = request.app.state.deployment
+    deployment: Deployment | None = request.app.state.deployment
+    if deployment is None:  # its store was not there yet
+        return Reply({"status": "store_unavailable"}, 503)
     if deployment.draining:
         return Reply({"status": "draining"}, 503)
     if (await _records(deployment)).status != "ok":
@@ -111,7 +113,9 @@ async def ready(request: Request) -> Reply:
 )
 async def health(request: Request) -> Reply:
     """200 as long as the store answers, whatever else is away; 503 if it does not."""
-    deployment: Deployment = request.app.state.deployment
+    deployment: Deployment | None = request.app.state.deployment
+    if deployment is None:
+        return Reply(_waiting().model_dump(), 503)
     config = deployment.admin.config
     metrics = deployment.admin.metrics
     local = deployment.admin.embeds_here
@@ -147,6 +151,13 @@ async def health(request: Request) -> Reply:
         parts=parts,
     )
     return Reply(told.model_dump(), 503 if told.status == "down" else 200)
+
+
+def _waiting() -> Health:
+    """How everything does while the store was not there yet since the server began."""
+    records = PartHealth(status="down", error=StoreUnavailableError.code)
+    parts = {"records": records}
+    return Health(status="down", version=holdfast.__version__, draining=False, parts=parts)
 
 
 def seen(sight: Sight, *, there: bool) -> PartHealth:

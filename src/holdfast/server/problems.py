@@ -101,7 +101,7 @@ def wait(error: errors.HoldfastError) -> dict[str, str]:
 
 def install(app: FastAPI) -> None:
     """Answer every error of the application."""
-    app.add_exception_handler(errors.HoldfastError, _ours)
+    app.add_exception_handler(errors.HoldfastError, ours)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -112,7 +112,8 @@ def request_id(request: Request) -> str:
     return str(request.scope.get("holdfast_request_id", ""))
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def ours(request: Request, error: Exception) -> Response:
+    """The answer to a request that one of our errors ended, in the form of its surface."""
     assert isinstance(error, errors.HoldfastError)
     request.scope["holdfast_error"] = error
     if status_of(error) >= 500:
@@ -153,7 +154,7 @@ def _place(loc: Any) -> str:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, errors.HoldfastError):  # raised while the body was read
-        return await _ours(request, error.__cause__)
+        return await ours(request, error.__cause__)
     codes = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
     text = str(error.detail)
     body = {

@@ -27,6 +27,7 @@ from holdfast.errors import ConfigError
 from holdfast.server import warm
 from holdfast.server.app import build
 from holdfast.server.deployment import Deployment
+from holdfast.server.opening import Opening
 from holdfast.server.protocol import bounded
 
 KEEP_ALIVE_S = 30
@@ -39,7 +40,8 @@ Started = Callable[[str | None], None]
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which opens the deployment before the sockets and closes it behind them."""
+    """uvicorn's server, which opens the deployment before the sockets, unless its store is away,
+    and closes it behind them."""
 
     def __init__(
         self, config: uvicorn.Config, started: Started | None = None, *, is_alone: bool = False
@@ -51,6 +53,7 @@ class Server(uvicorn.Server):
         self._stop_at = math.inf
         self._last_signal = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._beginning: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """What a signal does; not uvicorn's way, which ends a good end with the signal."""
@@ -80,20 +83,43 @@ class Server(uvicorn.Server):
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        async with _application(self.config).router.lifespan_context(_application(self.config)):
+        app = _application(self.config)
+        async with app.router.lifespan_context(app):
+            opening: Opening = app.state.opening
+            opening.on_end = self._opened_late
             try:
                 await super()._serve(sockets)
+                if self._beginning is not None:
+                    await self._beginning
             finally:
                 await self._leave()
+            if opening.error is not None:
+                raise opening.error
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._deployment is not None:
+            await self._begun(self._deployment)
+
+    def _opened_late(self) -> None:
+        """The store is there, or it is known that nothing comes of it."""
+        if self._deployment is None:
+            self.should_exit = True
+        else:
+            self._beginning = asyncio.create_task(self._begun(self._deployment))
+            self._beginning.add_done_callback(self._ended_if_failed)
+
+    async def _begun(self, deployment: Deployment) -> None:
+        """What is done once, when requests can be served."""
         if self._is_alone:
             await warm.settle()
-        deployment = self._deployment
-        if self._told_started is not None and deployment is not None:
+        if self._told_started is not None:
             first = await deployment.admin.first_key()
             self._told_started(None if first is None else first.secret)
+
+    def _ended_if_failed(self, beginning: asyncio.Task[None]) -> None:
+        if not beginning.cancelled() and beginning.exception() is not None:
+            self.should_exit = True  # and whoever waits for the task raises it
 
     def _hang_up(self) -> None:
         """Cut every connection: nobody waits for what runs any more."""

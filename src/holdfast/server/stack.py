@@ -26,6 +26,7 @@ from holdfast.errors import (
 from holdfast.limits import DEADLINE_GRACE_S
 from holdfast.server import problems
 from holdfast.server.auditing import Audited
+from holdfast.server.opening import Waiting
 from holdfast.server.request_log import Recorded
 from holdfast.server.telemetry import Telemetry
 
@@ -49,6 +50,7 @@ def surround(app: FastAPI, config: ServerConfig, telemetry: Telemetry) -> None:
     app.add_middleware(Shedding, requests_max=config.requests_max, telemetry=telemetry)
     app.add_middleware(Audited)
     app.add_middleware(Recorded)
+    app.add_middleware(Waiting)
     origins = [origin.strip() for origin in config.cors_origins.split(",") if origin.strip()]
     if origins:
         app.add_middleware(
