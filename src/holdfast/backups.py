@@ -192,8 +192,8 @@ class Backups:
         are if left out. `only_empty`: refuse a store that has memories. Interrupted, it goes on
         when it is called again.
 
-        Raises ConflictError, NotFoundError, ConfigError for a backup made with another embedder or
-        content key, CorruptError, KeyRingError, StoreError.
+        Raises ConflictError, NotFoundError, ConfigError for a backup made with another embedder,
+        CorruptError, KeyRingError, StoreError.
         """
         names = {
             intake.clean_text(name, "project", ID_CHARS_MAX): intake.clean_text(

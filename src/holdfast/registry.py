@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -29,7 +30,6 @@ from holdfast.config import (
     part_settings,
 )
 from holdfast.core.breaker import BreakerBounds
-from holdfast.core.identity import key_mark
 from holdfast.errors import ConfigError, MissingExtraError, UnsupportedError
 from holdfast.metrics import Metrics
 from holdfast.model import Space, Struct
@@ -79,6 +79,10 @@ class Store(Records, Jobs, Protocol):
 
     content_key: bytes
     """The content key it made for itself, if none was configured; known once it is open."""
+
+    @property
+    def key_mark(self) -> int:
+        """Tells the content key that contents and words are keyed by from others; once open."""
 
     cache_key: bytes
     """Seals what is cached elsewhere; empty where texts are not sealed; known once it is open."""
@@ -437,15 +441,17 @@ def make_archiving(config: Config, clock: Clock) -> Archiving:
 
 @asynccontextmanager
 async def opened_beside(config: Config, folder: Path, space: Space) -> AsyncIterator[Store]:
-    """A store in a folder, sealed and keyed as the configured one, to read from.
+    """A store in a folder, sealed as the configured one and keyed as it is, to read from.
 
     Raises SpaceMismatchError, ConfigError, KeyRingError, StoreError.
     """
+    from holdfast.backends.sqlite.records import DATABASE, bound_to
+
     beside = replace(config, path=str(folder), records=Part(RECORDS))
     clock = SystemClock()
     records = make_records(beside, clock, Ids(clock))
     try:
-        await records.open(space, key_mark((config.content_key or "").encode()))
+        await records.open(space, await asyncio.to_thread(bound_to, folder / DATABASE))
         yield records
     finally:
         await records.close()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from holdfast.admin import AsyncAdmin
-from holdfast.errors import ConfigError, ConflictError, NotFoundError, ValidationError
+from holdfast.errors import ConflictError, KeyRingError, NotFoundError, ValidationError
 from support.drawer import told
+from support.sealed import RENEWED
 from tests.engine.test_backups import config, fill, hold, small
 
 __all__ = ["hold", "small"]
@@ -83,12 +84,91 @@ async def test_into_a_store_of_its_own(tmp_path: Path) -> None:
             await admin.backups.merge(projects={"default": " "})
 
 
-async def test_other_content_keys_do_not_meet(tmp_path: Path) -> None:
-    """A sealed store keys contents by a key of its own: two have two."""
+OKAYS = [{"role": "user", "content": text} for text in ("ok", "Rome is far.", "ok", "OK", "ok")]
+MOMENT = 1_700_000_000
+
+KEYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "two sealed stores": ({"sealed": True}, {"sealed": True}),
+    "plain into sealed": ({}, {"sealed": True}),
+    "plain into keyed": ({}, {"content_key": "one"}),
+    "keyed into keyed": ({"content_key": "one"}, {"content_key": "another"}),
+    "keyed into sealed": ({"content_key": "one"}, {"sealed": True}),
+    "keyed into plain": ({"content_key": "one"}, {}),
+}
+
+
+def without_hashes(found: Any) -> Any:
+    """What is told, but for the hashes, which are keyed."""
+    if isinstance(found, dict):
+        return {name: without_hashes(one) for name, one in found.items() if name != "hash"}
+    return [without_hashes(one) for one in found] if isinstance(found, list) else found
+
+
+async def turns_of(admin: AsyncAdmin, user: str) -> list[Any]:
+    """The turns that each memory of a user came from."""
+    memory = admin.memory()
+    page = await memory.get_all(filters={"user_id": user}, top_k=1_000)
+    found = [await memory.provenance(one["id"]) for one in page["results"]]
+    return [[turn["turn_id"] for turn in one["sources"]] for one in found]
+
+
+@pytest.mark.parametrize("keys", KEYS)
+async def test_stores_of_other_content_keys_are_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    """As if everything had been said here: found by its words, and known when it is said again."""
+    monkeypatch.setattr("holdfast.engine.merging._AT_ONCE", 2)
+    first, second = KEYS[keys]
+    async with AsyncAdmin(config(tmp_path, **first)) as admin:
+        memory = admin.memory()
+        await memory.add(OKAYS[:1], user_id="alice", infer=False, timestamp=MOMENT)
+        await fill(admin)
+        # two more of what was said before, and of others several
+        await memory.add(OKAYS, user_id="alice", infer=False, timestamp=MOMENT)
+        await memory.add(OKAYS, user_id="bob", infer=False, timestamp=MOMENT)
+        page = await memory.get_all(filters={"user_id": "alice"}, top_k=1)
+        await memory.update(page["results"][0]["id"], "It was far.")
+        made = await admin.backups.create()
+        before = without_hashes(await remembered(admin, "default", "alice", "bob"))
+        [alices, *_] = before
+        sources = await turns_of(admin, "bob")
+    async with AsyncAdmin(config(tmp_path, "other", **second)) as admin:
+        memory = admin.memory()
+        await memory.add(OKAYS[1], user_id="alice", infer=False, timestamp=MOMENT)
+        merged = await admin.backups.merge(made.id)
+        assert (merged.added, merged.known) == (18, 1)
+        after = without_hashes(await remembered(admin, "default", "alice", "bob"))
+        [mine, *_] = after
+        assert mine["total"] == alices["total"]
+        assert sorted(one["memory"] for one in mine["results"]) == sorted(
+            one["memory"] for one in alices["results"]
+        )
+        bobs = slice(before.index(alices) + 1 + len(alices["results"]) + 3, None)
+        assert after[bobs] == before[bobs]
+        assert await turns_of(admin, "bob") == sources
+        await memory.add(OKAYS, user_id="alice", infer=False, timestamp=MOMENT)
+        listed = await memory.get_all(filters={"user_id": "alice"}, top_k=100)
+        assert listed["total"] == alices["total"] + 1, "what was edited is said again, nothing else"
+        again = await admin.backups.merge(made.id)
+        assert (again.added, again.known) == (0, 19)
+        hits = await memory.search("dogs", filters={"user_id": "bob"}, explain=True)
+        assert hits["results"][0]["memory"].startswith("I have two dogs")
+
+
+async def test_an_archive_of_another_keyring_says_so(tmp_path: Path, hold: Any) -> None:
     async with AsyncAdmin(config(tmp_path, sealed=True)) as admin:
         await fill(admin)
         made = await admin.backups.create()
-    async with AsyncAdmin(config(tmp_path, "other", sealed=True)) as admin:
-        with pytest.raises(ConfigError, match="another content key"):
+    async with AsyncAdmin(config(tmp_path, "plain")) as admin:
+        with pytest.raises(KeyRingError, match="sealed with the master key 'first'"):
             await admin.backups.merge(made.id)
-        assert (await remembered(admin, "default", "alice"))[0]["results"] == []
+    hold({"second": RENEWED["second"]})
+    async with AsyncAdmin(config(tmp_path, "other", sealed=True)) as admin:
+        with pytest.raises(KeyRingError, match="no master key 'first'"):
+            await admin.backups.merge(made.id)
+        assert (await admin.memory().get_all(filters={"user_id": "alice"}))["total"] == 0
+    hold(RENEWED)  # one that holds both opens the archive, and seals anew
+    async with AsyncAdmin(config(tmp_path, "other", sealed=True)) as admin:
+        assert (await admin.backups.merge(made.id)).added == 9
+        status = await admin.sealing.status()
+        assert (status.master, status.old_master) == ("second", 0)

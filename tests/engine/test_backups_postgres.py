@@ -11,9 +11,13 @@ import psycopg
 import pytest
 
 from holdfast.admin import AsyncAdmin
+from holdfast.backends.postgres.archiving import PostgresArchiving
+from holdfast.backends.postgres.settings import PostgresSettings
+from holdfast.clock import ManualClock
 from holdfast.core.archive import Cutter
 from holdfast.engine import restoring
 from holdfast.errors import ConflictError, StoreError
+from holdfast.ports.archiving import Load
 from support import postgres
 from support.drawer import told
 from tests.engine.test_backups import config, contents, fill, hold, small
@@ -104,8 +108,6 @@ async def test_half_a_restore_is_refused_and_goes_on(
         await fill(admin)
         await admin.backups.create()
         before = await contents(admin)
-    from holdfast.backends.postgres.archiving import PostgresArchiving
-
     load = PostgresArchiving.load
 
     async def failing(self: PostgresArchiving, loads: Any, done: int) -> None:
@@ -151,3 +153,34 @@ async def test_numbers_go_on_behind_those_that_were_given(url: str, tmp_path: Pa
 
 def test_loads_are_small() -> None:
     assert restoring._LOAD_BYTES == 4_000, "or nothing here is cut off in the middle"
+
+
+async def test_rows_of_a_table_go_in_together(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One COPY a table, however many chunks, and nothing is compiled for it."""
+    from holdfast.backends.postgres import archiving
+
+    into = PostgresArchiving(PostgresSettings(url=url), ManualClock())
+    calls, load = [], archiving._load
+
+    async def counted(raw: Any, session: Any, loads: Any, types: Any) -> None:
+        cursor = await raw.execute("SELECT current_setting('jit')")
+        calls.append((loads[0].table, len(loads), (await cursor.fetchone())[0]))
+        await load(raw, session, loads, types)
+
+    monkeypatch.setattr(archiving, "_load", counted)
+    columns = ("id", "project", "at")
+    uses = [Load(table="key_uses", columns=columns, rows=[[f"{no}", "p", 1.0]]) for no in range(20)]
+    budgets = Load(table="budgets", columns=("project",), rows=[])
+    try:
+        await into.begin(1)
+        await into.load([*uses, budgets], 1)
+        anew = Load(table="key_uses", columns=columns, rows=[], anew=True)
+        again = Load(table="key_uses", columns=columns, rows=[["x", "p", 2.0]])
+        await into.load([anew, again], 2)
+        await into.finish()
+    finally:
+        await into.close()
+    assert calls == [("key_uses", 20, "off"), ("budgets", 1, "off"), ("key_uses", 2, "off")]
+    with psycopg.connect(url) as connection:
+        connection.execute("SET holdfast.reach = 'all'")
+        assert connection.execute("SELECT id, at FROM key_uses").fetchall() == [("x", 2.0)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain, groupby
 from typing import Any, Final
 
 import psycopg
@@ -33,8 +34,10 @@ _ROWS: Final = 512
 _EVERYWHERE: Final = "SELECT set_config('holdfast.reach', 'all', true)"
 _PATIENT: Final = (
     "SELECT set_config('statement_timeout', '0', true), "
-    "set_config('idle_in_transaction_session_timeout', '0', true)"
+    "set_config('idle_in_transaction_session_timeout', '0', true), set_config('jit', 'off', true)"
 )
+"""As long as it takes; and statements over tables that nothing is known of yet look as if they were
+worth compiling, which takes longer than running them."""
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _COLUMNS: Final = """
@@ -51,6 +54,7 @@ _SEQUENCES: Final = {
     "messages": "messages_no_seq",
     "history": "history_no_seq",
 }
+_LIKE: Final = "CREATE TEMP TABLE {l} (LIKE {t} INCLUDING DEFAULTS) ON COMMIT DROP"
 _INSERT: Final = "INSERT INTO {t} ({c}) SELECT {c} FROM {l}"
 _INSERT_OWNED: Final = """
 INSERT INTO {t} ({p}, {c}) SELECT (SELECT o.{p} FROM {o} o WHERE o.no = {l}.{no}), {c} FROM {l}
@@ -147,8 +151,8 @@ class PostgresArchiving:
                     for statement in ("BEGIN", _EVERYWHERE, _PATIENT):
                         await raw.execute(statement.encode())
                     types, session = await _types(raw), Session(raw, ())
-                    for one in loads:
-                        await _load(raw, session, one, types)
+                    for _, some in groupby(loads, lambda one: (one.table, one.columns)):
+                        await _load(raw, session, list(some), types)
                     await bridged(lambda c: shared.note(c, done), session)
                     await session.commit()
             except BaseException:
@@ -181,35 +185,35 @@ class PostgresArchiving:
 
 
 async def _load(
-    raw: Raw, session: Session, one: Load, types: Mapping[str, Mapping[str, int]]
+    raw: Raw, session: Session, loads: Sequence[Load], types: Mapping[str, Mapping[str, int]]
 ) -> None:
+    """Put in rows of one table, in one go."""
+    one = loads[0]
+    rows = chain.from_iterable(each.rows for each in loads)
     if one.table == shared.NUMBERS:
-        await bridged(lambda c: shared.put_numbers(c, one.rows), session)  # sent at the end
+        await bridged(lambda c: shared.put_numbers(c, rows), session)  # sent at the end
         return
     shared.checked(one.table, one.columns, {name: list(known) for name, known in types.items()})
     table, columns = sql.Identifier(one.table), sql.SQL(", ").join(map(sql.Identifier, one.columns))
-    names = {"t": table, "c": columns, "l": sql.Identifier(f"load_{one.table}")}
-    if one.anew:
+    names: dict[str, sql.Composable] = {"t": table, "c": columns}
+    names["l"] = sql.Identifier(f"load_{one.table}")
+    if any(each.anew for each in loads):
         await raw.execute(sql.SQL("DELETE FROM {t}").format(**names))
-    await raw.execute(
-        sql.SQL(
-            "CREATE TEMP TABLE IF NOT EXISTS {l} (LIKE {t} INCLUDING DEFAULTS) ON COMMIT DROP"
-        ).format(**names)
-    )
+    await raw.execute(sql.SQL(_LIKE).format(**names))
     if one.table in OWNED:  # it is not given, and found in the row that this one belongs to
         names |= {
             "p": sql.Identifier(COLUMN),
             "o": sql.Identifier(OWNED[one.table].table),
             "no": sql.Identifier(OWNED[one.table].column),
         }
-        await raw.execute(sql.SQL("ALTER TABLE {l} DROP COLUMN IF EXISTS {p}").format(**names))
-    await raw.execute(sql.SQL("TRUNCATE {l}").format(**names))
+        await raw.execute(sql.SQL("ALTER TABLE {l} DROP COLUMN {p}").format(**names))
     copy = sql.SQL("COPY {l} ({c}) FROM STDIN (FORMAT BINARY)").format(**names)
     async with raw.cursor() as cursor, cursor.copy(copy) as sink:
         sink.set_types([types[one.table][column] for column in one.columns])
-        for row in one.rows:
+        for row in rows:
             await sink.write_row(row)
     await raw.execute(sql.SQL(_INSERT_OWNED if one.table in OWNED else _INSERT).format(**names))
+    await raw.execute(sql.SQL("DROP TABLE {l}").format(**names))
 
 
 def _finish(connection: Connection) -> None:

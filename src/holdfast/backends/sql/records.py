@@ -76,6 +76,11 @@ class SqlRecords(ABC):
         self.on_commit: Callable[[], None] = _nobody
         """Called after each commit of this process."""
 
+    @property
+    def key_mark(self) -> int:
+        """Tells the content key that contents and words are keyed by from others; once open."""
+        return self._binding.key_mark
+
     @abstractmethod
     async def run_commit(self, project: Project, ops: Sequence[Op]) -> list[Json]:
         """`commit`, once the keys that it needs are in memory."""

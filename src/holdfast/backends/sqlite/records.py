@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -14,6 +15,7 @@ from holdfast.backends.sql import queue
 from holdfast.backends.sql.keys import Sealing
 from holdfast.backends.sql.operations import is_brief
 from holdfast.backends.sql.records import SqlRecords, Work
+from holdfast.backends.sql.rows import only
 from holdfast.backends.sqlite.checkpoints import Checkpoints
 from holdfast.backends.sqlite.connect import SqliteConnection, connect, translate
 from holdfast.backends.sqlite.due import due
@@ -188,6 +190,12 @@ class SqliteRecords(SqlRecords):
         if self._readers is None:
             raise ClosedError("The record store is not open.")
         return self._readers
+
+
+def bound_to(path: Path) -> int:
+    """The mark of the content key that a store was made with; 0 without one. Raises StoreError."""
+    with translate(path), closing(connect(path, read_only=True)) as connection:
+        return int(only(connection, "SELECT value FROM counters WHERE name = 'key_mark'", ()) or 0)
 
 
 def _make(folder: Path) -> None:
