@@ -37,6 +37,8 @@ class Pair:
     """How the derived module begins."""
     phrases: Mapping[str, str]
     """What is true of the asynchronous form only, and what is true of the other instead."""
+    more: str = ""
+    """What the derived class does once the other form is open."""
 
 
 MEMORY = Pair(
@@ -65,7 +67,7 @@ START = '''
         except BaseException:
             self._loop.close()
             raise
-'''
+MORE'''
 
 CLOSE = """
 try:
@@ -121,7 +123,7 @@ def _class_head(owner: ast.ClassDef, pair: Pair) -> str:
     if not text:
         raise CannotDeriveError(f"{pair.asynchronous} has no docstring")
     indented = text.replace("\n", "\n    ")
-    start = START.replace("ASYNC", pair.asynchronous)
+    start = START.replace("ASYNC", pair.asynchronous).replace("MORE", pair.more)
     return f'class {pair.blocking}:\n    """{indented}\n    """\n{start}'
 
 
@@ -162,7 +164,7 @@ def _body(node: Function, pair: Pair) -> str:
 
 def _call(node: Function, pair: Pair) -> str:
     """The statements that carry out one method through the asynchronous object."""
-    arguments = _arguments(node.args)
+    arguments = arguments_of(node.args)
     if node.name == "__init__":
         return f"self._start(lambda: {pair.asynchronous}({arguments}))"
     if node.name == "__aenter__":
@@ -196,7 +198,7 @@ def _delegation(node: Function, arguments: str, pair: Pair) -> str:
     return f"return {call}"
 
 
-def _arguments(args: ast.arguments) -> str:
+def arguments_of(args: ast.arguments) -> str:
     """How to hand every parameter on."""
     given = [arg.arg for arg in [*args.posonlyargs, *args.args][1:]]
     given += [f"*{args.vararg.arg}"] if args.vararg else []

@@ -284,7 +284,7 @@ def _cached(
         )
         metrics.gauge("cache_bytes", lambda: cache.nbytes + remembering.nbytes)
     savings = Savings(parts.records, parts.prices, parts.clock, metrics)
-    return replace(parts, index=index, savings=savings)
+    return replace(parts, index=index, savings=savings, retention=config.retention)
 
 
 def _ranking(config: Config, space: Space) -> bytes:

@@ -11,7 +11,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, TypeVar, cast
 
 from holdfast.errors import ClosedError, UnsupportedError
@@ -98,6 +98,17 @@ class LoopThread:
                 self.callers -= 1
             del call  # an error holds this frame, and the call would hold the error
 
+    def each(self, pieces: AsyncGenerator[T, None]) -> Iterator[T]:
+        """What an asynchronous generator gives, one by one; it is closed with this one."""
+        try:
+            while True:
+                try:
+                    yield self.run(_next(pieces))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self.run(_closed(pieces))
+
     def _await(self, call: _Call) -> None:
         try:
             call.wait()
@@ -148,6 +159,14 @@ class LoopThread:
                 "A blocking Memory was called from its own event loop.", hint="Use AsyncMemory."
             )
         return None
+
+
+async def _next(pieces: AsyncGenerator[T, None]) -> T:
+    return await anext(pieces)
+
+
+async def _closed(pieces: AsyncGenerator[Any, None]) -> None:
+    await pieces.aclose()
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -36,13 +36,15 @@ class Retention:
         self._source = source
 
     async def rules(self, *, project: str | None = None) -> dict[str, float]:
-        """The rules of a project: days by the names in `core.retention.RULES`."""
+        """The rules in force for a project: days by the names in `core.retention.RULES`. Of its own
+        and those of the configuration, the shorter."""
         return await engine.rules(await self._parts(project))
 
     async def set(
         self, rules: Mapping[str, float | None], *, project: str | None = None
     ) -> dict[str, float]:
-        """Set some rules, in days; None takes one away. All that hold from then on.
+        """Set some rules, in days; None takes one away. All that hold from then on: those of the
+        configuration do in any case.
 
         Raises ValidationError, NotFoundError.
         """

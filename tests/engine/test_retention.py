@@ -6,15 +6,17 @@ import asyncio
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from holdfast.admin import AsyncAdmin
 from holdfast.clock import ManualClock
+from holdfast.config.retention import Rule
+from holdfast.core.retention import RULES
 from holdfast.engine import retention as engine
 from holdfast.engine.parts import Parts
-from holdfast.errors import ValidationError
+from holdfast.errors import ConfigError, ValidationError
 from tests.engine.test_sealed import traces
 
 DAY_S = 86_400.0
@@ -99,3 +101,35 @@ async def test_a_server_keeps_every_project_to_its_rules(
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         assert len((await admin.memory().get_all(filters=ALICE))["results"]) == 1
+
+
+async def test_rules_of_the_configuration_hold_in_every_project(tmp_path: Path) -> None:
+    """A project's own rule holds where it is shorter; taking it away takes nothing else."""
+    config = {"path": str(tmp_path), "workers": 0, "retention": {"turns": 90, "jobs": 7}}
+    async with AsyncAdmin(config) as admin:
+        await admin.create_project("Other", project_id="other")
+        assert await admin.retention.rules() == {"turns": 90.0, "jobs": 7.0}
+        kept = await admin.retention.set({"turns": 30, "jobs": 60}, project="other")
+        assert kept == await admin.retention.rules(project="other") == {"turns": 30, "jobs": 7}
+        assert await admin.retention.rules() == {"turns": 90.0, "jobs": 7.0}
+        kept = await admin.retention.set({"turns": None, "jobs": None}, project="other")
+        assert kept == {"turns": 90.0, "jobs": 7.0}
+        parts = await admin._parts(None)
+        assert set(await engine.projects_with_rules(parts)) == {"default", "other"}
+        for project in ("default", "other"):
+            await admin.memory(project).add("It goes.", **ALICE)
+            there = replace(await admin._parts(project), clock=(await later(admin, 91)).clock)
+            assert (await engine.run(there))["turns"] == 1
+    async with AsyncAdmin({"path": str(tmp_path), "workers": 0}) as admin:
+        assert await admin.retention.rules() == {}, "it is kept nowhere else"
+        assert list(await engine.projects_with_rules(await admin._parts(None))) == []
+
+
+@pytest.mark.parametrize("wrong", [{"colours": 1}, {"turns": -1}, {"turns": 1e9}, ["turns"], 5])
+def test_wrong_rules_of_a_configuration_are_refused(tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="retention"):
+        AsyncAdmin({"path": str(tmp_path), "retention": wrong})
+
+
+def test_the_configuration_knows_every_rule() -> None:
+    assert set(get_args(Rule)) == set(RULES)

@@ -33,22 +33,32 @@ def there(server: Served) -> dict[str, str]:
     return {**os.environ, **named}
 
 
-def run(command: list[str], environment: dict[str, str]) -> str:
+def run(command: list[str], environment: dict[str, str], folder: Path | None = None) -> str:
     done = subprocess.run(
-        command, env=environment, capture_output=True, check=False, text=True, timeout=60
+        command,
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_the_programs_of_the_clients_page(server: Served, there: dict[str, str]) -> None:
+def test_the_programs_of_the_clients_page(
+    server: Served, there: dict[str, str], tmp_path: Path
+) -> None:
     programs = blocks(CLIENTS, "python", run=False)
-    assert len(programs) == 2
+    assert len(programs) == 3
     for program in programs:
         text = program.replace(SHOWN_URL, server.url).replace(SHOWN_KEY, server.key)
-        run([sys.executable, "-W", "error", "-c", text], there)
+        run([sys.executable, "-W", "error", "-c", text], there, tmp_path)
     with Client(server.url, server.key) as memory:
         assert memory.count({"user_id": "bob"}) == 64
+    document = json.loads((tmp_path / "bob.json").read_text("utf-8"))
+    assert len(document["memories"]) == 64
 
 
 def test_the_requests_of_the_clients_page(server: Served, there: dict[str, str]) -> None:

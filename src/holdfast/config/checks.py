@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
 from holdfast import limits
 from holdfast.config.faults import fault, nearest
+from holdfast.config.retention import Rule
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import Config
 from holdfast.errors import ConfigError
@@ -38,6 +39,7 @@ ADMIN_KEY_CHARS_MIN: Final = 16
 CONTENT_KEY_BYTES_MAX: Final = 64  # what a BLAKE2b key may have
 TABLES: Final = {
     "prices": "a mapping of `provider:model` to `input`, `output`, `cached`, `version`",
+    "retention": f"a mapping of days by rule: {', '.join(get_args(Rule))}",
     "trust": "a mapping of `roles` and `actors` to `trusted` or `untrusted`, and a `default`",
 }
 """Settings that are mappings of a form of their own, and have no variable; what they are."""

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from holdfast import limits
 from holdfast.config.prices import ModelPrice
+from holdfast.config.retention import Days, Rule
 from holdfast.config.server import ServerConfig
 from holdfast.model import DEFAULT_PROJECT, Json, Struct, TrustPolicy
 
@@ -181,6 +182,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             description="What models cost by `provider:model`, where the price list that comes "
             "with the package does not know it, or you have other prices."
+        ),
+    ] = msgspec.field(default_factory=dict)
+    retention: Annotated[
+        dict[Rule, Days],
+        Meta(
+            description="What is removed for good in every project, and from which age on, in "
+            "days: `turns: 90`. A project's own rule holds where it is shorter."
         ),
     ] = msgspec.field(default_factory=dict)
     trust: Annotated[

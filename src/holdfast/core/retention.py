@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from holdfast.config.retention import Rule
 from holdfast.core import intake
 from holdfast.errors import ValidationError
 from holdfast.model import Json
@@ -12,7 +13,7 @@ from holdfast.model import Json
 DAY_S: Final = 86_400.0
 DAYS_MAX: Final = 36_500
 
-RULES: Final[Mapping[str, str]] = {
+RULES: Final[Mapping[Rule, str]] = {
     "facts": "facts that a model took, by when they were stored",
     "turns": "raw turns and what was kept word for word, by when they were stored",
     "summaries": "summaries, by when they were stored",
@@ -52,3 +53,10 @@ def clean_rules(values: object) -> dict[str, float | None]:
 def rules_of(settings: Mapping[str, Json]) -> dict[str, float]:
     """The rules among a project's settings, in days."""
     return {name: float(days) for name, days in settings.get(SETTING, {}).items() if name in RULES}
+
+
+def in_force(configured: Mapping[Rule, float], settings: Mapping[str, Json]) -> dict[str, float]:
+    """The rules of a project: its own and those of the configuration, of both the shorter."""
+    own = rules_of(settings)
+    ages = {name: [rules[name] for rules in (configured, own) if name in rules] for name in RULES}
+    return {name: float(min(days)) for name, days in ages.items() if days}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from holdfast.clock import Clock, Ids
+from holdfast.config.retention import Rule
 from holdfast.core.fence import OPEN, Fence
 from holdfast.core.pricing import Unpriced
 from holdfast.directory import ProjectInfo, Where
@@ -83,6 +84,8 @@ class Parts:
     """Stands before calls of models; None: they are free."""
     prices: Prices = field(default_factory=Unpriced)
     """What calls of models cost."""
+    retention: Mapping[Rule, float] = field(default_factory=dict)
+    """Rules of the configuration, in days: what is removed for its age in every project."""
     savings: Savings | None = None
     """Counts calls that caches made unnecessary."""
     project_settings: SettingsCache = field(default_factory=SettingsCache)

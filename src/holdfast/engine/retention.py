@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from msgspec.structs import replace
 
-from holdfast.core.retention import DAY_S, KINDS, SETTING, rules_of
+from holdfast.core.retention import DAY_S, KINDS, SETTING, in_force, rules_of
 from holdfast.directory import Export, Held, ProjectInfo, Row, Where
 from holdfast.engine import projects
 from holdfast.engine.origins import origin_now
@@ -24,8 +24,8 @@ _ROWS: Final[Mapping[str, type[Row]]] = {"exports": Export, "held": Held}
 
 
 async def rules(parts: Parts) -> dict[str, float]:
-    """The rules of the project, in days by name. Raises NotFoundError."""
-    return rules_of((await projects.find(parts, parts.project)).settings)
+    """The rules in force for the project, in days by name. Raises NotFoundError."""
+    return in_force(parts.retention, (await projects.find(parts, parts.project)).settings)
 
 
 async def set_rules(parts: Parts, values: Mapping[str, float | None]) -> dict[str, float]:
@@ -38,7 +38,7 @@ async def set_rules(parts: Parts, values: Mapping[str, float | None]) -> dict[st
     new = {"settings": settings, "updated_at": changed.updated_at}
     if not await parts.directory.update(ProjectInfo, Where("id", info.id), values=new):
         await parts.directory.insert(changed)
-    return kept
+    return in_force(parts.retention, settings)
 
 
 async def due(parts: Parts) -> dict[str, int]:
@@ -61,8 +61,10 @@ async def run(parts: Parts) -> dict[str, int]:
 
 
 async def projects_with_rules(parts: Parts) -> Sequence[Project]:
-    """The projects that have any."""
+    """The projects that have any; that of the configuration may stand in no directory."""
     found = await parts.directory.select(ProjectInfo)
+    if parts.retention:
+        return list(dict.fromkeys([parts.home, *(Project(info.id) for info in found)]))
     return [Project(info.id) for info in found if rules_of(info.settings)]
 
 

@@ -8,7 +8,8 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +31,8 @@ from holdfast.errors import (
     ServerUnavailableError,
     StoreUnavailableError,
 )
+from holdfast.model import Struct
+from holdfast.remote import faces
 from holdfast.remote.answers import result_of
 from holdfast.remote.encoding import encoded
 
@@ -44,6 +47,18 @@ class _NotSentError(ServerUnavailableError):
     """The call did not reach the server: any call may be made again."""
 
     code = ServerUnavailableError.code
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What a server is asked."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = {}
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+    repeatable: bool
+    """Whether it may be made again when nobody knows if it was carried out."""
 
 
 class Connection:
@@ -82,6 +97,16 @@ class Connection:
         self._ca_file = ca_file
         self._http: httpx.AsyncClient | None = None
         self._closed = False
+        self.usage = faces.AsyncUsage(self)
+        """What calls of models took and cost."""
+        self.budgets = faces.AsyncBudgets(self)
+        """How much they may take."""
+        self.erasure = faces.AsyncErasure(self)
+        """Forgetting subjects, and what is known of them."""
+        self.retention = faces.AsyncRetention(self)
+        """What is removed for its age."""
+        self.quarantine = faces.AsyncQuarantine(self)
+        """What untrusted sources said."""
 
     async def open(self) -> None:
         """Make the connection pool; nothing is sent. Idempotent.
@@ -146,14 +171,24 @@ class Connection:
 
     async def _sent(self, verb: str, given: Mapping[str, Any]) -> Any:
         """Send a call, and again where that may be."""
-        body, retries = encoded(given), 0
         user = affinity(given)
-        headers = {} if user is None else {HEADER: user}
+        request = Request(
+            method="POST",
+            path=f"/holdfast/{verb}",
+            body=encoded(given),
+            headers={} if user is None else {HEADER: user},
+            repeatable=is_repeatable(verb),
+        )
+        return await self._asked(request)
+
+    async def _asked(self, request: Request) -> Any:
+        """What a request is answered with; it is made again where that may be."""
+        retries = 0
         while True:
             try:
-                return await self._once(verb, body, headers)
+                return await self._once(request)
             except HoldfastError as error:
-                if retries >= self._retries_max or not _may_repeat(verb, error):
+                if retries >= self._retries_max or not _may_repeat(request, error):
                     raise
                 pause = _pause_s(retries, error.retry_after_s)
                 if pause > min(limits.CLIENT_PAUSE_MAX_S, deadline.left_s()):
@@ -161,7 +196,22 @@ class Connection:
             retries += 1
             await asyncio.sleep(pause)
 
-    async def _once(self, verb: str, body: bytes, headers: Mapping[str, str]) -> Any:
+    async def _once(self, request: Request) -> Any:
+        async with self._answer(request) as answer:
+            content = await answer.aread()
+        return result_of(answer.status_code, answer.headers, content)
+
+    async def _pieces(self, request: Request) -> AsyncIterator[str]:
+        """The text of an answer as it comes; asked once, and no errors but before the first."""
+        async with self._answer(request) as answer:
+            if answer.status_code != 200:
+                result_of(answer.status_code, answer.headers, await answer.aread())
+            async for piece in answer.aiter_text():
+                yield piece
+
+    @asynccontextmanager
+    async def _answer(self, request: Request) -> AsyncIterator[httpx.Response]:
+        """The answer to a request, of which the body is not read yet."""
         await self.open()
         assert self._http is not None
         import httpx
@@ -170,12 +220,15 @@ class Connection:
         if timeout_s <= 0:
             raise _NotSentError("There is no time left to ask the server.")
         try:
-            answer = await self._http.post(
-                f"/holdfast/{verb}",
-                content=body,
-                headers={**headers, deadline.TIMEOUT_HEADER: f"{timeout_s:.3f}"},
+            async with self._http.stream(
+                request.method,
+                request.path,
+                params=dict(request.query),
+                content=request.body,
+                headers={**request.headers, deadline.TIMEOUT_HEADER: f"{timeout_s:.3f}"},
                 timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, limits.CLIENT_CONNECT_S)),
-            )
+            ) as answer:
+                yield answer
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise _NotSentError(
                 f"The server at {self._url} cannot be reached ({type(error).__name__}).",
@@ -191,7 +244,6 @@ class Connection:
                 f"The connection to the server broke ({type(error).__name__}).",
                 hint="Whether it did what was asked is not known.",
             ) from None
-        return result_of(answer.status_code, answer.headers, answer.content)
 
     def _pool(self) -> httpx.AsyncClient:
         try:
@@ -249,12 +301,12 @@ def _changed(method: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name, usual in defaults.items() if given[name] is not usual}
 
 
-def _may_repeat(verb: str, error: HoldfastError) -> bool:
+def _may_repeat(request: Request, error: HoldfastError) -> bool:
     if isinstance(error, ServerTimeoutError):
         return False  # it waited long enough
     if isinstance(error, RateLimitError | _NotSentError):
         return True  # it was surely not carried out
-    return isinstance(error, _AGAIN) and is_repeatable(verb)
+    return isinstance(error, _AGAIN) and request.repeatable
 
 
 def _pause_s(retries: int, asked_s: float | None) -> float:

@@ -17,6 +17,12 @@ def encoded(given: Mapping[str, Any]) -> bytes:
     return f"{{{','.join(parts)}}}".encode()
 
 
+def text_of(name: str, value: Any) -> str:
+    """A value of a query. Raises ValidationError."""
+    text = value if isinstance(value, str) else json.loads(_value(name, value))
+    return json.dumps(text) if not isinstance(text, str) else text
+
+
 def _value(name: str, value: Any) -> str:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=_plain)

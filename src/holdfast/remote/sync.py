@@ -15,6 +15,7 @@ from holdfast import limits
 from holdfast.errors import ClosedError
 from holdfast.loop import LoopThread
 from holdfast.model import UNSET, Answer, EntityKind, JobState, Json, Trust, When
+from holdfast.remote import sync_faces
 from holdfast.remote.client import AsyncClient
 
 
@@ -34,6 +35,16 @@ class Client:
         except BaseException:
             self._loop.close()
             raise
+        self.usage = sync_faces.Usage(self._async.usage, self._loop)
+        """What calls of models took and cost."""
+        self.budgets = sync_faces.Budgets(self._async.budgets, self._loop)
+        """How much they may take."""
+        self.erasure = sync_faces.Erasure(self._async.erasure, self._loop)
+        """Forgetting subjects, and what is known of them."""
+        self.retention = sync_faces.Retention(self._async.retention, self._loop)
+        """What is removed for its age."""
+        self.quarantine = sync_faces.Quarantine(self._async.quarantine, self._loop)
+        """What untrusted sources said."""
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ from holdfast.server import (
     own_erasure,
     own_index,
     own_quarantine,
+    own_retention,
     own_webhooks,
     problems,
 )
@@ -64,6 +65,7 @@ PARTS = (
     own_embedder,
     own_index,
     own_erasure,
+    own_retention,
     own_quarantine,
     own_webhooks,
     mcp,
