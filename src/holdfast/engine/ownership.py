@@ -23,12 +23,12 @@ POINTS = 1
 """Points in a collection that are no memory's."""
 
 
-async def own(
-    source: IndexSource, vectors: Vectors, forget: Callable[[], Awaitable[None]]
-) -> None:
+async def own(source: IndexSource, vectors: Vectors, forget: Callable[[], Awaitable[None]]) -> None:
     """Make sure that a collection is this record store's; an empty one becomes so.
 
-    `forget`: called before, for what was noted of it is then of one that is gone. Raises ConfigError if it is another one's, IndexUnavailableError, StoreError.
+    `forget`: called before that, for what was noted of it is of one that is gone.
+
+    Raises ConfigError if it is another one's, IndexUnavailableError, StoreError.
     """
     project, point = await sign(source)
     if await _owner(vectors) == point.id:
