@@ -1,11 +1,13 @@
 """What the index on Qdrant costs beside the bare client, on the same collection.
 
-    python bench/index_qdrant.py [--memories 100000] [--users 1000] [--questions 50]
+    python bench/index_qdrant.py --engine [--memories 100000] [--users 1000] [--questions 50]
     python bench/index_qdrant.py --url http://127.0.0.1:6333
 
-Without `--url` in qdrant-client's local mode, in memory, where every query is a pass over all
-points in Python: the ratio means something then, the milliseconds do not. With it on a server, in
-a collection of its own that is dropped at the end. A search is one `nearest` and one `holders` of
+With `--engine` Qdrant's own engine (qdrant-edge) behind the REST interface that the tests have,
+both ways through the same socket. With `--url` on a server, in a collection of its own that is
+dropped at the end. Without either in qdrant-client's local mode, in memory, where every query is a
+pass over all points in Python: the ratio means something then, the milliseconds do not, and
+questions end after `--seconds`. A search is one `nearest` and one `holders` of
 six words, one after the other; the bare query is the same two requests made by hand. Both are
 asked in turns, question by question.
 """
@@ -15,9 +17,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import sys
 import time
 import warnings
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +41,8 @@ DIMENSIONS = 256
 WORDS = 30_000
 WORDS_ASKED = 6
 LIMIT = 64
+WARM = 3
+"""Questions that are not counted."""
 PROJECT = Project("bench")
 
 
@@ -113,22 +122,45 @@ async def timed(search: Search, question: tuple[Any, ...]) -> float:
     return (time.perf_counter() - start) * 1_000.0
 
 
-async def measure(memories: int, users: int, questions: int, url: str | None) -> None:
+@contextmanager
+def engine() -> Iterator[str]:
+    """The address of Qdrant's own engine."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from support.qdrant_engine import Engine
+    from support.qdrant_wire import QdrantWire
+
+    with TemporaryDirectory(prefix="holdfast-bench-") as folder:
+        real = Engine(Path(folder))
+        wire = QdrantWire(real)
+        wire.requests = deque(maxlen=1)  # type: ignore[assignment]  # it keeps all otherwise
+        try:
+            yield wire.url
+        finally:
+            wire.close()
+            real.close()
+
+
+async def measure(given: argparse.Namespace, url: str | None) -> None:
     collection = f"holdfast-bench-{uuid4().hex[:8]}"
     place = {"path": ":memory:"} if url is None else {"url": url}
     index = build(Part("qdrant", {**place, "timeout_s": 120}), collection)
-    data = Data(memories, users)
+    memories = given.memories
+    data = Data(memories, given.users)
     try:
         await index.open(Space(provider="bench", model="random", dimensions=DIMENSIONS))
+        began = time.perf_counter()
         for start in range(0, memories, 2_000):
             await index.put(PROJECT, data.points(start, start + 2_000))
-        await compare(index, collection, data, questions)
+        print(
+            f"{memories / (time.perf_counter() - began):,.0f} memories stored a second", flush=True
+        )
+        await compare(index, collection, data, given)
     finally:
         await index.clear(None)
         await index.close()
 
 
-async def compare(index: Any, collection: str, data: Data, questions: int) -> None:
+async def compare(index: Any, collection: str, data: Data, given: argparse.Namespace) -> None:
     async def ours(entity: Entity, vector: np.ndarray, words: list[tuple[int, ...]]) -> Any:
         await index.nearest(PROJECT, entity, vector, LIMIT)
         return await index.holders(PROJECT, entity, words, LIMIT)
@@ -142,18 +174,22 @@ async def compare(index: Any, collection: str, data: Data, questions: int) -> No
         )
 
     times: dict[str, list[float]] = {"ours": [], "bare": []}
-    for number in range(questions + 3):
+    end = time.monotonic() + given.seconds
+    for number in range(given.questions + WARM):
+        if number > WARM and time.monotonic() > end:
+            break
         words = [(int(word),) for word in np.unique(data.words(WORDS_ASKED))]
         question = (data.user(number * 7), data.direction(), words)
         pair = [("ours", ours), ("bare", by_hand)]
         for name, search in pair if number % 2 else reversed(pair):
             taken = await timed(search, question)
-            if number >= 3:  # the first warm up
+            if number >= WARM:
                 times[name].append(taken)
     p50 = {name: statistics.median(each) for name, each in times.items()}
-    where = "local mode" if connection.local else "server"
+    where = "local mode" if connection.local else "engine" if given.engine else "server"
     print(
-        f"{where}: p50 {p50['ours']:.2f} ms, bare {p50['bare']:.2f} ms, "
+        f"{where}, {len(times['ours'])} questions: p50 {p50['ours']:.2f} ms, "
+        f"bare {p50['bare']:.2f} ms, "
         f"ratio {p50['ours'] / p50['bare']:.2f} (must be at most 2)"
     )
 
@@ -163,11 +199,14 @@ def main() -> None:
     parser.add_argument("--memories", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=1_000)
     parser.add_argument("--questions", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=240.0, help="after which questions end")
+    parser.add_argument("--engine", action="store_true", help="qdrant-edge behind a socket")
     parser.add_argument("--url", help="of a Qdrant server; without it: local mode in memory")
     given = parser.parse_args()
     # that the local mode is not for so many points is what the first lines above say
     warnings.filterwarnings("ignore", message="Local mode is not recommended")
-    asyncio.run(measure(given.memories, given.users, given.questions, given.url))
+    with engine() if given.engine else nullcontext(given.url) as url:
+        asyncio.run(measure(given, url))
 
 
 if __name__ == "__main__":
