@@ -36,6 +36,7 @@ from holdfast.core.weights import PROFILES
 from holdfast.engine import worker
 from holdfast.engine.auditing import Auditor
 from holdfast.engine.embedders import Embedders
+from holdfast.engine.ending import write_what_waits
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.engine.redaction import Hiding
@@ -130,6 +131,7 @@ class Assembly:
             return
         for task in self.workers:
             task.cancel()
+        write_what_waits(self.parts)
         if isinstance(self.parts.index, CachedIndex):
             self.parts.index.close_now()
         self.cache.close_now()
