@@ -168,6 +168,8 @@ GAUGES: Mapping[str, str] = {
     "audit_rows_waiting": "Rows of the audit that are in memory and not written yet.",
     "index_lag_generations": "Transactions that the external index lacks, of the project that lacks"
     " most, as far as this process feeds it.",
+    "index_projects_waiting": "Projects of which a shard of the external index that is away lacks"
+    " something, as far as this process feeds it.",
     "backup_newest_at": "When the newest backup was made, epoch seconds, as the schedule last saw;"
     " 0 if there is none.",
     "backup_bytes": "Bytes of the newest backup.",

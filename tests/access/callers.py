@@ -26,10 +26,10 @@ _ANY_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9a-f]{12}\b")
 _TARGET = re.compile(r'"target":"([^"]*)"')
 _CANARY = re.compile(r"canary\d+x")
 _ADDS = ("/add", "/v1/memories")
-_KINDS = ("webhook", "delivery", "key", "export", "event", "memory")
+_KINDS = ("webhook", "delivery", "key", "export", "event", "held", "memory")
 """Of ids, as the names of parameters tell them."""
 _BODY_IDS = {"memory_id": "memory", "memories": "memory", "event_id": "event"}
-_BODY_IDS["memory_export_id"] = "export"
+_BODY_IDS |= {"memory_export_id": "export", "held_ids": "held"}
 
 
 class Callers:
@@ -51,6 +51,8 @@ class Callers:
         self.emails: dict[str, list[str]] = {project: [] for project in PROJECTS}
         self.made: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
         """Ids of what was made over HTTP, by kind, each with its project."""
+        self.held: dict[str, tuple[str, Scope]] = {}
+        """Of held adds, by id: their project, and whose they are."""
         self.deleted: set[str] = set()
         """Ids of what was deleted since."""
         self._forms = _forms(app.openapi())
@@ -147,6 +149,7 @@ class Callers:
             "memories": [{"memory_id": id_, "text": text}],
             "memory_export_id": id_,
             "event_id": id_,
+            "held_ids": [id_],
             "feedback": "POSITIVE",
             "feedback_reason": text,
             "name": mark,
@@ -166,6 +169,8 @@ class Callers:
         }
         if agent is not None:
             body["agent_id"] = agent
+        if self.chance.random() < 0.2:
+            body["trust"] = "untrusted"
         if self.chance.random() < 0.6:
             body["filters"] = self.chance.choice(self.campaign.filters).written
         elif self.chance.random() < 0.8:
@@ -187,6 +192,8 @@ class Callers:
         fitting = {name: value for name, value in asked.items() if name in known}
         if "entity" in route[1]:
             fitting["name"] = asked["user_id"]
+        if "held_ids" in fitting:
+            fitting = {"held_ids": fitting["held_ids"]}
         if "batch_delete" in route[1]:
             fitting["memories"] = [{"memory_id": asked["memory_id"]}]
         if "filters" in fitting and route[1].endswith(("search", "get_all")):
@@ -253,6 +260,11 @@ class Callers:
         if not isinstance(told, dict):
             return
         path = route[1].rstrip("/")
+        for item in told.get("results") or ():
+            if isinstance(item, dict) and item.get("event") == "HELD":
+                self.made["held"][item["id"]] = who.project
+                [canary] = _CANARY.findall(item["memory"])
+                self.held[item["id"]] = self.campaign.world.canaries[int(canary[6:-1])]
         kind = {"webhooks": "webhook", "keys": "key", "exports": "export"}.get(
             next((name for name in ("webhooks", "keys", "exports") if name in path), "")
         )
@@ -279,7 +291,10 @@ class Callers:
             owners = [ids[id_] for ids in self.made.values() if id_ in ids]
             somebodys = any(id_ in world.memories[p] or id_ in world.gone[p] for p in world.gone)
             somebodys = somebodys or any(id_ in told for told in world.events.values())
-            if owners:
+            if id_ in self.held:
+                project, scope = self.held[id_]
+                wrong = who.project != project or not who.may(scope)
+            elif owners:
                 wrong = who.project not in owners or not who.fence.is_open
             else:
                 wrong = somebodys and not world.knows(who, id_)

@@ -85,6 +85,18 @@ def test_what_holds_of_the_whole_matrix() -> None:
         assert OPERATIONS[op].reach == "deployment"
 
 
+def test_who_is_not_trusted_adds_and_reads_and_nothing_else() -> None:
+    for role in ROLES:
+        weak = Principal(
+            id="x", kind="key", project="p", permissions=ROLES[role], trust="untrusted"
+        )
+        may = {op for op in OPERATIONS if matrix.cell(decide, weak, op) == "yes"}
+        assert ("add" in may) == (role != "reader")
+        assert {OPERATIONS[op].permission for op in may - {"add"}} == {"read"}
+        assert {OPERATIONS[op].load for op in may - {"add"}} == {"read", "search"}
+        assert {"update", "delete", "feedback", "change_keys", "change_own_keys"}.isdisjoint(may)
+
+
 def test_a_fenced_root_does_not_exist() -> None:
     for kind in ("key", "account", "token"):
         everything = Principal(

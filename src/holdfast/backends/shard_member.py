@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
-from holdfast.backends.together import together
+from holdfast.backends.together import worst
 from holdfast.core.breaker import Breaker, BreakerBounds
 from holdfast.errors import IndexUnavailableError
 from holdfast.model import Space
@@ -81,11 +81,41 @@ async def tell(
     items: Mapping[str, Sequence[T]],
     call: Callable[[Vectors, Sequence[T]], Awaitable[None]],
 ) -> None:
-    """Tell several shards at once, each its own items; those without any nothing."""
+    """`tell_each`; raises what went wrong, when all have ended."""
+    failed = await tell_each(members, space, items, call)
+    if failed:
+        raise worst(failed.values())
+
+
+async def tell_each(
+    members: Mapping[str, Member],
+    space: Space,
+    items: Mapping[str, Sequence[T]],
+    call: Callable[[Vectors, Sequence[T]], Awaitable[None]],
+    within_s: float | None = None,
+) -> dict[str, Exception]:
+    """Tell several shards at once, each its own items, those without any nothing; what went wrong
+    with which. One that is down or slow keeps none of the others."""
 
     async def one(name: str, own: Sequence[T]) -> None:
-        await members[name].run(space, lambda engine: call(engine, own))
+        async def bounded(engine: Vectors) -> None:
+            try:
+                async with asyncio.timeout(within_s):
+                    await call(engine, own)
+            except TimeoutError:
+                late = f"The shard {name} gave no answer within {within_s} s."
+                raise IndexUnavailableError(late) from None
 
-    calls = [one(name, own) for name, own in items.items() if own]
-    if calls:
-        await together(calls)
+        await members[name].run(space, bounded)
+
+    asked = {name: own for name, own in items.items() if own}
+    ended = await asyncio.gather(
+        *(one(name, own) for name, own in asked.items()), return_exceptions=True
+    )
+    failed: dict[str, Exception] = {}
+    for name, error in zip(asked, ended, strict=True):
+        if isinstance(error, Exception):
+            failed[name] = error
+        elif error is not None:
+            raise error
+    return failed

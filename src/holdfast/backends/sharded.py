@@ -21,10 +21,10 @@ import msgspec
 from msgspec import Meta
 
 from holdfast.backends.shard_maps import FileShardMaps
-from holdfast.backends.shard_member import Clock, Member, tell
+from holdfast.backends.shard_member import Clock, Member, tell_each
 from holdfast.backends.shard_moves import Beside, Rebalancing, Told
 from holdfast.backends.shard_walks import Walk, Walks
-from holdfast.backends.together import together
+from holdfast.backends.together import together, worst
 from holdfast.config import Part, part_settings
 from holdfast.core.breaker import BreakerBounds
 from holdfast.core.merging import merge_matches, merge_terms
@@ -40,10 +40,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
+I = TypeVar("I", Point, str)  # noqa: E741  (an item that a shard is told)
 Make = Callable[[Part, str], Vectors]
 """Makes the engine of a shard: what its part says, and its collection there."""
 
 _PAGE: Final = 1_000
+_PUTTING: Final = 0.6
+_FORGETTING: Final = 0.3
+"""Shares of a write's time: a shard that hangs fails before the time of all is over."""
 _NO_SPACE: Final = Space(provider="", model="", dimensions=0)
 
 
@@ -196,15 +200,21 @@ class ShardedVectors:
                 )
 
     async def put(self, project: Project, points: Sequence[Point]) -> None:
-        """As the port says."""
+        """As the port says; while some shards fail the others get what is theirs."""
         async with self._within():
             plan = await self._current()
             self._check(plan.names)
             own, others = plan.divide(project, points, self._there(plan.names))
-            members, space = self._members, self._space
-            await tell(members, space, own, lambda engine, some: engine.put(project, some))
+            failed = await self._tell(
+                own, lambda engine, some: engine.put(project, some), share=_PUTTING
+            )
             # not before: a point that is refused leaves the older one where it is
-            await tell(members, space, others, lambda engine, some: engine.remove(project, some))
+            undone = {point.id for name in failed for point in own[name]}
+            gone = {name: [id_ for id_ in ids if id_ not in undone] for name, ids in others.items()}
+            more = await self._tell(
+                gone, lambda engine, some: engine.remove(project, some), share=_FORGETTING
+            )
+            _raise_worst([*failed.values(), *more.values()])
 
     async def remove(self, project: Project, ids: Sequence[str]) -> None:
         """As the port says; where a point is its id does not tell, so every shard is asked."""
@@ -212,12 +222,38 @@ class ShardedVectors:
             plan = await self._current()
             self._check(plan.names)
             asked = dict.fromkeys(self._there(plan.names), ids)
-            await tell(
-                self._members,
-                self._space,
-                asked,
-                lambda engine, some: engine.remove(project, some),
+            failed = await self._tell(
+                asked, lambda engine, some: engine.remove(project, some), share=_PUTTING
             )
+            _raise_worst(list(failed.values()))
+
+    async def _tell(
+        self,
+        items: Mapping[str, Sequence[I]],
+        call: Callable[[Vectors, Sequence[I]], Awaitable[None]],
+        *,
+        share: float,
+    ) -> dict[str, Exception]:
+        """`share`: of the time of the whole call."""
+        within_s = share * self._settings.timeout_s
+        return await tell_each(self._members, self._space, items, call, within_s)
+
+    async def shards_away(self) -> list[str]:
+        """The names of the shards that do not answer, or are lost."""
+        self._alive()
+
+        async def answers(name: str) -> bool:
+            try:
+                await self._members[name].run(self._space, lambda engine: engine.count(None))
+            except IndexUnavailableError:
+                return False
+            return True
+
+        async with self._within():
+            names = self._there(self._members)
+            there = await together([answers(name) for name in names]) if names else []
+        silent = [name for name, is_there in zip(names, there, strict=True) if not is_there]
+        return sorted([*silent, *self._lost])
 
     async def nearest(
         self, project: Project, entity: Entity, vector: np.ndarray, limit: int
@@ -398,6 +434,11 @@ class ShardedVectors:
             )
             late.whole = False  # of one of its shards
             raise late from None
+
+
+def _raise_worst(failures: Sequence[Exception]) -> None:
+    if failures:
+        raise worst(failures)
 
 
 def _loop_time() -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from holdfast.errors import ClosedError, IndexUnavailableError
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
@@ -18,8 +19,13 @@ async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     ended = await asyncio.gather(*calls, return_exceptions=True)
     failures = [each for each in ended if isinstance(each, BaseException)]
     if failures:
-        raise min(failures, key=_may_pass)
+        raise worst(failures)
     return [each for each in ended if not isinstance(each, BaseException)]
+
+
+def worst(failures: Iterable[E]) -> E:
+    """The one that waiting does not mend, if there is one."""
+    return min(failures, key=_may_pass)
 
 
 def _may_pass(failure: BaseException) -> int:

@@ -172,6 +172,9 @@ def _index(common: Common, provider: str) -> Finding:
     if provider == INDEX:
         return "ok", "in this process, made from the records"
     status = done(common, lambda admin: admin.index.status())
+    if status.shards_away:
+        away = ", ".join(status.shards_away)
+        return "broken", f"{status.name}: shards that do not answer: {away}; what they lack waits"
     if not status.reachable:
         return "broken", f"{status.name} does not answer ({status.error}); searches do without it"
     text = f"{status.name}: {status.points:,} points of {status.memories:,} memories"

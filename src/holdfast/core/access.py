@@ -136,7 +136,8 @@ def decide(principal: Principal, operation: str) -> Rule:
             f"This credential may not {operation}: it lacks the permission {rule.permission!r}.",
             hint="Use a key that has it.",
         )
-    if principal.trust == "untrusted" and rule.permission != "read" and operation != "add":
+    changes = rule.permission != "read" or rule.load in ("write", "admin")
+    if principal.trust == "untrusted" and changes and operation != "add":
         raise AccessError(
             f"This credential is not trusted and may not {operation}: it adds, and reads.",
             hint="What it adds is held until somebody approves it.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from uuid import UUID
 
 import msgspec
 
@@ -44,6 +45,12 @@ def turn_identity(scope: Scope, role: str, text: str, said: tuple[float, int], k
     `said` is the event time and n, so that "ok" said twice stays twice, and a retry does not add.
     """
     return _digest(key, "turn", scope_key(scope), role, text, repr(said[0]), str(said[1]))
+
+
+def id_elsewhere(id_: str, project: str) -> str:
+    """The id of the copy of a row in another project: always the same, and as old."""
+    digest = hashlib.blake2b(f"{id_} {project}".encode(), digest_size=HASH_BYTES).digest()
+    return str(UUID(bytes=UUID(id_).bytes[:8] + digest[:8]))
 
 
 def fingerprint(parts: object, key: bytes) -> str:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from holdfast.clock import Clock
 from holdfast.engine.comparing import Repair, compare
 from holdfast.engine.leasing import Lease
 from holdfast.engine.ownership import own
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, IndexUnavailableError
 from holdfast.limits import (
     INDEX_BACKOFF_MAX_S,
     INDEX_BATCH,
@@ -47,6 +48,19 @@ _GATHER_S = 0.05
 _log = logging.getLogger("holdfast.index")
 
 
+@dataclass
+class Waiting:
+    """A project of which a part of the index that is away lacks something."""
+
+    ahead: int
+    """Up to this generation the other parts have everything, as far as they answered."""
+    failures: int = 0
+    again_at: float = 0.0
+    """When it is tried again from where all parts have everything."""
+    lacks: int = 0
+    """Generations."""
+
+
 class Overtaken(Exception):
     """Another process feeds the index by now."""
 
@@ -73,12 +87,15 @@ class Feeder:
         """What differed when the index was last compared with the records."""
         self.behind = 0
         """Generations the engine lacks, of the project that lacks most, when last looked."""
+        self.waiting: dict[Project, Waiting] = {}
+        """What waits for a part of the index, a shard say, that is away."""
         self.beside = False
         """Whether those who write feed the index as well, in the same transaction."""
         self.clock = clock
         self._metrics = metrics or Metrics()
         self._metrics.gauge("index_lag_generations", lambda: self.behind)
         self._metrics.gauge("index_drift", lambda: self.drift)
+        self._metrics.gauge("index_projects_waiting", lambda: len(self.waiting))
         name = f"index:{collections.name}:feeding"
         self._lease = Lease(source, name, clock, INDEX_LEASE_S)
         self._news = self._told = 0
@@ -95,7 +112,9 @@ class Feeder:
             pause_s, news = INDEX_POLL_S, self._news
             try:
                 await self.round()
-                failures, self._told = 0, news
+                failures = 0
+                if not self.waiting:
+                    self._told = news
             except Overtaken:
                 self._lease.forget()
             except HoldfastError as error:
@@ -118,9 +137,15 @@ class Feeder:
         it is another one's."""
         vectors = await self.collections.of(build)
         if build not in self._owned:
-            await own(self.source, vectors)
+            await own(self.source, vectors, partial(self._forget, build))
             self._owned.add(build)
         return vectors
+
+    async def _forget(self, build: int) -> None:
+        """A collection is empty, whatever it was given: another engine, or one that lost it."""
+        noted = await self.source.numbers(held_number(self.collections.name, build))
+        for name, value in noted.items():
+            await self.source.move(name, value, None)
 
     async def space_of(self, build: int) -> int | None:
         """The number of the space whose vectors a collection has; None if there is only one."""
@@ -147,6 +172,7 @@ class Feeder:
     async def round(self) -> bool:
         """Feed what is not in the index yet; False if that is another process's work."""
         if not await self._lease.hold():
+            self.waiting.clear()
             if self.beside:  # those who write here need the collection that is searched by now
                 await self.collection(await self.build())
             return False
@@ -155,15 +181,73 @@ class Feeder:
             prefix = held_number(self.collections.name, build)
             known = await self.source.numbers(prefix)
             self._held = {Project(k.removeprefix(prefix)): v for k, v in known.items()}
-            self._seen = self._seen if build == self._build else -1
+            if build != self._build:
+                self._seen = -1
+                self.waiting.clear()
             self._build = build
-        waiting, last = await self._waiting()
-        for project in sorted(waiting):
-            self._held[project] = await self.feed(build, project)
-        self._seen, self.behind = last, 0
+        lacking, last = await self._lacking()
+        for project in sorted({*lacking, *self.waiting}):
+            await self._follow(build, project, lacking.get(project, 0))
+        self._seen = last
+        self.behind = max((each.lacks for each in self.waiting.values()), default=0)
         return True
 
-    async def _waiting(self) -> tuple[Mapping[Project, int], int]:
+    async def _follow(self, build: int, project: Project, lacks: int) -> None:
+        """Bring a project up to date; what a part of the index that is away lacks is kept for it,
+        and does not keep the others."""
+        waiting, now = self.waiting.get(project), self.clock.now()
+        if waiting is None or now >= waiting.again_at:
+            try:
+                self._held[project] = await self.feed(build, project)
+            except IndexUnavailableError as error:
+                if error.whole:
+                    raise
+                waiting = await self._put_off(build, project, error)
+            else:
+                if self.waiting.pop(project, None) is not None:
+                    _log.warning("the index has everything of a project again")
+                return
+        waiting.lacks = max(lacks, waiting.lacks)
+        await self._go_ahead(build, project, waiting)
+
+    async def _put_off(self, build: int, project: Project, error: HoldfastError) -> Waiting:
+        """Note that a part of the index is away, and when it is asked for this project again."""
+        name = held_number(self.collections.name, build, project)
+        waiting = self.waiting.get(project)
+        if waiting is None:
+            held = await self.source.number(name)
+            waiting = self.waiting[project] = Waiting(ahead=-1 if held is None else held)
+            _log.warning("feeding a part of the index waits: %s: %s", error.code, error.message)
+        waiting.failures += 1
+        pause_s = min(INDEX_BACKOFF_MAX_S, 0.25 * 2.0 ** min(waiting.failures, 20))
+        waiting.again_at = self.clock.now() + max(pause_s, error.retry_after_s or 0.0)
+        return waiting
+
+    async def _go_ahead(self, build: int, project: Project, waiting: Waiting) -> None:
+        """Give the parts that answer what changed since; where all have everything stays noted, so
+        that nothing is lost, and searches add what came since from the records."""
+        vectors, space_no = await self.collection(build), await self.space_of(build)
+        while True:
+            changes = await self.source.changes(project, waiting.ahead, INDEX_BATCH)
+            pages = self._ids(project) if changes.lost else _once(changes.ids)
+            async for ids in pages:
+                try:
+                    await self._write(vectors, project, ids, space_no=space_no)
+                except IndexUnavailableError as error:
+                    if error.whole:
+                        raise
+            waiting.ahead = changes.upto
+            if not changes.more and not changes.lost:
+                return
+
+    async def _ids(self, project: Project) -> AsyncIterator[Sequence[str]]:
+        """All that a project has: what the parts have too much is found when all are compared."""
+        after: str | None = None
+        while page := await self.source.point_page(project, after, INDEX_BATCH):
+            after = page[-1].id
+            yield [point.id for point in page]
+
+    async def _lacking(self) -> tuple[Mapping[Project, int], int]:
         """Projects of which the index lacks something, and the last generation of all."""
         touched, last = await self.source.touched(max(-1, self._seen - _OUT_OF_ORDER))
         if self._seen < 0:
@@ -172,9 +256,9 @@ class Feeder:
             project: generation - self._held.get(project, -1)
             for project, generation in touched.items()
         }
-        waiting = {project: count for project, count in lacks.items() if count > 0}
-        self.behind = max(waiting.values(), default=0)
-        return waiting, last
+        lacking = {project: count for project, count in lacks.items() if count > 0}
+        self.behind = max(lacking.values(), default=0)
+        return lacking, last
 
     async def feed(
         self,
@@ -223,16 +307,25 @@ class Feeder:
         self, vectors: Vectors, project: Project, ids: Sequence[str], space_no: int | None = None
     ) -> None:
         """Give the engine the current points of these memories, with their vectors in a space, and
-        take away those of others."""
+        take away those of others; the parts that are there get theirs before it is raised that one
+        is not."""
         points = await self.source.points(project, ids, space_no)
         here = {point.id for point in points}
         gone = [id_ for id_ in ids if id_ not in here]
+        away: IndexUnavailableError | None = None
         if points:
-            await vectors.put(project, points)
-            self._metrics.count("index_point", "put", amount=len(points))
+            try:
+                await vectors.put(project, points)
+                self._metrics.count("index_point", "put", amount=len(points))
+            except IndexUnavailableError as error:
+                if error.whole:
+                    raise
+                away = error
         if gone:
             await vectors.remove(project, gone)
             self._metrics.count("index_point", "removed", amount=len(gone))
+        if away is not None:
+            raise away
 
     def notice(self) -> None:
         """This process has written something."""
@@ -246,3 +339,8 @@ class Feeder:
                 if self._news != self._told:
                     await self.round()
                 await self._lease.release()
+
+
+async def _once(ids: Sequence[str]) -> AsyncIterator[Sequence[str]]:
+    if ids:
+        yield ids

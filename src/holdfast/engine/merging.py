@@ -6,20 +6,24 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace as within
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from holdfast.core.forgotten import Erased, Forgotten
-from holdfast.core.identity import key_mark
+from holdfast.core.identity import id_elsewhere, key_mark
 from holdfast.core.rekeying import Rekeying
-from holdfast.directory import ProjectInfo, Where
+from holdfast.directory import Held, ProjectInfo, Where
 from holdfast.engine.backups import ERASED, Shelf, Told, open_backup, rows_of
 from holdfast.engine.parts import Parts
+from holdfast.engine.quarantine import is_known
 from holdfast.engine.restoring import keys_of, load, number_of
 from holdfast.errors import ConflictError, NotFoundError
 from holdfast.model import Memory, Project, Struct
-from holdfast.ports import Directory, Op, PutMemory
+from holdfast.ports import Directory, Op, PutMemory, PutRows
 from holdfast.ports.moving import Moved, Moving
 
 _AT_ONCE: Final = 200
@@ -61,6 +65,8 @@ class Merged(Struct, frozen=True, kw_only=True):
     """Memories whose id or content is there already: those stay as they are."""
     projects: Mapping[str, str]
     """Each project of the archive that was taken, and the one it is in now."""
+    held: int = 0
+    """Adds that waited for approval and do so here."""
 
 
 async def merge(
@@ -73,7 +79,8 @@ async def merge(
     only_empty: bool,
     told: Told,
 ) -> Merged:
-    """Add the memories of an archive to an open store, with vectors, sources, turns and history.
+    """Add the memories of an archive to an open store, with vectors, sources, turns and history,
+    and what was held; what was approved here since is not held again.
 
     `projects`: the ones to take, each with the project it is to be in; all, as they are, if empty.
     `only_empty`: refuse a store that has memories. Interrupted, it goes on when it is done again.
@@ -91,7 +98,7 @@ async def merge(
         async with opened(Path(folder)) as source:
             is_alike = source.key_mark == key_mark(parts.content_key)
             wanted = await _wanted(source.moving, projects)
-            added = known = 0
+            added = known = held = 0
             for name, target in wanted.items():
                 await _keep_settings(parts.directory, source.directory, name, target)
                 rekeying = None if is_alike else Rekeying(parts.content_key)
@@ -99,7 +106,8 @@ async def merge(
                 async for some in _pages(source.moving, Project(name)):
                     new = await _put(parts, Project(target), some, rekeying, here)
                     added, known = added + new, known + len(some) - new
-    return Merged(id=archived, added=added, known=known, projects=wanted)
+                held += await _put_held(parts, source.directory, name, Project(target))
+    return Merged(id=archived, added=added, known=known, projects=wanted, held=held)
 
 
 async def _laid_out(shelf: Shelf, backup_id: str, folder: Path, told: Told) -> str:
@@ -130,8 +138,6 @@ async def _keep_settings(target: Directory, source: Directory, name: str, new: s
     """Take over what was set for a project, unless there is such a project."""
     found = await source.select(ProjectInfo, Where("id", name))
     if found and not await target.select(ProjectInfo, Where("id", new)):
-        from msgspec.structs import replace
-
         await target.insert(replace(found[0], id=new))
 
 
@@ -141,6 +147,30 @@ async def _pages(moving: Moving, project: Project) -> AsyncIterator[list[Moved]]
         found, after = await moving.page(project, after, _AT_ONCE)
         if found:
             yield list(found)
+
+
+async def _put_held(parts: Parts, source: Directory, name: str, target: Project) -> int:
+    """Put what was held in a project and is neither held nor approved in the other; how much."""
+    there, count, after = within(parts, project=target), 0, ""
+    while True:
+        some = await source.select(
+            Held, Where("project", name), Where("id", after, "gt"), order="id", size=_AT_ONCE
+        )
+        rows = [_held_in(held, target) for held in some]
+        new = [held for held in rows if not await is_known(there, held.id)]
+        if new:
+            await parts.records.commit(target, [PutRows(rows=tuple(new))])
+        count += len(new)
+        if len(some) < _AT_ONCE:
+            return count
+        after = some[-1].id
+
+
+def _held_in(held: Held, project: Project) -> Held:
+    """What is held as it is in a project: ids are those of one row of the whole store."""
+    if held.project == project:
+        return held
+    return replace(held, id=id_elsewhere(held.id, project), project=project)
 
 
 async def _put(

@@ -55,10 +55,14 @@ async def find(parts: Parts, held_id: str) -> Held:
 async def known(parts: Parts, held_ids: Sequence[str], *, approved: bool) -> None:
     """Check that each of these is held, or (`approved`) was let in. Raises NotFoundError."""
     for held_id in held_ids:
-        if await _look(parts, held_id) is not None:
-            continue
-        if not approved or await _approved(parts, held_id) is None:
+        found = await is_known(parts, held_id) if approved else await _look(parts, held_id)
+        if not found:
             raise _unknown(held_id)
+
+
+async def is_known(parts: Parts, held_id: str) -> bool:
+    """Whether this is held, or was let in."""
+    return await _look(parts, held_id) is not None or await _approved(parts, held_id) is not None
 
 
 async def approve(parts: Parts, held_id: str, *, wait: bool) -> dict[str, Json] | None:

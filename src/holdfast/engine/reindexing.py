@@ -14,6 +14,7 @@ from holdfast.errors import ConflictError, HoldfastError
 from holdfast.limits import INDEX_LEASE_S
 from holdfast.model import Project, Struct
 from holdfast.ports import Vectors, build_number, held_number, space_number
+from holdfast.ports.shards import Sharded
 
 SWITCH_S = 2.0
 """Seconds after a switch for which searches that began before may still ask the old collection."""
@@ -44,6 +45,9 @@ class IndexStatus(Struct, frozen=True, kw_only=True):
     """Number of the collection that is built anew, now or until it was interrupted."""
     memories: int = 0
     """In the records, of all projects."""
+    shards_away: tuple[str, ...] = ()
+    """Names of the shards that do not answer, or are lost. What they lack waits for them, and is
+    in the lines below; the others are fed all the while."""
     points: int | None = None
     """In the index; None if it does not answer."""
     projects_behind: int = 0
@@ -79,6 +83,8 @@ async def status(feeder: Feeder) -> IndexStatus:
     told = {field: getattr(known, field) for field in known.__struct_fields__}
     try:
         vectors = await feeder.collection(build)
+        if isinstance(vectors, Sharded):
+            told["shards_away"] = tuple(await vectors.shards_away())
         points = await vectors.count(None) - POINTS
     except HoldfastError as error:
         return IndexStatus(**told | {"reachable": False, "error": error.code})

@@ -78,3 +78,11 @@ class Rebalances(Protocol):
         phases `copying` and `cleaning`. Raises IndexUnavailableError if a shard is away (go on
         later), ConflictError if somebody else does the same.
         """
+
+
+@runtime_checkable
+class Sharded(Protocol):
+    """An index of several shards."""
+
+    async def shards_away(self) -> Sequence[str]:
+        """The names of the shards that do not answer, or are lost, in order."""

@@ -57,6 +57,7 @@ class IndexShape(BaseModel):
     build: Annotated[int, Field(description="Number of the collection that is searched.")]
     building: Annotated[int | None, Field(description="Of the one that is built anew.")]
     memories: Annotated[int, Field(description="In the records, of all projects.")]
+    shards_away: Annotated[list[str], Field(description="Shards that do not answer, or are lost.")]
     points: Annotated[int | None, Field(description="In the index, if it answers.")]
     projects_behind: Annotated[int, Field(description="Projects of which it lacks something.")]
     generations_behind: Annotated[int, Field(description="Transactions it lacks of the worst.")]
