@@ -1,4 +1,4 @@
-"""The end of an open store for callers without an event loop."""
+"""The end of an open store: what was noted in memory is written."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from holdfast.engine.parts import Parts
 from holdfast.limits import CLOSE_WAIT_S
 
 
-def write_what_waits(parts: Parts) -> None:
-    """Write what was noted in memory, or say in the log that it is lost.
+async def ended(parts: Parts) -> None:
+    """Write what was noted in memory, or say in the log that it is lost; nothing more is noted."""
+    for noting in (parts.savings, parts.audit):
+        if noting is not None:
+            await noting.close()
+
+
+def ended_now(parts: Parts) -> None:
+    """`ended` for callers without an event loop.
 
     The loop that it was noted on has ended, or cannot be waited for by a function it calls: it is
     written on another. Blocks, for CLOSE_WAIT_S at most.
