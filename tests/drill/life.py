@@ -15,15 +15,26 @@ WORDS = (
     "harbour museum bicycle grandmother dentist marathon saffron lighthouse orchard telescope "
     "quilt chess glacier volcano umbrella passport recipe guitar sparrow mountain library bakery"
 ).split()
+KINDS = (
+    "amber brass copper cedar crimson dusty early foggy gilded hollow ivory jagged linen lunar "
+    "marble misty narrow oaken paper quiet rusty salty silver stolen sunny tiny velvet woven young"
+).split()
 TURNS_AT_ONCE = 200
+HEAVY = 10
+"""Every so manieth question is about the first user, who has a tenth of all memories."""
 START = 1_700_000_000.0
 """Of the first turn, epoch seconds."""
 
 
 def said(no: int) -> str:
-    """A sentence of five words that no other number has."""
-    chosen = random.Random(no).sample(WORDS, 5)
-    return f"On trip {no} I saw the {', the '.join(chosen[:-1])} and a {chosen[-1]}."
+    """A sentence of four things, of a thousand there are, and a number that no other has."""
+    seen = [thing(random.Random(4 * no + place)) for place in range(4)]
+    return f"On trip {no} I saw the {', the '.join(seen[:-1])} and a {seen[-1]}."
+
+
+def thing(chance: random.Random) -> str:
+    """One word, as rare as most words are."""
+    return chance.choice(KINDS) + chance.choice(WORDS)
 
 
 def name(user: int) -> str:
@@ -89,12 +100,17 @@ async def pasts(admin: AsyncAdmin, users: int, count: int) -> list[str]:
     return found
 
 
-async def answers(admin: AsyncAdmin, users: int, count: int) -> list[list[tuple[str, str, float]]]:
+Hit = tuple[str, str, float]
+"""Id, text and score."""
+
+
+async def answers(admin: AsyncAdmin, users: int, count: int) -> list[list[Hit]]:
     """Ids, texts and scores that are found for some hundreds of questions."""
     chance, found = random.Random(20261126), []
     for number in range(count):
-        user = 0 if number % 10 == 0 else chance.randrange(users)
-        asked = " and ".join(chance.sample(WORDS, chance.randrange(1, 4)))
+        user = 0 if number % HEAVY == 0 else chance.randrange(1, users)
+        things = [thing(chance) for _ in range(chance.randrange(1, 4))]
+        asked = f"{' and '.join(things)} {number}"
         question = f"When did I see the {asked}?" if number % 2 else asked
         told = await admin.memory().search(question, filters={"user_id": name(user)}, top_k=10)
         assert "degraded" not in told, told["degraded"]

@@ -198,6 +198,24 @@ async def test_an_engine_that_lost_everything_is_mended(records: SqliteRecords, 
     assert rig.answered() == {"short": 1, "candidates": 1}
 
 
+async def test_another_engine_is_filled_from_the_beginning(
+    records: SqliteRecords, rig: Rig
+) -> None:
+    """What was noted of a collection of the same name elsewhere says nothing of this one."""
+    await commit(records, *many(300))
+    await rig.feeder.round()
+    other = Rig(records, SPACE.dimensions, clock=rig.clock)
+    rig.clock.advance(3_600)
+    await other.feeder.collection(await other.feeder.build())
+    assert len(await search(other.index, "tea number 7", limit=10)) == 10
+    assert other.answered() == {"unfed": 1}
+    assert await other.feeder.round()
+    assert len(held(other)) == 300
+    assert len(await search(other.index, "tea number 7", limit=10)) == 10
+    assert other.answered() == {"unfed": 1, "candidates": 1}
+    await other.index.close()
+
+
 async def test_a_new_build_takes_over_without_a_pause(records: SqliteRecords, rig: Rig) -> None:
     await commit(records, *many(400))
     await rig.feeder.round()

@@ -370,3 +370,18 @@ async def test_a_wrong_level_is_refused_and_changes_nothing(admin: AsyncAdmin, w
     with pytest.raises(ValidationError, match=r"messages\[0\]\.trust"):
         await admin.memory().add({"role": "user", "content": "x", "trust": wrong}, **ALICE)
     assert await admin.memory().count(ALICE) == 0
+
+
+async def test_webhooks_are_told_that_something_waits_and_no_word_of_it(admin: AsyncAdmin) -> None:
+    hook = await admin.webhooks.create("reviewers", "https://example.com/x", ["memory_held"])
+    await admin.webhooks.create("others", "https://example.com/y", ["memory_add"])
+    await admin.memory().add(TALK, **ALICE)
+    await admin.memory().add("Nothing of it.", **ALICE)
+    [row] = await held(admin)
+    [told] = await admin.webhooks.deliveries(hook.id)
+    assert (told.event, told.state) == ("memory_held", "PENDING")
+    nobody = {"agent_id": None, "app_id": None, "run_id": None}
+    details = {"event": "HELD", "held_id": row.id, "messages": 1, **ALICE, **nobody}
+    assert told.body == {"event_details": details}
+    await admin.erasure.forget(**ALICE)
+    assert await admin.webhooks.deliveries(hook.id) == []

@@ -28,7 +28,16 @@ OPEN: Final[Mapping[str, str]] = {
 """Tables without a policy, and why."""
 
 BY_ID: Final = {
-    *("api_keys", "deliveries", "erasures", "exports", "key_uses", "signing_keys", "webhooks"),
+    *(
+        "api_keys",
+        "deliveries",
+        "erasures",
+        "exports",
+        "held",
+        "key_uses",
+        "signing_keys",
+        "webhooks",
+    ),
     "feedback",
 }
 """Tables of administration whose rows an id tells over all projects: whoever distributes the

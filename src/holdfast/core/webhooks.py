@@ -10,16 +10,16 @@ from typing import Final
 
 from holdfast import limits
 from holdfast.core.addresses import is_public
-from holdfast.directory import Change
+from holdfast.directory import Change, Held
 from holdfast.errors import ValidationError
 from holdfast.model import Job, JobState, Json
 
 EVENT_TYPES: Final = (
     "memory_add", "memory_update", "memory_delete", "memory_categorize",
     "ingest_job_completed", "ingest_job_partially_completed", "ingest_job_failed",
-    "ingest_job_cancelled",
+    "ingest_job_cancelled", "memory_held",
 )  # fmt: skip
-"""What a webhook can be told of: Mem0's names."""
+"""What a webhook can be told of: Mem0's names, and that something waits for approval."""
 
 SIGNATURE_HEADER: Final = "X-Holdfast-Signature"
 DELIVERY_HEADER: Final = "X-Holdfast-Delivery"
@@ -72,6 +72,14 @@ def of_job(job: Job, state: JobState, result: Json, *, is_cancelled: bool = Fals
     scope = dict(zip(names, job.payload["scope"], strict=True))
     details = {"event": event.upper(), "event_id": job.id, "status": state, **scope}
     return event, {"event_details": details}
+
+
+def of_held(held: Held) -> Told:
+    """What is told of an add that is held: whose it is and how many messages, never a word."""
+    names = ("user_id", "agent_id", "app_id", "run_id")
+    scope = {name: getattr(held, name) for name in names}
+    details = {"event": "HELD", "held_id": held.id, "messages": len(held.messages), **scope}
+    return "memory_held", {"event_details": details}
 
 
 def with_text(body: Mapping[str, Json], text: str | None) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from holdfast.core.identity import content_hash, fingerprint, scope_key, turn_id
 from holdfast.core.intake import Said
 from holdfast.core.outcome import settled, with_held
 from holdfast.directory import Held
-from holdfast.engine import holding, jobs
+from holdfast.engine import holding, jobs, webhooks
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import Embedded, local_vectors, terms_of
 from holdfast.engine.estimating import Wanted, refuse_if_spent
@@ -186,7 +186,9 @@ async def _accept(
         before.append(TakeRow(kind=Held, id=plan.let_in.held_id))
     if turns:
         before.append(PutTurns(scope=request.scope, turns=turns))
-    after: list[Op] = [] if plan.held is None else [PutRows(rows=(plan.held,))]
+    after: list[Op] = []
+    if plan.held is not None:
+        after.append(PutRows(rows=(plan.held, *await webhooks.told_of_held(parts, plan.held))))
     if job is not None:
         after.append(PutJob(job=job))
     results = await parts.records.commit(parts.project, [*before, *puts, *after])

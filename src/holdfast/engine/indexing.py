@@ -137,9 +137,15 @@ class Feeder:
         it is another one's."""
         vectors = await self.collections.of(build)
         if build not in self._owned:
-            await own(self.source, vectors)
+            await own(self.source, vectors, partial(self._forget, build))
             self._owned.add(build)
         return vectors
+
+    async def _forget(self, build: int) -> None:
+        """A collection is empty, whatever it was given: another engine, or one that lost it."""
+        noted = await self.source.numbers(held_number(self.collections.name, build))
+        for name, value in noted.items():
+            await self.source.move(name, value, None)
 
     async def space_of(self, build: int) -> int | None:
         """The number of the space whose vectors a collection has; None if there is only one."""

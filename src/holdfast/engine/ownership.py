@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 
 from holdfast.errors import ConfigError
 from holdfast.model import Entity, Project
@@ -22,8 +23,10 @@ POINTS = 1
 """Points in a collection that are no memory's."""
 
 
-async def own(source: IndexSource, vectors: Vectors) -> None:
+async def own(source: IndexSource, vectors: Vectors, forget: Callable[[], Awaitable[None]]) -> None:
     """Make sure that a collection is this record store's; an empty one becomes so.
+
+    `forget`: called before that, for what was noted of it is of one that is gone.
 
     Raises ConfigError if it is another one's, IndexUnavailableError, StoreError.
     """
@@ -31,6 +34,7 @@ async def own(source: IndexSource, vectors: Vectors) -> None:
     if await _owner(vectors) == point.id:
         return
     if await vectors.count(None) == 0:
+        await forget()
         await vectors.put(project, [point])
         await asyncio.sleep(vectors.settles_s)
     if await _owner(vectors) != point.id:

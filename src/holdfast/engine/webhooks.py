@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from holdfast.core import webhooks as telling
-from holdfast.directory import Change, Delivery, Row, Webhook, Where
+from holdfast.directory import Change, Delivery, Held, Row, Webhook, Where
 from holdfast.engine.parts import Parts
 from holdfast.errors import ConflictError, NotFoundError
 from holdfast.limits import WEBHOOK_PENDING_MAX, WEBHOOKS_PER_PROJECT_MAX
@@ -176,11 +176,19 @@ async def told_of_job(
 ) -> Sequence[Row]:
     """The deliveries that tell of the end of a job, to be stored with it."""
     told = telling.of_job(job, state, result, is_cancelled=is_cancelled)
-    if told is None:
-        return ()
-    event, body = told
+    return () if told is None else await _each_told(parts, job.project, *told)
+
+
+async def told_of_held(parts: Parts, held: Held) -> Sequence[Row]:
+    """The deliveries that tell of an add that is held, to be stored with it."""
+    return await _each_told(parts, held.project, *telling.of_held(held))
+
+
+async def _each_told(
+    parts: Parts, project: str, event: str, body: Mapping[str, Json]
+) -> Sequence[Row]:
     webhooks = await parts.directory.select(
-        Webhook, Where("project", job.project), Where("is_active", True)
+        Webhook, Where("project", project), Where("is_active", True)
     )
     return [_delivery(parts, one, event, body) for one in webhooks if event in one.event_types]
 

@@ -38,6 +38,9 @@ _PATIENT: Final = (
 )
 """As long as it takes; and statements over tables that nothing is known of yet look as if they were
 worth compiling, which takes longer than running them."""
+_UNHURRIED: Final = "SELECT set_config('synchronous_commit', 'off', true)"
+"""A load that is lost with the machine takes its note with it; `finish` waits for the disk, and
+with it for all that was written before."""
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _COLUMNS: Final = """
@@ -148,7 +151,7 @@ class PostgresArchiving:
         async with self._pool.connection() as raw:
             try:
                 with translate():
-                    for statement in ("BEGIN", _EVERYWHERE, _PATIENT):
+                    for statement in ("BEGIN", _EVERYWHERE, _PATIENT, _UNHURRIED):
                         await raw.execute(statement.encode())
                     types, session = await _types(raw), Session(raw, ())
                     for _, some in groupby(loads, lambda one: (one.table, one.columns)):
