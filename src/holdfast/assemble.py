@@ -36,6 +36,7 @@ from holdfast.core.weights import PROFILES
 from holdfast.engine import worker
 from holdfast.engine.auditing import Auditor
 from holdfast.engine.embedders import Embedders
+from holdfast.engine.ending import ended, ended_now
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.engine.redaction import Hiding
@@ -116,10 +117,7 @@ class Assembly:
         await asyncio.gather(*self.workers, return_exceptions=True)
         if self.parts.feeder is not None:
             await self.parts.feeder.finish()
-        if self.parts.savings is not None:
-            await self.parts.savings.close()
-        if self.parts.audit is not None:
-            await self.parts.audit.close()
+        await ended(self.parts)
         models = _Models(self.parts.embedders.known, self.parts.llm, self.parts.reranker)
         await _each(self.parts.index.close, models.close, self.cache.close, self.records.release)
         self.close_now()
@@ -130,6 +128,7 @@ class Assembly:
             return
         for task in self.workers:
             task.cancel()
+        ended_now(self.parts)
         if isinstance(self.parts.index, CachedIndex):
             self.parts.index.close_now()
         self.cache.close_now()

@@ -356,6 +356,9 @@ KEY_USE_S = 300.0
 REQUESTS_KEPT = 1_000
 """Rows of the log of requests that one server process keeps."""
 
+CLOSE_WAIT_S = 10.0
+"""Seconds that `close` without an event loop waits for what was noted in memory to be written."""
+
 SPARED_FLUSH_S = 60.0
 """Seconds that what caches spared is summed in memory before it is a row of the ledger."""
 

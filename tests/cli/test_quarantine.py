@@ -30,6 +30,7 @@ def test_held_shown_approved_and_rejected(run: Run, done: Done, told: Told) -> N
     gold = page["results"][1]["id"]
     table = " ".join(done("quarantine", "list").split())
     assert "user=ann" in table
+    assert gold in table, "whole, for it is to be given back"
     assert "call" in table
     assert "\x1b" not in table
     assert "1 of 3" in run("quarantine", "list", "-n", "1").stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import hashlib
 import os
 import random
@@ -27,8 +29,13 @@ from holdfast import (
     StoreReadOnlyError,
     StoreUnavailableError,
 )
+from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sqlite.records import SqliteRecords
+from holdfast.clock import ManualClock, seeded_ids
 from holdfast.engine.delete import delete_all
+from holdfast.testing.contracts.values import RED, SPACE
 from support.embedded import HashEmbedder, add, find, of_user, opened
+from support.leaks import open_databases
 from support.stranger import NOBODY, ask
 
 ANN = {"user_id": "ann"}
@@ -369,3 +376,31 @@ def test_a_value_that_cannot_be_read(store: Path) -> None:
         connection.commit()
     with Memory(config(store)) as memory, pytest.raises(CorruptError, match="cannot be read"):
         memory.get_all(filters=ANN, top_k=1_000)
+
+
+async def test_nothing_keeps_the_files_of_a_closed_store_open(tmp_path: Path) -> None:
+    """Whenever the garbage collector comes by: the error of one write, which lies in a circle with
+    the calls it came through, holds what others of its group were told."""
+    clock = ManualClock()
+    records = SqliteRecords(tmp_path / "holdfast.db", clock, seeded_ids(clock, seed=1))
+    await records.open(SPACE)
+
+    def refused(_connection: Connection) -> None:
+        raise RuntimeError("planted")
+
+    def a_cursor(connection: Connection) -> object:
+        return connection.execute("SELECT 1 UNION ALL SELECT 2")
+
+    gc.collect()
+    gc.disable()
+    try:
+        ended = await asyncio.gather(
+            *(records.write(RED, work) for work in (a_cursor, refused, a_cursor)),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in ended] == [type(None), RuntimeError, type(None)]
+        await records.close()
+        del ended
+        assert {name for name in open_databases() if str(tmp_path) in name} == set()
+    finally:
+        gc.enable()

@@ -234,3 +234,21 @@ def test_a_model_fills_in_the_form_in_a_job(tmp_path: Path) -> None:
             server.run(memory.wait(made["job_id"]))
             assert client.get(made["status_url"]).json()["job"]["status"] == "failed"
             assert profile(client)["profile"] == {"city": "Oslo"}, "what was made stays"
+
+
+@pytest.mark.parametrize("last", ["", "/"])
+def test_a_name_may_end_like_the_route(client: httpx.Client, last: str) -> None:
+    """Written as a part of the name, `%2Fprofile` belongs to it."""
+    added(client, "I like tea", "ann/profile")
+    added(client, "I like rum", "ann")
+    found = client.get(f"/v2/entities/user/ann%2Fprofile{last}")
+    assert (found.status_code, found.json()["name"]) == (200, "ann/profile")
+    told = client.get(f"/v2/entities/user/ann%2fprofile/profile{last}").json()
+    assert (told["entity_id"], told["status"]) == ("ann/profile", "not_enabled")
+    assert client.get(f"/v2/entities/user/ann/profile{last}").json()["entity_id"] == "ann"
+    for profiled in ("bob/profile", "bob"):
+        assert client.get(f"/v2/entities/user/{profiled}/profile").status_code == 404
+    gone = client.delete(f"/v2/entities/user/ann%2Fprofile{last}")
+    assert gone.status_code == 200
+    assert client.get(f"/v2/entities/user/ann%2Fprofile{last}").status_code == 404
+    assert client.get("/v2/entities/user/ann").status_code == 200

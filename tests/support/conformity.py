@@ -41,8 +41,9 @@ class Conformity:
 
     def _operation(self, request: httpx.Request) -> tuple[str, str] | None:
         method = request.method.lower()
+        written = request.url.raw_path.partition(b"?")[0].decode()  # a slash in a name is %2F
         for path, (pattern, operations) in zip(self._document["paths"], self._paths, strict=True):
-            if method in operations and pattern.fullmatch(request.url.path):
+            if method in operations and pattern.fullmatch(written):
                 return path, method
         return None
 

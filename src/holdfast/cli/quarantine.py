@@ -49,18 +49,11 @@ def list_held(
     if not rows:
         typer.echo("Nothing is held.")
         return
-    made = output.table("id", "held", "of", "by", "why", "messages", "begins")
+    made = output.table(("id", {"no_wrap": True, "style": "dim"}), "held", "of", "why", "begins")
     for row in rows:
-        by = f"{row['added_by']['id']} ({row['added_by']['via']})"
-        words = (_whose(row), by, ", ".join(row["reasons"]))
-        begins = output.printable(f"{row['role']}: {row['preview']}")
-        made.add_row(
-            row["id"],
-            output.minute(row["created_at"]),
-            *map(output.printable, words),
-            str(row["messages"]),
-            begins,
-        )
+        more = f" (and {row['messages'] - 1:,} more)" if row["messages"] > 1 else ""
+        words = (_whose(row), ", ".join(row["reasons"]), f"{row['role']}: {row['preview']}{more}")
+        made.add_row(row["id"], output.minute(row["created_at"]), *map(output.printable, words))
     output.console(no_color=common.no_color).print(made)
     if page.total > len(rows):
         typer.echo(f"{len(rows):,} of {page.total:,}.", err=True)

@@ -180,8 +180,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prices: Annotated[
         dict[str, ModelPrice],
         Meta(
-            description="What models cost by `provider:model`, where the price list that comes "
-            "with the package does not know it, or you have other prices."
+            description="What models cost by `provider:model`, in US dollars for a million tokens, "
+            "where the price list that comes with the package does not know it, or you have other "
+            "prices."
         ),
     ] = msgspec.field(default_factory=dict)
     retention: Annotated[

@@ -65,6 +65,8 @@ class Auditor:
         self._planned: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
+        self._under_way: frozenset[int] = frozenset()
+        """The rows that are just being written."""
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -116,8 +118,11 @@ class Auditor:
                         await self._write(Project(project), tuple(rows))
 
     async def _write(self, project: Project, rows: tuple[AuditRow, ...]) -> None:
-        await self._records.commit(project, [PutAudit(rows=rows)])
-        written = set(map(id, rows))
+        written = self._under_way = frozenset(map(id, rows))
+        try:
+            await self._records.commit(project, [PutAudit(rows=rows)])
+        finally:
+            self._under_way = frozenset()
         self._waiting = deque(row for row in self._waiting if id(row) not in written)
         for row in rows:
             self._metrics.count("audit_row", row.outcome)
@@ -144,6 +149,17 @@ class Auditor:
             self._metrics.count("audit_failure", "unwritten")
             _log.warning("%d rows of the audit wait: %s", self.waiting, error.code)
             self._soon()
+
+    async def close_elsewhere(self) -> None:
+        """`close` on another loop than the one that is used, which cannot be waited for. What is
+        just being written there is left to it."""
+        self._closed = True
+        self._waiting = deque(row for row in self._waiting if id(row) not in self._under_way)
+        self._one_at_a_time = asyncio.Lock()  # the other belongs to the other loop
+        try:
+            await self.flush()
+        except HoldfastError:
+            self._lost()
 
     async def close(self) -> None:
         """Write what waits, as the last thing that is written."""

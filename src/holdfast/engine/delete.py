@@ -29,6 +29,8 @@ async def delete(parts: Parts, memory_id: str) -> None:
 
     Raises NotFoundError.
     """
+    if not await inside_of(parts, [memory_id]):  # a deletion of nothing is nothing to write
+        raise unknown(memory_id)
     one = fenced(parts.fence, Compare("id", "eq", memory_id))
     op = RemoveMemories(filter=one, at=parts.clock.now(), origin=origin_now("deleted"))
     [gone] = await parts.records.commit(parts.project, [op])

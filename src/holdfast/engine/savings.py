@@ -85,6 +85,16 @@ class Savings:
         except HoldfastError as error:  # the next time writes what this one could not
             _log.warning("what caches spared is not in the ledger yet: %s", error.code)
 
+    @property
+    def waiting(self) -> int:
+        """Sums that are not written yet."""
+        return len(self._sums)
+
+    async def close_elsewhere(self) -> None:
+        """`close` on another loop than the one that is used, which cannot be waited for."""
+        self._closed = True
+        await self._try()
+
     async def close(self) -> None:
         """Write what was counted."""
         self._closed = True

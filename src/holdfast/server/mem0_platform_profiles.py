@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, Field
+from starlette.routing import Match
+from starlette.types import Scope
 
 from holdfast.clock import iso
 from holdfast.core.profiles import KINDS, ProfileKind
@@ -17,7 +19,7 @@ from holdfast.server.context import Context, allow
 from holdfast.server.mem0_platform import IdempotencyKey
 from holdfast.server.mem0_platform_parts import Place, check_place
 from holdfast.server.reply import Reply
-from holdfast.server.routing import Routes
+from holdfast.server.routing import Route, Routes
 
 route = Routes("Mem0 platform: profiles", slashes=True)
 router = route.router
@@ -32,6 +34,17 @@ _SCHEMA = {
 }
 
 Somewhere = Annotated[Place, Query()]
+
+
+class ProfileRoute(Route):
+    """The last part of a path is `profile`: one that was written `%2Fprofile` ends somebody's name,
+    whose entity is asked for."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        written = scope.get("raw_path") or b""
+        if written.partition(b"?")[0].rstrip(b"/").lower().endswith(b"%2fprofile"):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class KindBody(Place):
@@ -143,6 +156,7 @@ for _kind in KINDS:  # spelt out: only these have profiles
             f"/v2/entities/{kind}/{{name:path}}/profile",
             summary=f"Get the profile of one {kind}",
             name=f"profile_of_{kind}",
+            route_class_override=ProfileRoute,
             response_model=ProfileShape,
         )
         async def profile(

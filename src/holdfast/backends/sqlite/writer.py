@@ -223,7 +223,13 @@ class Writer:
 
 
 def _each(connection: SqliteConnection, works: Sequence[Work]) -> list[Any]:
-    return [work(connection) for work in works]
+    return [_kept(work(connection)) for work in works]
+
+
+def _kept(result: Any) -> Any:
+    """A result without a cursor: behind its transaction that tells nothing, and as long as anybody
+    holds it, an error of a neighbour say, SQLite keeps the files of a closed connection open."""
+    return None if isinstance(result, sqlite3.Cursor) else result
 
 
 def _optimize(connection: SqliteConnection) -> None:
