@@ -98,6 +98,18 @@ def test_an_add_reads_nothing_before_it_is_acknowledged(
     assert not [name for name in asked if ".fetch." in name or ".job." in name]
 
 
+def test_an_add_looks_once_whether_settings_changed(server: Served) -> None:
+    """For its key, its project's settings and its budgets together."""
+    probe, asked = records_of(server)._probe, list[str]()
+    with talking(server) as client:
+        assert client.post(ADD, json=body(1)).status_code == 200
+        probe.set_trace_callback(asked.append)
+        for number in (2, 3):
+            assert client.post(ADD, json=body(number)).status_code == 200
+        probe.set_trace_callback(None)
+    assert len([one for one in asked if "'directory'" in one]) == 2
+
+
 def test_the_routes_that_add_spare_the_way_through_the_dependencies(tmp_path: Path) -> None:
     app = build({"path": str(tmp_path)})
     adds = [

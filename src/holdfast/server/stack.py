@@ -24,6 +24,7 @@ from holdfast.errors import (
     ValidationError,
 )
 from holdfast.limits import DEADLINE_GRACE_S
+from holdfast.looks import one_look
 from holdfast.server import problems
 from holdfast.server.auditing import Audited
 from holdfast.server.opening import Waiting
@@ -94,7 +95,7 @@ class RequestId:
             await send(message)
 
         exceeded: list[str] = []
-        with warnings_heard(exceeded):
+        with one_look(), warnings_heard(exceeded):
             return await self.app(scope, receive, tell)
 
 

@@ -26,6 +26,7 @@ from holdfast.backends.sql.sealing import (
 )
 from holdfast.directory import Change, Row, Where
 from holdfast.errors import ConflictError, ValidationError
+from holdfast.looks import look_again, saw, seen
 from holdfast.model import Json
 from holdfast.ports import TakeRow
 from holdfast.trail import AuditRow
@@ -56,6 +57,7 @@ class SqlDirectory:
 
     async def insert(self, *rows: Row) -> None:
         await self._records.write(None, lambda c: insert(c, rows))
+        look_again()
 
     async def select(
         self,
@@ -111,7 +113,11 @@ class SqlDirectory:
         return await self._changed(kind, work, insert)
 
     async def stamp(self) -> int:
-        return await self._records.glance(None, _stamp)
+        stamp = seen()
+        if stamp is None:
+            stamp = await self._records.glance(None, _stamp)
+            saw(stamp)
+        return stamp
 
     async def changes(self, after: int, size: int) -> Sequence[Change]:
         def work(connection: Connection) -> list[Change]:
@@ -139,7 +145,9 @@ class SqlDirectory:
                 insert(connection, new, count)
             return count
 
-        return await self._records.write(None, work)
+        count = await self._records.write(None, work)
+        look_again()
+        return count
 
 
 def insert(connection: Connection, rows: Sequence[Row], changed: int | None = None) -> None:
