@@ -169,7 +169,7 @@ class Callers:
         }
         if agent is not None:
             body["agent_id"] = agent
-        if self.chance.random() < 0.2:
+        if self.chance.random() < 0.4:
             body["trust"] = "untrusted"
         if self.chance.random() < 0.6:
             body["filters"] = self.chance.choice(self.campaign.filters).written

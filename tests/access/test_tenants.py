@@ -64,6 +64,16 @@ def all_inside(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("holdfast.engine.read.inside", lambda fence, scope: True)
 
 
+def deletes_anything(patch: pytest.MonkeyPatch) -> None:
+    """What is to be deleted is looked up within the fence first, and deleted within it."""
+
+    async def all_of(parts: Any, ids: Any) -> Any:
+        return await parts.records.fetch(parts.project, ids)
+
+    fence_dropped("delete")(patch)
+    patch.setattr("holdfast.engine.delete.inside_of", all_of)
+
+
 def anybody_writes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("holdfast.engine.add.check_inside", lambda fence, scope: None)
 
@@ -114,7 +124,7 @@ def warm_for_everybody(patch: pytest.MonkeyPatch) -> None:
 FAULTS: dict[str, Plant] = {
     "fence dropped in search": fence_dropped("search"),
     "fence dropped in listings": fence_dropped("read"),
-    "fence dropped in deletions": fence_dropped("delete"),
+    "fence dropped in deletions": deletes_anything,
     "fence dropped by id": all_inside,
     "fence dropped in add": anybody_writes,
     "project dropped in fetch": replaced(SqliteRecords, "fetch", elsewhere),
