@@ -113,7 +113,8 @@ async def compared(admin: AsyncAdmin, bare: Ask, given: argparse.Namespace) -> N
             assert count, f"{name} found nothing"
     p50 = {name: statistics.median(each) for name, each in took.items()}
     print(
-        f"{given.index}, exact_rows {given.exact_rows}, {given.questions} questions: whole search p50 {p50['whole']:.2f} ms, "
+        f"{given.index}, exact_rows {given.exact_rows}, {given.questions} questions: "
+        f"whole search p50 {p50['whole']:.2f} ms, "
         f"bare {p50['bare']:.2f} ms, ratio {p50['whole'] / p50['bare']:.2f}"
     )
 
