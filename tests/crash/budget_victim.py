@@ -48,6 +48,9 @@ async def race(kind: str, place: str, seed: int) -> int:
     inner = [RandomLLM(name, chance) for name in ("tests:cheap", "tests:dear")]
     models = [BudgetedLLM(model, toll) for model in inner]
 
+    print("ready", flush=True)  # noqa: T201  (the parent waits for it)
+    sys.stdin.readline()
+
     async def work(number: int) -> None:
         with paid_by(ANN):
             for size in (4_000, 1):  # what is left is used by those who need less

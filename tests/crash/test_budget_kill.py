@@ -38,7 +38,12 @@ def started(*words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.crash.budget_victim", *words]
     path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}:{ROOT}"}
     return subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **path}, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, **path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -61,7 +66,11 @@ async def test_processes_that_race_do_not_overspend_a_dollar(
     await store.open(SPACE)
     await store.directory.insert(budget("dollar", NANO))
     racing = [started("race", kind, place, str(seed * 10 + n)) for n in range(PROCESSES)]
-    billed = [int((await asyncio.to_thread(one.communicate))[0]) for one in racing]
+    for one in racing:
+        assert one.stdout is not None
+        assert await asyncio.to_thread(one.stdout.readline) == "ready\n"
+    told = await asyncio.gather(*(asyncio.to_thread(one.communicate, "\n") for one in racing))
+    billed = [int(out) for out, _ in told]
     assert [one.returncode for one in racing] == [0] * PROCESSES
     assert sum(bill > 0 for bill in billed) > 1, "one alone is no race"
     assert await spent(store, "dollar") == (sum(billed), 0), "every bill is counted, none is held"

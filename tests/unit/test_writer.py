@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -94,6 +96,20 @@ async def test_what_waits_shares_a_commit_in_order_of_arrival(path: Path) -> Non
 async def test_what_is_asked_in_one_turn_of_the_loop_shares_a_commit(path: Path) -> None:
     with writing(path) as (writer, statements):
         assert await asyncio.gather(*(writer.run(put(i)) for i in range(100))) == list(range(100))
+        assert statements.count("COMMIT") == 1
+
+
+class _Slow(queue.SimpleQueue):  # type: ignore[type-arg]
+    """Whoever puts into it gives way to others each time."""
+
+    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item)
+        time.sleep(0.002)
+
+
+async def test_a_turn_that_is_handed_over_slowly_shares_a_commit(path: Path) -> None:
+    with patch.object(module.queue, "SimpleQueue", _Slow), writing(path) as (writer, statements):
+        assert await asyncio.gather(*(writer.run(put(i)) for i in range(20))) == list(range(20))
         assert statements.count("COMMIT") == 1
 
 

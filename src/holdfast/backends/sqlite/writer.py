@@ -155,7 +155,8 @@ class Writer:
             first = self._queue.get()
             if first is None:
                 break
-            group, ending = self._gather(first)
+            with self._gate:  # whoever delivers has delivered all
+                group, ending = self._gather(first)
             with self._turn:
                 self._commit(group)
                 _resolve(group)
