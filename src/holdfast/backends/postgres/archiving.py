@@ -226,6 +226,8 @@ def _finish(connection: Connection) -> None:
         only(connection, _LAST_OWN.format(name), (name,))
     for name, sequence in _SEQUENCES.items():
         only(connection, "SELECT setval(?::regclass, ?)", (sequence, last[name]))
+    # or searches read whole tables until autovacuum comes by
+    connection.execute(f"ANALYZE {', '.join(shared.ARCHIVED)}")
 
 
 def _mark(connection: Connection) -> str:
