@@ -126,6 +126,7 @@ class Client:
         categories: list[str] | None = None,
         custom_categories: list[Any] | None = None,
         immutable: bool = False,
+        temporal_reasoning: bool = True,
         idempotency_key: str | None = None,
         wait: bool = True,
         trust: Trust | None = None,
@@ -141,6 +142,7 @@ class Client:
             expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
             memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
             prompt: instructions to the model; custom_categories: names, or {name: description}.
+            temporal_reasoning: False asks no model when things happened: it was when it was said.
             idempotency_key: a repeated call with the same key and content returns the first answer.
             wait: False returns at once with an `event_id`; trust: "untrusted" needs approval.
 
@@ -164,6 +166,7 @@ class Client:
             categories=categories,
             custom_categories=custom_categories,
             immutable=immutable,
+            temporal_reasoning=temporal_reasoning,
             idempotency_key=idempotency_key,
             wait=wait,
             trust=trust,
@@ -238,6 +241,7 @@ class Client:
         rerank: bool = False,
         explain: bool = False,
         reference_date: When = None,
+        temporal_reasoning: bool = True,
         show_expired: bool = False,
         show_superseded: bool = False,
         as_of: When = None,
@@ -258,6 +262,7 @@ class Client:
                 if it fails, the order stays and the answer says so in `degraded`.
             explain: add `score_details`, the share of each signal in the score.
             reference_date: the day "last week" in the query is told from; default now.
+            temporal_reasoning: False: times that the query names or asks for are words like others.
             as_of: search what was true then, instead of what is true now.
             show_superseded: search what was true only before as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
@@ -274,6 +279,7 @@ class Client:
             rerank=rerank,
             explain=explain,
             reference_date=reference_date,
+            temporal_reasoning=temporal_reasoning,
             show_expired=show_expired,
             show_superseded=show_superseded,
             as_of=as_of,
