@@ -32,6 +32,12 @@ Expires = Annotated[
 ShowSuperseded = Annotated[
     bool, typer.Option("--show-superseded", help="What is not true any more as well.")
 ]
+TimesAsked = Annotated[
+    bool,
+    typer.Option(
+        "--temporal-reasoning/--no-temporal-reasoning", help="Times named in the question count."
+    ),
+]
 ShowExpired = Annotated[bool, typer.Option("--show-expired", help="Expired memories too.")]
 MemoryId = Annotated[str, typer.Argument(metavar="ID", help="Whole id, as --wide shows it.")]
 
@@ -138,13 +144,7 @@ def search(
         str | None,
         typer.Option("--reference-date", metavar="DATE", help='What "last week" counts from.'),
     ] = None,
-    temporal_reasoning: Annotated[
-        bool,
-        typer.Option(
-            "--temporal-reasoning/--no-temporal-reasoning",
-            help="Times named in the question count.",
-        ),
-    ] = True,
+    temporal_reasoning: TimesAsked = True,
     rerank: Annotated[bool, typer.Option("--rerank", help="Use the configured reranker.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show the parts of scores.")] = False,
     show_expired: ShowExpired = False,
