@@ -260,6 +260,10 @@ CANDIDATES_PER_WORD = 256
 CANDIDATES_KEPT = 96
 """Memories an external index named that are fetched from the records, at least."""
 
+EXACT_ROWS = 500
+"""Memories of an entity up to which it is ranked from the records, without asking an external
+index; `exact_rows` of the index. The candidates of a larger one no longer bring all it has."""
+
 INDEX_LAG_ROWS_MAX = 1_000
 """Changes of an entity since an external index was fed that are ranked beside its candidates."""
 

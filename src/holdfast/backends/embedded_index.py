@@ -25,7 +25,7 @@ from holdfast.backends.working_set import (
 from holdfast.core.view import EntityView
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Memory, Project
-from holdfast.ports import Delta, Found, Hit, Probe, Records, SpaceSwitched
+from holdfast.ports import Delta, EntityState, Found, Hit, Probe, Records, SpaceSwitched
 
 INLINE_ROWS_MAX = 4_000
 """Working sets up to this size are ranked on the event loop; larger ones in a thread."""
@@ -53,10 +53,13 @@ class EmbeddedIndex:
         self._bytes = 0
         self._loading: dict[Key, asyncio.Task[Warm]] = {}
 
-    async def search(self, project: Project, probe: Probe) -> Found:
+    async def search(
+        self, project: Project, probe: Probe, known: EntityState | None = None
+    ) -> Found:
+        """`known`: how the only entity of the probe stands, if that was looked up for it."""
         hits: list[Hit] = []
         for entity in probe.entities:
-            warm = await self._current(project, entity)
+            warm = await self._current(project, entity, known)
             if probe.epoch not in (None, warm.epoch):
                 raise SpaceSwitched
             if len(warm.memories) > INLINE_ROWS_MAX:
@@ -71,6 +74,11 @@ class EmbeddedIndex:
             found.update((await self._current(project, entity)).view.name_terms)
         return found
 
+    def is_warm(self, project: Project, entity: Entity, rows_max: int) -> bool:
+        """Whether a working set of the entity is in memory, of at most so many rows."""
+        warm = self._warm.get((project, entity))
+        return warm is not None and len(warm.memories) <= rows_max
+
     async def close(self) -> None:
         self.close_now()
 
@@ -79,12 +87,15 @@ class EmbeddedIndex:
         self._warm.clear()
         self._bytes = 0
 
-    async def _current(self, project: Project, entity: Entity) -> Warm:
-        """The entity's working set, as new as its last committed write."""
+    async def _current(
+        self, project: Project, entity: Entity, known: EntityState | None = None
+    ) -> Warm:
+        """The entity's working set, as new as its last committed write; `known`: how it stands."""
         key = (project, entity)
         warm = self._warm.get(key)
         while True:
-            state = await self._records.state(project, entity)
+            state = known or await self._records.state(project, entity)
+            known = None
             generation = state.generation
             if warm is not None and (warm.generation, warm.epoch) == (generation, state.epoch):
                 if key in self._warm:
