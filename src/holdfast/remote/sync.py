@@ -133,7 +133,7 @@ class Client:
     ) -> Answer:
         """Remember a text, a message or a conversation of up to 1,000 messages.
 
-        Turns are durable and searchable before any model is asked. With one and `infer`, it extracts
+        Turns are durable and searchable before any model is asked. With one and `infer` it extracts
         facts; else each message is a memory. Raises ValidationError, ConflictError.
 
         Args:
@@ -258,7 +258,7 @@ class Client:
             rerank: score the best 50 (or `top_k`) anew by the configured reranker; without one, or
                 if it fails, the order stays and the answer says so in `degraded`.
             explain: add `score_details`, the share of each signal in the score.
-            reference_date: from when "last week" is told; temporal_reasoning: False: words like any.
+            reference_date: from when "last week" is told; temporal_reasoning: False: as any words.
             as_of: search what was true then, not now; show_superseded: only before that as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
