@@ -17,7 +17,10 @@ from pgvector.test_searches import scattered, watched
 from support.pgvector import execute, opened
 
 GRAPHS = "SELECT indexname FROM pg_indexes WHERE indexdef ~ 'hnsw'"
-VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'holdfast_index.\"memories.graph\"'::regclass"
+VALID = (
+    "SELECT indisvalid FROM pg_index"
+    " WHERE indexrelid = 'holdfast_index.\"memories.graph\"'::regclass"
+)
 AT_ONCE = 120
 
 
@@ -31,9 +34,13 @@ def writing(owner: str) -> Iterator[psycopg.Connection[Any]]:
         connection.rollback()
 
 
-async def under_way(vectors: PgVectors) -> None:
-    while await vectors.optimizing() is None:
+async def under_way(vectors: PgVectors, *, wanted: bool = True) -> None:
+    """Wait until the graph is being made, or is not any more."""
+    for _ in range(2_000):
+        if (await vectors.optimizing() is not None) == wanted:
+            return
         await asyncio.sleep(0.01)
+    raise AssertionError("nothing changes")
 
 
 async def test_a_collection_is_filled_without_a_graph_which_is_made_afterwards(owner: str) -> None:
@@ -86,8 +93,7 @@ async def test_one_that_was_cut_off_is_dropped_and_made_anew(owner: str) -> None
             await under_way(vectors)
             making.cancel()
             await asyncio.gather(making, return_exceptions=True)
-            while await vectors.optimizing() is not None:
-                await asyncio.sleep(0.01)
+            await under_way(vectors, wanted=False)
         assert execute(owner, VALID) == [(False,)]
         answers = watched(vectors)
         assert len(await near(vectors, limit=20)) == 20
