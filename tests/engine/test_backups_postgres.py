@@ -53,9 +53,6 @@ async def test_from_sqlite_to_postgres_and_back(
     # rows of what was read are written a moment later, between two backups perhaps
     moved = AsyncAdmin(there(url, tmp_path, sealed=sealed, audit="off"))
     await moved.backups.restore(first.id)
-    with psycopg.connect(url) as connection:
-        known = "SELECT reltuples FROM pg_class WHERE relname IN ('memories', 'sources')"
-        assert all(rows > 200 for (rows,) in connection.execute(known)), "as the planner sees them"
     async with moved as admin:
         assert await contents(admin) == before
         await admin.memory().add("I like milk.", user_id="alice", infer=False)
@@ -187,3 +184,5 @@ async def test_rows_of_a_table_go_in_together(url: str, monkeypatch: pytest.Monk
     with psycopg.connect(url) as connection:
         connection.execute("SET holdfast.reach = 'all'")
         assert connection.execute("SELECT id, at FROM key_uses").fetchall() == [("x", 2.0)]
+        known = "SELECT reltuples FROM pg_class WHERE oid = 'key_uses'::regclass"
+        assert connection.execute(known).fetchall() == [(1.0,)], "plans go by what was loaded"

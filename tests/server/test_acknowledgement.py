@@ -62,12 +62,25 @@ def records_of(server: Served) -> Any:
     return server.run(server.deployment.admin._parts()).records._inner
 
 
+class Statements(list[str]):
+    """The statements of the writer, and those of them that its thread made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_thread: list[str] = []
+
+    def note(self, statement: str) -> None:
+        self.append(statement)
+        if threading.current_thread().name == "holdfast-writer":
+            self.of_thread.append(statement)
+
+
 @contextmanager
-def traced(server: Served) -> Iterator[list[str]]:
-    """The statements of the writer."""
-    statements: list[str] = []
+def traced(server: Served) -> Iterator[Statements]:
+    """What is written meanwhile."""
+    statements = Statements()
     connection = records_of(server)._writer._connection
-    connection.set_trace_callback(statements.append)
+    connection.set_trace_callback(statements.note)
     try:
         yield statements
     finally:
@@ -75,11 +88,22 @@ def traced(server: Served) -> Iterator[list[str]]:
 
 
 def test_an_add_is_one_transaction_of_few_statements(server: Served) -> None:
-    with talking(server) as client, traced(server) as statements:
-        told = client.post(ADD, json=body(1)).json()
+    with talking(server) as client:
+        client.post(ADD, json=body(1))
+        with traced(server) as statements:
+            told = client.post(ADD, json=body(2)).json()
     assert told["status"] == "PENDING"
     assert statements.count("COMMIT") == 1
     assert len(statements) <= STATEMENTS_MAX, statements
+
+
+def test_an_add_competes_for_the_interpreter_once(server: Served) -> None:
+    """A thread gets it back late from a busy loop, after each statement that it runs."""
+    with talking(server) as client:
+        client.post(ADD, json=body(1))
+        with traced(server) as statements:
+            client.post(ADD, json=body(2))
+    assert statements.of_thread == ["COMMIT"]
 
 
 def test_an_add_reads_nothing_before_it_is_acknowledged(
