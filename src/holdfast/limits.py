@@ -264,6 +264,10 @@ EXACT_ROWS = 500
 """Memories of an entity up to which it is ranked from the records, without asking an external
 index; `exact_rows` of the index. The candidates of a larger one no longer bring all it has."""
 
+NAMES_BYTES_MAX = 4_194_304
+"""Bytes of the names of speakers that a search through an external index keeps, of entities above
+`exact_rows`."""
+
 INDEX_LAG_ROWS_MAX = 1_000
 """Changes of an entity since an external index was fed that are ranked beside its candidates."""
 

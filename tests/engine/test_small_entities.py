@@ -13,10 +13,11 @@ from holdfast.backends.candidate_index import Bounds
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
+from holdfast.core.text import analyze_query
 from holdfast.filters import Compare
 from holdfast.model import Entity
 from holdfast.ports import RemoveMemories, SpaceSwitched
-from holdfast.testing.contracts.values import ALICE, NOW, RED, commit
+from holdfast.testing.contracts.values import ALICE, BLUE, NOW, RED, commit
 from support.candidates import Rig
 from support.embedded import DIMENSIONS
 from tests.engine.test_candidates import SPACE, ids, probe, sentences, spoken
@@ -127,6 +128,30 @@ async def test_a_fence_is_kept_over_a_warm_set(rig: Rig) -> None:
         found = await rig.index.search(RED, probe("word1", fence=fence))
         assert ids(found) == ["bot"] == await everything(rig, "word1", fence=fence)
         await rig.index.search(RED, probe("word1"))
+
+
+@pytest.mark.parametrize("exact_rows", [0, EXACT_ROWS])
+async def test_names_of_speakers_are_read_once(rig: Rig, exact_rows: int) -> None:
+    """Of the latest memories, if the entity is not small."""
+    made = Rig(rig.records, DIMENSIONS, space=SPACE, bounds=Bounds(exact_rows=exact_rows))
+
+    async def knows(name: str) -> bool:
+        names = await made.index.names(RED, [ALICE])
+        [term] = analyze_query(name).terms
+        return any(value in names for value, _ in term.alternatives)
+
+    for speaker, other in (("Caroline", "Melanie"), ("Melanie", "Nathan")):
+        await commit(rig.records, spoken(speaker, "green tea", 600, speaker=speaker))
+        for reads in (1, 0, 0):
+            with counted(made, looks=1, reads=reads):
+                assert await knows(speaker)
+        assert not await knows(other)
+    if exact_rows:
+        with counted(made, looks=1, reads=0):
+            await made.index.search(RED, probe("word1"))
+    assert not await made.index.names(RED, [Entity("user", "nobody")])
+    assert await made.index.names(BLUE, [ALICE]) == set()
+    await made.index.close()
 
 
 async def test_no_more_is_kept_in_memory_than_is_allowed(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ from holdfast.core.candidates import (
     with_context,
     words_of,
 )
+from holdfast.core.lru import Lru
 from holdfast.core.population import rarities
 from holdfast.core.rank import weighted_vector
 from holdfast.core.text import QueryTerm
@@ -42,6 +44,7 @@ from holdfast.limits import (
     EXACT_ROWS,
     INDEX_LAG_ROWS_MAX,
     INDEX_PAUSE_S,
+    NAMES_BYTES_MAX,
     PAGE_SIZE_MAX,
 )
 from holdfast.metrics import Metrics
@@ -137,6 +140,7 @@ class CandidateIndex:
         self._metrics = metrics or Metrics()
         self._clock = clock
         self._breaker = Breaker(_ONE_FAILURE)
+        self._names: Lru[tuple[int, tuple[int, ...]]] = Lru(NAMES_BYTES_MAX)
 
     async def search(self, project: Project, probe: Probe) -> Found:
         found: list[Found] = []
@@ -152,17 +156,37 @@ class CandidateIndex:
     async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:
         names: set[int] = set()
         for entity in entities:
+            names.update(await self._names_of(project, entity))
+        return names
+
+    async def _names_of(self, project: Project, entity: Entity) -> Iterable[int]:
+        """Of a small entity all of them, and then it is warm; else those of the latest memories,
+        which are kept until something is written."""
+        if self._exact.is_warm(project, entity, self._bounds.exact_rows):
+            return await self._exact.names_of(project, entity)
+        standing = await self._source.standing(project, entity, self._collections.name)
+        if not standing.memories:
+            return ()
+        if standing.memories <= self._bounds.exact_rows:
+            return await self._exact.names_of(project, entity, _state_of(standing))
+        key = f"{len(project)}:{project}:{entity.kind}:{entity.id}"
+        generation, names = self._names.get(key, 0.0) or (0, ())
+        if generation != standing.generation:
             latest = await self._source.excerpt(project, entity, (), _LATEST)
             size = latest.dimensions or self._dimensions
-            names.update(EntityView.build(latest.entries, size).name_terms)
+            names = tuple(EntityView.build(latest.entries, size).name_terms)
+            # no older than the generation that was read before it
+            self._names.put(key, (standing.generation, names), 36 * len(names), math.inf)
         return names
 
     async def close(self) -> None:
+        self._names.clear()
         await self._exact.close()
         await self._collections.close()
 
     def close_now(self) -> None:
         """Release what can be released without an event loop: all but the connections."""
+        self._names.clear()
         self._exact.close_now()
 
     async def _entity(self, project: Project, probe: Probe, entity: Entity) -> Found:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import compress
 
 import numpy as np
@@ -71,8 +71,14 @@ class EmbeddedIndex:
     async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:
         found: set[int] = set()
         for entity in entities:
-            found.update((await self._current(project, entity)).view.name_terms)
+            found.update(await self.names_of(project, entity))
         return found
+
+    async def names_of(
+        self, project: Project, entity: Entity, known: EntityState | None = None
+    ) -> Iterable[int]:
+        """`names` of one entity; `known`: how it stands, if that was looked up for it."""
+        return (await self._current(project, entity, known)).view.name_terms
 
     def is_warm(self, project: Project, entity: Entity, rows_max: int) -> bool:
         """Whether a working set of the entity is in memory, of at most so many rows."""
