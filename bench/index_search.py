@@ -98,7 +98,7 @@ async def compared(admin: AsyncAdmin, bare: Ask, given: argparse.Namespace) -> N
     took: dict[str, list[float]] = {"first": [], "next": [], "bare": []}
 
     async def whole(user: str, question: str) -> int:
-        found = await memory.search(question, filters={"user_id": user})
+        found = await memory.search(question, filters={"user_id": user}, threshold=0.0)
         assert "degraded" not in found, found["degraded"]
         return len(found["results"])
 
@@ -119,13 +119,18 @@ async def compared(admin: AsyncAdmin, bare: Ask, given: argparse.Namespace) -> N
                 took[name].append(1_000.0 * (time.perf_counter() - began))
             assert count, f"{name} found nothing"
             seen.update([user] if ask is whole else [])
-    p50 = {name: statistics.median(each or [float("nan")]) for name, each in took.items()}
+    p50 = {name: statistics.median(each) for name, each in took.items() if each}
     counts = admin.metrics.counts().items()
     by = {labels[0]: int(n) for (name, labels), n in counts if name == "index_answer"}
-    print(f"{given.index}, exact_rows {given.exact_rows}, {len(took['bare'])} users, {by}: p50")
-    for name, what in (("first", "first search of a user"), ("next", "next search"), ("bare", "")):
-        ratio = p50[name] / p50["bare"]
-        print(f"  {what or 'bare query':24} {p50[name]:7.2f} ms {ratio:7.2f} x bare")
+    print(f"{given.index}, exact_rows {given.exact_rows}, {len(took['bare'])} questions, {by}: p50")
+    for name, what in (
+        ("first", "first search of a user"),
+        ("next", "next search"),
+        ("bare", "bare query"),
+    ):
+        if name in p50:
+            ratio = p50[name] / p50["bare"]
+            print(f"  {what:24} {p50[name]:7.2f} ms {ratio:7.2f} x bare")
 
 
 async def measured(given: argparse.Namespace, store: dict[str, Any], index: dict[str, Any]) -> None:

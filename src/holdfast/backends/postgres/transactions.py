@@ -98,6 +98,10 @@ class Transactions:
         begin = _READING if project is None else _SNAPSHOT
         return await self._repeated(work, (begin, within), first)
 
+    async def look(self, work: Work[T]) -> T:
+        """A single statement that sets for itself what row-level security lets through."""
+        return await self._repeated(work, ())
+
     async def write(self, project: Project | None, work: Work[T], *, alone: bool = False) -> T:
         """One transaction that writes; `alone`: while nobody commits anything."""
         reach = _EVERYWHERE if project is None else (_WITHIN, (project,))

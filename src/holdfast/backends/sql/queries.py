@@ -187,12 +187,19 @@ def state(connection: Connection, project: Project, entity: Entity) -> EntitySta
 
 def ask_state(connection: Connection, project: Project, entity: Entity) -> Cursor:
     """Ask for an entity's generation, size and epoch."""
+    sql, values = state_of(entity)
+    return connection.execute(sql.format(project="?"), (project, *values))
+
+
+def state_of(entity: Entity) -> tuple[str, tuple[str, ...]]:
+    """The statement of `ask_state`, with a place for the project, and its other parameters."""
     one, of = ("", ()) if entity.id == ANY else (" AND id = ?", (entity.id,))
-    return connection.execute(
-        "SELECT coalesce(max(generation), 0), CAST(coalesce(sum(memories), 0) AS BIGINT), "
-        f"{EPOCH_NUMBER} FROM entities WHERE project = ? AND kind = ?{one}",
-        (project, entity.kind, *of),
+    sql = (
+        "SELECT coalesce(max(generation), 0) AS generation, "
+        "CAST(coalesce(sum(memories), 0) AS BIGINT) AS memories, "
+        f"{EPOCH_NUMBER} AS epoch FROM entities WHERE project = {{project}} AND kind = ?{one}"
     )
+    return sql, (entity.kind, *of)
 
 
 def entries_from(
