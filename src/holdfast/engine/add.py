@@ -48,6 +48,8 @@ class AddRequest(Struct, frozen=True, kw_only=True):
     """The names the model may choose categories from; the project's own if empty."""
     immutable: bool = False
     """What is made of it never changes: it can only be deleted."""
+    temporal_reasoning: bool = True
+    """The model tells when what was said happened; else it happened when it was said."""
     idempotency_key: str | None = None
     wait: bool = True
     trust: Trust | None = None
@@ -385,6 +387,7 @@ def _payload(
             "procedural": request.procedural,
             "custom_categories": list(request.custom_categories),
             "immutable": request.immutable,
+            "temporal_reasoning": request.temporal_reasoning,
             "by": by_now(),
         }
     return payload
@@ -411,6 +414,7 @@ def _fingerprint(parts: Parts, request: AddRequest) -> str:
     rest = (request.at, request.metadata, request.categories, request.expires_on)
     flags = (request.infer, request.procedural, request.instructions, *request.custom_categories)
     flags = (*flags, "immutable") if request.immutable else flags
+    flags = flags if request.temporal_reasoning else (*flags, "untimed")
     flags = (*flags, "trust", request.trust) if request.trust is not None else flags
     return fingerprint(
         list(itertools.chain([scope_key(request.scope), said], rest, flags)), parts.content_key

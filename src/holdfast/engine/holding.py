@@ -47,6 +47,7 @@ def _row(parts: Parts, request: AddRequest, places: Mapping[int, tuple[Reason, .
             "instructions": request.instructions,
             "custom_categories": list(request.custom_categories),
             "immutable": request.immutable,
+            "temporal_reasoning": request.temporal_reasoning,
         },
         principal=actor.principal,
         principal_kind=actor.kind,
