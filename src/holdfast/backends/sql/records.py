@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from holdfast.backends.sql import ledger, queries, queue, terms
+from holdfast.backends.sql import deltas, ledger, queries, queue, terms
 from holdfast.backends.sql.archiving import refuse_half
 from holdfast.backends.sql.audit import SqlTrail, keyed_anew, restored
 from holdfast.backends.sql.changes import Follower
@@ -224,7 +224,7 @@ class SqlRecords(ABC):
         if self._keys is not None and since is None and entity.kind == ENTITY_KINDS[0]:
             await self._keys.bring(Subject(project, entity.kind, entity.id))
         return await self.read_copy(
-            project, lambda c: queries.delta(c, project, entity, since, epoch)
+            project, lambda c: deltas.delta(c, project, entity, since, epoch)
         )
 
     async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
