@@ -18,6 +18,7 @@ import pytest
 
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.sql import changes, queue
+from holdfast.backends.sqlite import writer
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.directory import Held
@@ -142,6 +143,8 @@ async def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     # so that every commit also prunes the log of changes, which it does rarely otherwise
     monkeypatch.setattr(changes, "_PRUNE_EVERY", 1)
     monkeypatch.setattr(changes, "OUTBOX_ROWS_KEPT", 2)
+    # what fails on a loop is done again by the thread (`tests/unit/test_writer_here.py`)
+    monkeypatch.setattr(writer, "_HERE_MAX", 0)
     path = tmp_path / "store.db"
     records = SqliteRecords(path, ManualClock(), seeded_ids(ManualClock(), seed=1))
     await records.open(SPACE)
@@ -233,7 +236,7 @@ async def test_a_disk_that_is_gone_and_comes_back_leaves_the_store_usable(victim
 QUEUE: dict[str, Callable[[SqliteRecords], Awaitable[object]]] = {
     "lease": lambda records: records.lease("you", NOW + 100, 60.0),
     "lease_one": lambda records: records.lease_one(RED, "j", "you", NOW + 100, 60.0),
-    "heartbeat": lambda records: records.heartbeat("j", "me", NOW, 99.0),
+    "heartbeat": lambda records: records.heartbeat(RED, "j", "me", NOW, 99.0),
     "rerun": lambda records: records.rerun(RED, "dead", NOW),
 }
 
