@@ -18,7 +18,6 @@ import pytest
 
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.sql import changes, queue
-from holdfast.backends.sqlite import writer
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.directory import Held
@@ -143,8 +142,6 @@ async def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     # so that every commit also prunes the log of changes, which it does rarely otherwise
     monkeypatch.setattr(changes, "_PRUNE_EVERY", 1)
     monkeypatch.setattr(changes, "OUTBOX_ROWS_KEPT", 2)
-    # what fails on a loop is done again by the thread (`tests/unit/test_writer_here.py`)
-    monkeypatch.setattr(writer, "_HERE_MAX", 0)
     path = tmp_path / "store.db"
     records = SqliteRecords(path, ManualClock(), seeded_ids(ManualClock(), seed=1))
     await records.open(SPACE)
