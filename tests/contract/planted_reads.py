@@ -428,11 +428,9 @@ class AlwaysAlive(Broken):
 
 
 class AliveInAnyProject(Broken):
-    async def heartbeat(
-        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
-    ) -> bool:
-        [named] = [key[0] for key in self.tables.jobs if key[1] == job_id] or [project]
-        return await super().heartbeat(named, job_id, owner, at, lease_s)
+    async def heartbeat(self, project: Project, job_id: str, *more: Any) -> bool:
+        whose = next(key[0] for key in self.tables.jobs if key[1] == job_id)
+        return await super().heartbeat(whose, job_id, *more)
 
 
 class IdleHeartbeat(Broken):
