@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=10)
     parser.add_argument("--together", action="store_true")
     given = parser.parse_args()
-    bounds = Bounds(near=given.near, per_word=given.per_word, kept=given.kept)
+    bounds = Bounds(near=given.near, per_word=given.per_word, kept=given.kept, exact_rows=0)
     dataset = load(given.file, limit=given.limit)
     asyncio.run(measured(dataset, bounds, given.top_k, given.together))
 

@@ -1,13 +1,16 @@
 """A whole search through an external index, beside the engine's own bare query for the same user.
 
     python bench/index_search.py [--memories 100000] [--users 1000] [--index pgvector|qdrant]
-        [--exact-rows N]
+        [--exact-rows 500]
+
+The first search of a user reads a working set if the user has at most `--exact-rows` memories, the
+next ones find it warm; with 0 the engine is asked for candidates by both.
 
 pgvector: records and index in one Postgres, which is started here. Qdrant: records in SQLite, and
 Qdrant's own engine (qdrant-edge) behind the REST interface that the tests have, or a server with
 `--url`. Whole is `AsyncMemory.search` without cached answers: the question's embedding, vectors and
 keywords in the engine, the records, the ranking. Bare is the embedding and one vector query, over
-one connection. Both are asked in turns, question by question.
+one connection. They are asked in turns, user by user.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from qdrant_client import AsyncQdrantClient, models
 from holdfast.admin import AsyncAdmin
 from holdfast.backends import pgvector_points as rows
 from holdfast.backends.local_embedder import LocalEmbedder
+from holdfast.limits import EXACT_ROWS
 from tests.drill import life
 
 COLLECTION = "holdfast"
@@ -91,32 +95,37 @@ async def bare_qdrant(url: str, collection: str) -> Ask:
 
 async def compared(admin: AsyncAdmin, bare: Ask, given: argparse.Namespace) -> None:
     memory, embedder = admin.memory(), LocalEmbedder()
-    took: dict[str, list[float]] = {"whole": [], "bare": []}
-    for number in range(given.questions + WARM):
-        user = life.name(1 + number * 7 % (given.users - 1))
-        question = life.said(number * 97 % given.memories)
+    took: dict[str, list[float]] = {"first": [], "next": [], "bare": []}
 
-        async def whole(user: str = user, question: str = question) -> int:
-            found = await memory.search(question, filters={"user_id": user})
-            assert "degraded" not in found, found["degraded"]
-            return len(found["results"])
+    async def whole(user: str, question: str) -> int:
+        found = await memory.search(question, filters={"user_id": user})
+        assert "degraded" not in found, found["degraded"]
+        return len(found["results"])
 
-        async def alone(user: str = user, question: str = question) -> int:
-            return len(await bare(user, embedder.encode([question])[0]))
+    async def alone(user: str, question: str) -> int:
+        return len(await bare(user, embedder.encode([question])[0]))
 
-        pair = [("whole", whole), ("bare", alone)]
-        for name, ask in pair if number % 2 else reversed(pair):
+    seen: set[str] = set()
+    for number in range(WARM + given.questions):
+        user = life.name(1 + number % (given.users - 1))
+        ways: list[Ask] = [whole, whole]
+        ways.insert(number % 3, alone)
+        for place, ask in enumerate(ways):
+            name = "bare" if ask is alone else "next" if user in seen else "first"
+            question = life.said((number * 97 + place) % given.memories)
             began = time.perf_counter()
-            count = await ask()
+            count = await ask(user, question)
             if number >= WARM:
                 took[name].append(1_000.0 * (time.perf_counter() - began))
             assert count, f"{name} found nothing"
-    p50 = {name: statistics.median(each) for name, each in took.items()}
-    print(
-        f"{given.index}, exact_rows {given.exact_rows}, {given.questions} questions: "
-        f"whole search p50 {p50['whole']:.2f} ms, "
-        f"bare {p50['bare']:.2f} ms, ratio {p50['whole'] / p50['bare']:.2f}"
-    )
+            seen.update([user] if ask is whole else [])
+    p50 = {name: statistics.median(each or [float("nan")]) for name, each in took.items()}
+    counts = admin.metrics.counts().items()
+    by = {labels[0]: int(n) for (name, labels), n in counts if name == "index_answer"}
+    print(f"{given.index}, exact_rows {given.exact_rows}, {len(took['bare'])} users, {by}: p50")
+    for name, what in (("first", "first search of a user"), ("next", "next search"), ("bare", "")):
+        ratio = p50[name] / p50["bare"]
+        print(f"  {what or 'bare query':24} {p50[name]:7.2f} ms {ratio:7.2f} x bare")
 
 
 async def measured(given: argparse.Namespace, store: dict[str, Any], index: dict[str, Any]) -> None:
@@ -147,7 +156,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1_000)
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--index", choices=("pgvector", "qdrant"), default="pgvector")
-    parser.add_argument("--exact-rows", type=int, default=0, help="the index's setting")
+    parser.add_argument("--exact-rows", type=int, default=EXACT_ROWS, help="the index's setting")
     parser.add_argument("--url", help="of a Qdrant server")
     given = parser.parse_args()
     with ExitStack() as stack:

@@ -206,6 +206,9 @@ ENDPOINT_AGE_MAX_S = 30.0
 CENSUS_AGE_MAX_S = 30.0
 """Age up to which counts over the whole store are told again instead of made anew."""
 
+CENSUS_PAUSE = 50
+"""They are also told again for so many times as long as making them took: 2 % of the time."""
+
 REDIS_TIMEOUT_S = 0.25
 """Seconds a Redis may take before calls go on, and are counted, without it."""
 
@@ -251,6 +254,9 @@ BUSY_TIMEOUT_S = 30.0
 VIEW_BYTES_MAX = 512 * 1024 * 1024
 """Bytes of working sets (vectors, postings, texts) the embedded index keeps warm."""
 
+VIEW_ROWS_MAX = 400_000
+"""Memories of one working set; each takes about 5 kB."""
+
 CANDIDATES_NEAR = 128
 """Memories an external index is asked for by vector, at least."""
 
@@ -259,6 +265,10 @@ CANDIDATES_PER_WORD = 256
 
 CANDIDATES_KEPT = 96
 """Memories an external index named that are fetched from the records, at least."""
+
+EXACT_ROWS = 500
+"""Memories of an entity up to which it is ranked from the records, without asking an external
+index; `exact_rows` of the index. The candidates of a larger one no longer bring all it has."""
 
 INDEX_LAG_ROWS_MAX = 1_000
 """Changes of an entity since an external index was fed that are ranked beside its candidates."""

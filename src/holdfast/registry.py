@@ -31,6 +31,7 @@ from holdfast.config import (
 )
 from holdfast.core.breaker import BreakerBounds
 from holdfast.errors import ConfigError, MissingExtraError, UnsupportedError
+from holdfast.limits import EXACT_ROWS
 from holdfast.metrics import Metrics
 from holdfast.model import Space, Struct
 from holdfast.ports import (
@@ -134,8 +135,9 @@ class IndexSettings(Struct, frozen=True, kw_only=True):
 
     collection: Annotated[str, Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{0,47}\Z")] = "holdfast"
     """Name of its collection; one that is built anew has a number behind it."""
-    exact_rows: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    """Entities of up to so many memories are ranked from the records, without asking the index."""
+    exact_rows: Annotated[int, Meta(ge=0, le=1_000_000)] = EXACT_ROWS
+    """Entities of up to so many memories are ranked from working sets of the records, kept in
+    memory up to `view_bytes_max`, without asking the index; 0: the index is always asked."""
 
 
 def providers() -> dict[str, list[str]]:

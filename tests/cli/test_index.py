@@ -25,7 +25,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(reindexing, "SWITCH_S", 0.0)
     config = tmp_path / "holdfast.yaml"
     engine = tmp_path / "engine.db"
-    config.write_text(f"index:\n  provider: file\n  config:\n    file: {engine}\n")
+    config.write_text(
+        f"index:\n  provider: file\n  config:\n    file: {engine}\n    exact_rows: 0\n"
+    )
     return ["--config", str(config), "--home", str(tmp_path / "store")]
 
 
@@ -122,7 +124,7 @@ def test_rebalance(
             for each in names
         ]
         made[0] |= leaving
-        index = {"provider": "sharded", "config": {"shards": made}}
+        index = {"provider": "sharded", "config": {"shards": made, "exact_rows": 0}}
         Path(settings[1]).write_text(json.dumps({"index": index}))
 
     shards("a", "b")

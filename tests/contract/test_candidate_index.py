@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.backends.candidate_index import Bounds
 from holdfast.backends.memory import MemoryRecords
 from holdfast.backends.memory import Store as Shared
 from holdfast.backends.sqlite.records import SqliteRecords
@@ -61,3 +62,14 @@ class TestWiped(OverSqlite):
 
 class TestNeverFed(OverMemory):
     turns = ("late",)
+
+
+class TestSmall(OverSqlite):
+    """Entities are ranked from the records while they are small, and grow beyond that."""
+
+    turns = ("fed", "late")
+
+    @pytest.fixture
+    def over(self) -> Over:
+        bounds = Bounds(exact_rows=3)
+        return lambda store: Restless(Rig(store, SPACE.dimensions, bounds=bounds), *self.turns)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 from hypothesis import Phase, settings
@@ -21,10 +22,18 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 @pytest.mark.parametrize("version", postgres.VERSIONS)
 def test_postgres_answers_like_the_reference(version: int) -> None:
+    _compare(lambda: postgres.database(version))
+
+
+def test_tables_divided_by_project_answer_like_the_reference() -> None:
+    _compare(postgres.partitioned)
+
+
+def _compare(database: Callable[[], AbstractContextManager[str]]) -> None:
     class Machine(RecordsMachine):
         def __init__(self) -> None:
             self._databases = ExitStack()
-            self._url = self._databases.enter_context(postgres.database(version))
+            self._url = self._databases.enter_context(database())
             super().__init__()
 
         def make(self) -> Store:

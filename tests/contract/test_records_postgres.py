@@ -63,7 +63,14 @@ async def test_how_often_the_database_is_asked() -> None:
         assert await trips(store.fetch(RED, ["r", "m1"])) == 1
         assert await trips(store.directory.stamp()) == 1
         assert await trips(store.lease("me", NOW, 1.0)) <= 3
-        assert await trips(store.delta(RED, ALICE, None)) <= 6
+        assert await trips(store.delta(RED, ALICE, None)) == 1, "with what turns have told"
+        before = await store.state(RED, ALICE)
+        await store.commit(RED, [put("fact", turns=["t"])])
+        assert await trips(store.delta(RED, ALICE, before.generation, before.epoch)) == 2
+        assert await trips(store.delta(RED, ALICE, before.generation, 99)) == 2, "all of it"
+        source = store.indexing
+        assert await trips(source.standing(RED, ALICE, "index")) == 1
+        assert await trips(source.excerpt(RED, ALICE, ["r", "m1", "m9"], 64)) == 2
         await store.close()
 
 

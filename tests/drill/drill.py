@@ -169,7 +169,7 @@ class Drill:
             yield {}
         elif name == "pgvector":
             # as for any first load: the graph is made afterwards
-            given = {"url": self.url, "mode": "exact"}
+            given = {"url": self.url, "mode": "exact", "exact_rows": 0}
             yield {"index": {"provider": "pgvector", "config": given}}
         else:
             with ExitStack() as stack:
@@ -178,7 +178,7 @@ class Drill:
                 wire = QdrantWire(engine)
                 wire.requests = deque(maxlen=1)  # type: ignore[assignment]  # it keeps all otherwise
                 stack.callback(wire.close)
-                given = {"url": wire.url, "timeout_s": 60, "collection": "drill"}
+                given = {"url": wire.url, "timeout_s": 60, "collection": "drill", "exact_rows": 0}
                 yield {"index": {"provider": "qdrant", "config": given}}
 
 

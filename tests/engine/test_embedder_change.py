@@ -266,18 +266,25 @@ async def test_writers_and_searchers_notice_nothing(records: dict[str, Any]) -> 
                 assert await scores(admin, f"word{n} number2", f"u{n}") == expected
 
 
+ASKED = {"exact_rows": 0}
+"""The engine is asked however little there is."""
+
+
 @pytest.fixture(params=["qdrant", "pgvector", "with the records"])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """A store with an external index, as a configuration names them."""
     if request.param == "qdrant":
-        yield {"index": {"provider": "qdrant", "config": {"path": str(tmp_path / "qdrant")}}}
+        yield {
+            "index": {"provider": "qdrant", "config": {"path": str(tmp_path / "qdrant"), **ASKED}}
+        }
         return
     if postgres.programs(18) is None:
         pytest.skip("Postgres with pgvector is not installed")
     with postgres.database(18, empty=True) as url:
         name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
         postgres.shared(18).ask("CREATE EXTENSION vector", str(name))
-        found: dict[str, Any] = {"index": {"provider": "pgvector", "config": {"url": url}}}
+        config = {"url": url, **ASKED}
+        found: dict[str, Any] = {"index": {"provider": "pgvector", "config": config}}
         if request.param == "with the records":
             found["records"] = {"provider": "postgres", "config": {"url": url}}
         yield found

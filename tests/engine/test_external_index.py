@@ -28,6 +28,9 @@ FACTS = [
     "The dentist is on Friday",
 ]
 
+ASKED = {"exact_rows": 0}
+"""The engine is asked however little there is."""
+
 
 @pytest.fixture(params=["qdrant", "pgvector", "sharded"])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
@@ -38,17 +41,16 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, 
         with postgres.database(18, empty=True) as url:
             name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
             postgres.shared(18).ask("CREATE EXTENSION vector", str(name))
-            yield {"provider": "pgvector", "config": {"url": url}}
+            yield {"provider": "pgvector", "config": {"url": url, **ASKED}}
         return
-    qdrant = {"provider": "qdrant", "config": {"path": str(tmp_path / "qdrant")}}
     if request.param == "qdrant":
-        yield qdrant
+        yield {"provider": "qdrant", "config": {"path": str(tmp_path / "qdrant"), **ASKED}}
         return
     shards = [
         {"name": name, "provider": "qdrant", "config": {"path": str(tmp_path / name)}}
         for name in ("one", "two")
     ]
-    yield {"provider": "sharded", "config": {"shards": shards}}
+    yield {"provider": "sharded", "config": {"shards": shards, **ASKED}}
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +109,7 @@ async def test_records_in_the_same_postgres_need_no_feeding(tmp_path: Path) -> N
         config = {
             "path": str(tmp_path),
             "records": {"provider": "postgres", **part},
-            "index": {"provider": "pgvector", **part},
+            "index": {"provider": "pgvector", "config": {"url": url, **ASKED}},
         }
         unfed = patch.object(Feeder, "put", side_effect=AssertionError("there is nothing to feed"))
         async with AsyncAdmin(config) as admin:
@@ -163,7 +165,7 @@ async def test_a_shard_that_is_down_is_missed_by_those_who_live_in_it(
         {"name": name, "provider": "file", "config": {"file": str(tmp_path / f"{name}.db")}}
         for name in ("one", "two")
     ]
-    index = {"provider": "sharded", "config": {"shards": shards, "pins": pins}}
+    index = {"provider": "sharded", "config": {"shards": shards, "pins": pins, **ASKED}}
     async with AsyncAdmin({"path": str(tmp_path / "store"), "index": index}) as admin:
         memory = admin.memory()
         for user in ("ann", "bob"):
@@ -192,7 +194,7 @@ async def test_two_instances_on_one_postgres_and_a_switch(tmp_path: Path) -> Non
         config = {
             "path": str(tmp_path),
             "records": {"provider": "postgres", "config": {"url": url}},
-            "index": {"provider": "pgvector", "config": {"url": url}},
+            "index": {"provider": "pgvector", "config": {"url": url, **ASKED}},
         }
         async with AsyncAdmin(config) as one, AsyncAdmin(config) as two:
             for fact in FACTS:

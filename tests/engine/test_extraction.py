@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import AsyncMemory
+from holdfast import AsyncAdmin, AsyncMemory
 from holdfast.directory import Delivery
 from holdfast.engine import webhooks
 from holdfast.errors import ConflictError, NotFoundError, ValidationError
@@ -112,6 +112,47 @@ async def test_a_contradiction_supersedes(server: LLMServer, opened: Open) -> No
         assert old["superseded_by"] == second["results"][0]["id"]
         events = await memory.history(first["results"][0]["id"])
         assert [event["event"] for event in events] == ["ADD", "SUPERSEDE"]
+
+
+async def test_without_temporal_reasoning_a_fact_has_its_turns_time(
+    server: LLMServer, opened: Open
+) -> None:
+    said = {"timestamp": "2024-03-11", "idempotency_key": "k", **ALICE}
+    async with opened() as memory:
+        server.say(facts({**FACT, "when": "2019-01-02"}))
+        added = await memory.add(NUTS, temporal_reasoning=False, **said)
+        one = await memory.get(added["results"][0]["id"])
+        assert one is not None
+        assert one["event_at"].startswith("2024-03-11")
+        [request] = server.requests
+        assert b'\\"when\\"' not in request.raw
+        with pytest.raises(ConflictError):
+            await memory.add(NUTS, **said)
+        server.say(facts({"turn": 1, "quote": "quit", "text": "Alice quit", "when": "2019-01-02"}))
+        other = await memory.add("I quit", timestamp="2024-03-11", **ALICE)
+        one = await memory.get(other["results"][0]["id"])
+        assert one is not None
+        assert one["event_at"].startswith("2019-01-02")
+
+
+async def test_what_is_let_in_without_temporal_reasoning_has_none(
+    server: LLMServer, opened: Open, tmp_path: Path
+) -> None:
+    model = {"model": "scripted", "openai_base_url": server.url, "api_key": "sk-test"}
+    config = {
+        "path": str(tmp_path / "held"), "llm": {"provider": "openai", "config": model},
+        "workers": 0,
+    }  # fmt: skip
+    async with AsyncAdmin(config) as admin:
+        memory = admin.memory()
+        given: Any = {"timestamp": "2024-03-11", "trust": "untrusted", **ALICE}
+        await memory.add(NUTS, temporal_reasoning=False, **given)
+        server.say(facts({**FACT, "when": "2019-01-02"}))
+        [row] = (await admin.quarantine.listed()).rows
+        answer = await admin.quarantine.approve([row.id])
+        one = await memory.get(answer["results"][0]["results"][0]["id"])
+        assert one is not None
+        assert one["event_at"].startswith("2024-03-11")
 
 
 async def test_an_immutable_fact_is_not_superseded(server: LLMServer, opened: Open) -> None:

@@ -58,7 +58,8 @@ def made(engine: str, tmp_path: Path, stack: ExitStack) -> Place:
     """An index of an engine, gone with the stack."""
 
     def index(provider: str, seen: Callable[[], list[str]], **config: Any) -> Place:
-        return Place({"index": {"provider": provider, "config": config}}, seen)
+        asked = {"exact_rows": 0, **config}  # the engine, however little there is
+        return Place({"index": {"provider": provider, "config": asked}}, seen)
 
     def folder(name: str) -> dict[str, Any]:
         return {"provider": "qdrant", "config": {"path": str(tmp_path / name)}}

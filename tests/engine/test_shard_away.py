@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.backends.builds import Builds
-from holdfast.backends.candidate_index import CandidateIndex
+from holdfast.backends.candidate_index import Bounds, CandidateIndex
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.memory_vectors import Engine
 from holdfast.backends.sharded import ShardedSettings, ShardedVectors, ShardSettings
@@ -64,6 +64,7 @@ class World:
             self.builds,
             exact,
             SPACE.dimensions,
+            bounds=Bounds(exact_rows=0),
             metrics=self.metrics,
             clock=clock.now,
         )

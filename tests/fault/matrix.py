@@ -17,6 +17,9 @@ KEPT = "kept; the rest follows, `degraded: [{}]`"
 GIVEN_UP = "kept; facts given up, `FAILED`"
 WITHOUT = "answers, `degraded: [{}]`"
 
+NOT_ASKED = "index, of at most `exact_rows` memories"
+"""Who asks about a user with so few does not need it."""
+
 
 def _all(value: str) -> dict[str, str]:
     return dict.fromkeys(VERBS, value)
@@ -38,6 +41,7 @@ CELLS: dict[tuple[str, str], dict[str, str]] = {
     **{("llm", fault): _model(add=KEPT.format("llm")) for fault in FAULTS},
     ("llm", "garbage"): _model(add=GIVEN_UP),
     **{("index", fault): _model(search=WITHOUT.format("index")) for fault in FAULTS},
+    **{(NOT_ASKED, fault): _all(DONE) for fault in FAULTS},
     **{("cache", fault): _all(DONE) for fault in FAULTS},
     **{("reranker", fault): _model(search=WITHOUT.format("reranker")) for fault in FAULTS},
 }

@@ -34,7 +34,7 @@ from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors
 from support.redis import BINARY, MISSING, Redis, running
 from support.redis_line import RedisLine
 from tests.fault import matrix
-from tests.fault.matrix import CELLS, DONE, FAULTS, GIVEN_UP, KEPT, VERBS, WITHOUT
+from tests.fault.matrix import CELLS, DONE, FAULTS, GIVEN_UP, KEPT, NOT_ASKED, VERBS, WITHOUT
 
 pytest.importorskip("pydantic_ai")
 
@@ -157,7 +157,7 @@ def degraded(memory: AsyncMemory) -> dict[str, float]:
     return {label[0]: n for (name, label), n in counts.items() if name == "degraded_answer"}
 
 
-MODELS = [cell for cell in CELLS if cell[0] not in ("records", "index", "cache")]
+MODELS = [cell for cell in CELLS if cell[0] not in ("records", "index", "cache", NOT_ASKED)]
 
 
 class FaultyVectors(MemoryVectors):
@@ -244,18 +244,24 @@ async def test_records_that_fail(tmp_path: Path, fault: str, verb: str) -> None:
     await check(tmp_path, verb, told, memory_id)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("fault", FAULTS)
-async def test_an_index_that_fails(
-    tmp_path: Path, fault: str, verb: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def planted_engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """An engine in this process in place of the configured one."""
     engine = Engine()
     monkeypatch.setattr(
         assemble,
         "make_vectors",
         lambda part, name, _, bounded, *_more: bounded(part, FaultyVectors(engine, name)),
     )
-    outside = {"index": {"provider": "qdrant"}}
+    return engine
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_index_that_fails(
+    tmp_path: Path, fault: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = planted_engine(monkeypatch)
+    outside = {"index": {"provider": "qdrant", "config": {"exact_rows": 0}}}
     async with opened(tmp_path, **outside) as memory:
         memory_id = (await memory.add(PLANTED, user_id="ann"))["results"][0]["id"]
         place = (holdfast.model.DEFAULT_PROJECT, memory_id)
@@ -274,6 +280,23 @@ async def test_an_index_that_fails(
         assert degraded(memory).get("index", 0) == (verb == "search")
     monkeypatch.setattr(FaultyVectors, "fault", "")
     await check(tmp_path, verb, told, memory_id)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_small_entities_need_no_index(
+    tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted_engine(monkeypatch)
+    async with opened(tmp_path, index={"provider": "qdrant"}) as memory:
+        memory_id = (await memory.add(PLANTED, user_id="ann"))["results"][0]["id"]
+        monkeypatch.setattr(FaultyVectors, "fault", fault)
+        with holdfast.time_limit(2.0):
+            for verb in ("search", "get", "add", "delete"):
+                told = await outcome(verb, memory, memory_id)
+                if verb == "search":  # no reranker is configured here, which the answer says
+                    told = told.replace(WITHOUT.format("reranker"), DONE)
+                assert told == CELLS[NOT_ASKED, fault][verb]
+        assert "index" not in degraded(memory)
 
 
 @pytest.mark.skipif(not BINARY, reason=MISSING)

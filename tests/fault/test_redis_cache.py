@@ -137,6 +137,32 @@ async def test_after_a_pause_one_call_tries_for_all(seconds: Seconds) -> None:
     await cache.close()
 
 
+async def test_a_try_that_is_cancelled_leaves_the_next_one_to_try(seconds: Seconds) -> None:
+    cache = RedisCache(RedisSettings(url=f"redis://127.0.0.1:{free_port()}"), now=seconds)
+    with pytest.raises(CacheUnavailableError):
+        await cache.probe()
+    seconds.now += limits.REDIS_PAUSE_S
+    trying = asyncio.create_task(cache._run(lambda _client: asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    trying.cancel()
+    await asyncio.gather(trying, return_exceptions=True)
+    await cache._run(lambda _client: asyncio.sleep(0))
+    await cache.close()
+
+
+async def test_a_health_check_asks_in_a_pause_and_ends_it(redis: Redis, seconds: Seconds) -> None:
+    cache = await connected(redis.url, seconds)
+    redis.kill()
+    assert not await works(cache)
+    with pytest.raises(CacheUnavailableError):
+        await cache.probe()
+    redis.start()
+    assert not await works(cache), "the pause lasts"
+    await cache.probe()
+    assert await works(cache)
+    await cache.close()
+
+
 async def test_a_cancelled_call_leaves_nothing_behind(redis: Redis) -> None:
     cache = await connected(redis.url, timeout_s=5)
     await cache.put({str(n): str(n).encode() for n in range(20)}, 60)
@@ -385,7 +411,7 @@ async def _holds_all(server: Redis) -> bool:
     return True
 
 
-async def test_sentinels_name_the_server_and_the_next_one(tmp_path: Path) -> None:
+async def test_sentinels_name_the_server_and_the_next_one(tmp_path: Path, seconds: Seconds) -> None:
     first = Redis(tmp_path / "first")
     second = Redis(tmp_path / "second", "--replicaof", "127.0.0.1", str(first.port))
     watcher = free_port()
@@ -400,16 +426,16 @@ async def test_sentinels_name_the_server_and_the_next_one(tmp_path: Path) -> Non
     with running([first, second, sentinel]):
         await _until(lambda: b"num-slaves\r\n$1\r\n1" in sentinel.say("SENTINEL", "MASTERS"))
         cache = await connected(
-            "redis://caches/0", sentinels=(f"127.0.0.1:{watcher}",), timeout_s=2
+            "redis://caches/0", seconds, sentinels=(f"127.0.0.1:{watcher}",), timeout_s=2
         )
         assert await works(cache)
         assert any(key.startswith(b"holdfast:") for key in first.held())
         first.kill()
-        cache._away_until = 0.0
+        seconds.now += limits.REDIS_PAUSE_S
         deadline = time.monotonic() + 30
         while not await works(cache):
             assert time.monotonic() < deadline, "the next server is not found"
-            cache._away_until = 0.0
+            seconds.now += limits.REDIS_PAUSE_S
             await asyncio.sleep(0.1)
         assert len([key for key in second.held() if key.startswith(b"holdfast:")]) >= 2
         await cache.close()

@@ -165,9 +165,11 @@ async def test_the_index_over_vectors_is_made_when_it_is_wanted(owner: str) -> N
 
     async with opened(owner, mode="exact") as vectors:
         await vectors.put(RED, [point("a")])
+        await vectors.optimize()
     assert await graphs() == 0
     for _ in range(2):
-        async with opened(owner, m=8, ef_construction=32) as vectors:
+        async with opened(owner, mode="hnsw", m=8, ef_construction=32) as vectors:
+            await vectors.optimize()
             assert [match.id for match in await near(vectors)] == ["a"]
         assert await graphs() == 1
     ((definition,),) = execute(owner, "SELECT indexdef FROM pg_indexes WHERE indexdef ~ 'hnsw'")

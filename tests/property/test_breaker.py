@@ -21,12 +21,12 @@ BOUNDS = BreakerBounds(
 
 Outcome = bool | None
 Step = tuple[float, str, int, Outcome]
-"""Seconds that pass, what happens ("call" or "end"), which call ends, and how."""
+"""Seconds that pass, what happens ("call", "end", "hear"), which call ends, and how."""
 
 steps = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.1, 0.9, 1.0, 1.9, 2.1, 4.0, 11.0]),
-        st.sampled_from(["call", "end"]),
+        st.sampled_from(["call", "end", "hear"]),
         st.integers(0, 5),
         st.sampled_from([True, False, False, None]),
     ),
@@ -66,6 +66,14 @@ class Reading:
             if outcome is False and self.too_many(now):
                 self.open(now, BOUNDS.pause_s)
 
+    def hear(self, now: float, outcome: bool) -> None:
+        if self.opened_at is None:
+            self.end(self.epoch, now, outcome)
+        elif outcome:
+            self.change(None, BOUNDS.pause_s)
+        else:
+            self.open(now, self.pause_s)
+
     def too_many(self, now: float) -> bool:
         row = 0
         last = now
@@ -104,7 +112,12 @@ def test_it_does_what_its_rules_say(script: list[Step]) -> None:
             if permit is not None:
                 running.append((permit, reading.epoch))
                 reading.probing += reading.opened_at is not None
-        elif running:
+        elif what == "hear" and outcome is not None:
+            before = reading.opened_at, reading.epoch
+            reading.hear(now, outcome)
+            changed = before != (reading.opened_at, reading.epoch)
+            assert breaker.heard(now, outcome) == changed
+        elif what == "end" and running:
             permit, epoch = running.pop(which % len(running))
             before = reading.opened_at, reading.epoch
             reading.end(epoch, now, outcome)

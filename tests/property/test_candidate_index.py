@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 from unittest.mock import patch
 
 import pytest
@@ -23,12 +24,21 @@ class CandidateMachine(IndexMachine):
     """Two processes on one file, each with an index on one engine; the first of them feeds it."""
 
     turns: tuple[str, ...] = ("fed",)
+    exact_rows = 0
 
     async def _open(self, seed: int) -> Parts:
         parts = await super()._open(seed)
         space = HashEmbedder().space
         self.engine = getattr(self, "engine", None) or Engine()
-        rig = Rig(parts.records, DIMENSIONS, engine=self.engine, clock=self.clock, space=space)
+        bounds = candidate_index.Bounds(exact_rows=self.exact_rows)
+        rig = Rig(
+            parts.records,
+            DIMENSIONS,
+            engine=self.engine,
+            bounds=bounds,
+            clock=self.clock,
+            space=space,
+        )
         return dataclasses.replace(parts, index=Restless(rig, *self.turns))
 
 
@@ -48,8 +58,17 @@ class Away(CandidateMachine):
     turns = ("fed", "failing", "away", "late")
 
 
-@pytest.mark.parametrize("machine", [Fed, Behind, Wiped, Away])
-@pytest.mark.parametrize("forgetful", [False, True])
+class Small(CandidateMachine):
+    """Some entities have more than that, and some grow beyond it or shrink below."""
+
+    turns = ("fed", "late")
+    exact_rows = 4
+
+
+@pytest.mark.parametrize(
+    ("machine", "forgetful"),
+    [*product([Fed, Behind, Wiped, Away], [False, True]), (Small, False)],
+)
 def test_candidates_are_as_good_as_everything(
     machine: type[CandidateMachine], forgetful: bool
 ) -> None:

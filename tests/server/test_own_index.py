@@ -20,7 +20,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setitem(registry.VECTORS, "file", "support.file_vectors")
     monkeypatch.setattr(reindexing, "AGAIN_S", 0.0)
     monkeypatch.setattr(reindexing, "SWITCH_S", 0.0)
-    engine = {"provider": "file", "config": {"file": str(tmp_path / "engine.db")}}
+    config = {"file": str(tmp_path / "engine.db"), "exact_rows": 0}
+    engine = {"provider": "file", "config": config}
     with served(tmp_path / "store", {"index": engine}) as running:
         yield running
 
@@ -82,7 +83,7 @@ def test_rebalancing_empties_a_shard_that_leaves(
             for name in names
         ]
         times = {"map_age_s": 0.05, "timeout_s": 0.5}  # a phase lasts longer than both
-        return {"provider": "sharded", "config": {"shards": shards, **times}}
+        return {"provider": "sharded", "config": {"shards": shards, "exact_rows": 0, **times}}
 
     def spoken_to(running: Served) -> httpx.Client:
         return httpx.Client(base_url=running.url, headers=running.headers, timeout=60)

@@ -216,7 +216,6 @@ UNOFFERED: list[tuple[str, Any, Any]] = [
     ("structured_data_schema", {"a": "str"}, None),
     ("enable_graph", True, False),
     ("prompt_profile_id", "p", None),
-    ("temporal_reasoning", False, True),
 ]
 
 
@@ -253,3 +252,20 @@ def test_an_add_names_categories(client: httpx.Client) -> None:
     assert client.post("/v3/memories/add/", json=body).status_code == 200
     [memory] = client.get("/v1/memories/", params={"user_id": "ann"}).json()
     assert memory["categories"] == ["drinks"]
+
+
+def test_times_in_a_question_count_unless_told_otherwise(client: httpx.Client) -> None:
+    for text, at in (("We went sailing", "2023-05-10"), ("We went climbing", "2024-08-01")):
+        body = {**said(text), "user_id": "ann", "timestamp": at, "temporal_reasoning": False}
+        assert client.post("/v3/memories/add/", json=body).status_code == 200
+    asked = {"query": "What sport in May 2023?", "filters": {"user_id": "ann"}, "threshold": 0.0}
+    for path in ("/v3/memories/search/", "/v2/memories/search/", "/v1/memories/search/"):
+        body = {**asked, "output_format": "v1.1"}
+
+        def sailing(**more: Any) -> float:
+            found = client.post(path, json={**body, **more}).json()["results"]  # noqa: B023
+            [score] = [hit["score"] for hit in found if hit["memory"] == "We went sailing"]
+            return float(score)
+
+        assert sailing() == sailing(temporal_reasoning=True) == sailing(temporal_reasoning=None)
+        assert sailing(temporal_reasoning=False) < sailing(), path

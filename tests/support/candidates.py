@@ -114,7 +114,7 @@ class Rig:
             self.builds,
             self.exact,
             dimensions,
-            bounds=bounds,
+            bounds=bounds or Bounds(exact_rows=0),
             metrics=self.metrics,
             clock=self.tick,
         )

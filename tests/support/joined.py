@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from holdfast.backends.builds import Builds
-from holdfast.backends.candidate_index import CandidateIndex
+from holdfast.backends.candidate_index import Bounds, CandidateIndex
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.pgvector import build
 from holdfast.backends.postgres.beside import Beside
@@ -74,7 +74,13 @@ class Joined(PostgresRecords):
         """What searches; with connections of its own, which go with it."""
         exact = EmbeddedIndex(self, SPACE.dimensions, 1 << 30)
         return CandidateIndex(
-            self, self.indexing, self._builds(), exact, SPACE.dimensions, metrics=self.metrics
+            self,
+            self.indexing,
+            self._builds(),
+            exact,
+            SPACE.dimensions,
+            bounds=Bounds(exact_rows=0),
+            metrics=self.metrics,
         )
 
     def answered(self) -> dict[str, float]:

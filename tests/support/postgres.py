@@ -222,6 +222,31 @@ def template(version: int) -> str:
     return name
 
 
+DIVIDING = Path(__file__).parents[2] / "deploy" / "postgres-partitions.sql"
+
+
+@cache
+def divided(version: int) -> str:
+    """Such a database whose large tables are divided into four by their project."""
+    server = shared(version)
+    name = server.database(template(version))
+    server.ask(f"SET holdfast.parts = 4; {DIVIDING.read_text('utf-8')}", name, ROLE)
+    return name
+
+
+@contextmanager
+def partitioned(version: int = USUAL) -> Iterator[str]:
+    """The URL of a new database with divided tables, gone at the end."""
+    server = shared(version)
+    name = server.database(divided(version))
+    try:
+        yield server.url(name)
+    finally:
+        left = server.connections(name)
+        server.drop(name)
+    assert not left, f"{left} connections to the database were left open"
+
+
 @contextmanager
 def database(version: int = USUAL, *, empty: bool = False) -> Iterator[str]:
     """The URL of a new database, gone at the end; `empty`: without tables."""

@@ -97,6 +97,26 @@ def test_the_schema_is_what_strict_output_demands() -> None:
     assert "null" not in json.dumps(texts.FACTS_SCHEMA)
 
 
+def test_who_wants_no_times_has_none_asked_for() -> None:
+    timed = build_prompt([turn("hello")], [], reference=NOON)
+    asked = build_prompt([turn("hello")], [], reference=NOON, temporal_reasoning=False)
+    assert '"when"' in timed.system
+    assert '"when"' not in asked.system
+    gone = set(timed.system.splitlines()) - set(asked.system.splitlines())
+    assert len(gone) == 2, "the rule, and the answer in the example"
+    item = asked.schema["properties"]["facts"]["items"]
+    more = texts.FACTS_SCHEMA["properties"]["facts"]["items"]["required"]
+    assert [name for name in more if name != "when"] == item["required"]
+
+
+def test_a_time_that_was_not_asked_for_is_not_taken() -> None:
+    said = answer(fact("I quit", "Ana quit", when="2019-01-02"))
+    [timed] = parse(said, turn("I quit")).facts
+    assert timed.event_at < NOON
+    [plain] = parse(said, turn("I quit"), temporal_reasoning=False).facts
+    assert plain.event_at == plain.said_at == NOON
+
+
 def test_turns_and_memories_are_numbered_and_dated_in_the_zone() -> None:
     late = datetime(2024, 3, 11, 23, 30, tzinfo=UTC).timestamp()
     asked = build_prompt(

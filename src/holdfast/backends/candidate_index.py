@@ -33,12 +33,13 @@ from holdfast.core.population import worths
 from holdfast.core.rank import weighted_vector
 from holdfast.core.text import QueryTerm
 from holdfast.core.view import EntityView
-from holdfast.errors import ConfigError, IndexUnavailableError
+from holdfast.errors import ConfigError, HoldfastError, IndexUnavailableError, UnsupportedError
 from holdfast.filters import Compare, Everything, conjunction, within
 from holdfast.limits import (
     CANDIDATES_KEPT,
     CANDIDATES_NEAR,
     CANDIDATES_PER_WORD,
+    EXACT_ROWS,
     INDEX_LAG_ROWS_MAX,
     INDEX_PAUSE_S,
     PAGE_SIZE_MAX,
@@ -48,6 +49,7 @@ from holdfast.model import ANY, Entity, Project
 from holdfast.ports import (
     Collections,
     Delta,
+    EntityState,
     Excerpt,
     Found,
     Hit,
@@ -85,7 +87,7 @@ class Bounds:
     per_word: int = CANDIDATES_PER_WORD
     kept: int = CANDIDATES_KEPT
     """Fetched from the records, at least."""
-    exact_rows: int = 0
+    exact_rows: int = EXACT_ROWS
     """Entities of up to so many rows are ranked from the records, and the engine is not asked."""
 
 
@@ -103,7 +105,12 @@ class _Named:
 
 
 class _Exactly(Exception):
-    """The question is to be answered from all rows; the argument says why, in a word."""
+    """The question is to be answered from all rows."""
+
+    def __init__(self, why: str, known: EntityState | None = None) -> None:
+        """`why`: in a word. `known`: how the entity stands, if it was not looked up long ago."""
+        super().__init__(why)
+        self.known = known
 
 
 class CandidateIndex:
@@ -161,20 +168,28 @@ class CandidateIndex:
     async def _entity(self, project: Project, probe: Probe, entity: Entity) -> Found:
         """The answer of one entity: by candidates if that is as good, else by all its rows."""
         alone = replace(probe, entities=(entity,))
-        degraded: tuple[str, ...] = ()
+        away: HoldfastError | None = None
+        known: EntityState | None = None
         try:
             hits = await self._by_candidates(project, probe, entity)
         except _Exactly as reason:
             self._metrics.count("index_answer", str(reason))
+            known = reason.known
         except (IndexUnavailableError, ConfigError) as error:
             self._metrics.count("index_answer", "away")
             self._metrics.seen("index", error.code, 0.0)
-            degraded = ("index",)
+            away = error
         else:
             return Found(hits=tuple(hits))
-        return replace(await self._exact.search(project, alone), degraded=degraded)
+        try:
+            found = await self._exact.search(project, alone, known)
+        except UnsupportedError as error:  # there are too many rows to do without the engine
+            raise away or error from None
+        return replace(found, degraded=("index",) if away else ())
 
     async def _by_candidates(self, project: Project, probe: Probe, entity: Entity) -> list[Hit]:
+        if self._exact.is_warm(project, entity, self._bounds.exact_rows):
+            raise _Exactly("small")  # the one look that tells whether it is current is enough
         if probe.fence is not None and within(probe.fence, entity) != Everything():
             raise _Exactly("fenced")  # statistics of what is outside would show in scores
         standing = await self._source.standing(project, entity, self._collections.name)
@@ -183,7 +198,7 @@ class CandidateIndex:
         if probe.epoch not in (None, standing.epoch):
             raise SpaceSwitched
         if standing.memories <= self._bounds.exact_rows:
-            raise _Exactly("small")
+            raise _Exactly("small", _state_of(standing))
         if standing.held < 0:
             raise _Exactly("unfed")
         lag, named = await self._named(project, probe, entity, standing)
@@ -352,6 +367,12 @@ def _check_whole(named: _Named, rows: int, keep: int) -> None:
     few = named.vector is not None and 2 * len(named.nearest) < min(CANDIDATES_NEAR, rows)
     if rows <= keep or few:
         raise _Exactly("short")
+
+
+def _state_of(standing: Standing) -> EntityState:
+    return EntityState(
+        generation=standing.generation, memories=standing.memories, epoch=standing.epoch
+    )
 
 
 async def both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:

@@ -23,9 +23,11 @@ from holdfast.backends.working_set import (
     without,
 )
 from holdfast.core.view import EntityView
+from holdfast.errors import UnsupportedError
+from holdfast.limits import VIEW_ROWS_MAX
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Memory, Project
-from holdfast.ports import Delta, Found, Hit, Probe, Records, SpaceSwitched
+from holdfast.ports import Delta, EntityState, Found, Hit, Probe, Records, SpaceSwitched
 
 INLINE_ROWS_MAX = 4_000
 """Working sets up to this size are ranked on the event loop; larger ones in a thread."""
@@ -41,22 +43,30 @@ class EmbeddedIndex:
         records: Records,
         dimensions: int,
         bytes_max: int,
+        rows_max: int = VIEW_ROWS_MAX,
+        *,
         metrics: Metrics | None = None,
     ) -> None:
+        """`bytes_max`: of all working sets that are kept. `rows_max`: of one; a search that needs a
+        larger one is refused, for it would take all the memory there is."""
         self._metrics = metrics or Metrics()
         self._metrics.gauge("working_set_bytes", lambda: self._bytes)
         self._metrics.gauge("working_sets", lambda: len(self._warm))
         self._records = records
         self._dimensions = dimensions
         self._bytes_max = bytes_max
+        self._rows_max = rows_max
         self._warm: OrderedDict[Key, Warm] = OrderedDict()
         self._bytes = 0
         self._loading: dict[Key, asyncio.Task[Warm]] = {}
 
-    async def search(self, project: Project, probe: Probe) -> Found:
+    async def search(
+        self, project: Project, probe: Probe, known: EntityState | None = None
+    ) -> Found:
+        """`known`: how the only entity of the probe stands, if that was looked up for it."""
         hits: list[Hit] = []
         for entity in probe.entities:
-            warm = await self._current(project, entity)
+            warm = await self._current(project, entity, known)
             if probe.epoch not in (None, warm.epoch):
                 raise SpaceSwitched
             if len(warm.memories) > INLINE_ROWS_MAX:
@@ -71,6 +81,11 @@ class EmbeddedIndex:
             found.update((await self._current(project, entity)).view.name_terms)
         return found
 
+    def is_warm(self, project: Project, entity: Entity, rows_max: int) -> bool:
+        """Whether a working set of the entity is in memory, of at most so many rows."""
+        warm = self._warm.get((project, entity))
+        return warm is not None and len(warm.memories) <= rows_max
+
     async def close(self) -> None:
         self.close_now()
 
@@ -79,13 +94,17 @@ class EmbeddedIndex:
         self._warm.clear()
         self._bytes = 0
 
-    async def _current(self, project: Project, entity: Entity) -> Warm:
-        """The entity's working set, as new as its last committed write."""
+    async def _current(
+        self, project: Project, entity: Entity, known: EntityState | None = None
+    ) -> Warm:
+        """The entity's working set, as new as its last committed write; `known`: how it stands."""
         key = (project, entity)
         warm = self._warm.get(key)
         while True:
-            state = await self._records.state(project, entity)
+            state = known or await self._records.state(project, entity)
+            known = None
             generation = state.generation
+            self._refuse_larger(entity, state.memories)
             if warm is not None and (warm.generation, warm.epoch) == (generation, state.epoch):
                 if key in self._warm:
                     self._warm.move_to_end(key)
@@ -101,6 +120,15 @@ class EmbeddedIndex:
             # generation 0 is after a reset: what was loaded before it, or since, is not trusted
             if warm.generation >= generation > 0 and warm.epoch >= state.epoch:
                 return warm
+
+    def _refuse_larger(self, entity: Entity, rows: int) -> None:
+        if rows > self._rows_max:
+            raise UnsupportedError(
+                f"{entity.kind}_id {entity.id!r} has {rows:,} memories; "
+                f"at most {self._rows_max:,} are ranked in one process.",
+                hint="Name a user, agent, app or run that has fewer, raise `view_rows_max` if "
+                "there is memory for them, or choose an external index.",
+            )
 
     async def _refresh(self, key: Key, old: Warm | None) -> Warm:
         project, entity = key

@@ -49,7 +49,10 @@ class MemoryIndexing:
                 at = mine.index(place)
                 wanted.update(mine[max(0, at - _AROUND) : at + _AROUND + 1])
         chosen = [rows[place] for place in sorted(wanted)]
-        told = told_pairs(rows, {row.no for row in chosen})
+        ids_ = {row.memory.id for row in chosen}
+        told = tuple(
+            pair for pair in told_pairs(rows, {row.no for row in chosen}) if pair[0] in ids_
+        )
         facts = {fact for _, fact in told}
         chosen = [row for row in rows if row in chosen or row.memory.id in facts]
         return Excerpt(

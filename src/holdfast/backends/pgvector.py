@@ -20,6 +20,7 @@ from holdfast.core.points import direction
 from holdfast.errors import ClosedError, ConfigError, MissingExtraError
 from holdfast.model import ANY, Entity, Project, Space
 from holdfast.ports import Match, Point, TermMatches, Vectors
+from holdfast.ports.vectors import Told
 
 try:
     from psycopg.abc import AdaptContext
@@ -31,6 +32,7 @@ try:
         check_url,
         translation,
     )
+    from holdfast.backends.pgvector_graph import Maker, standing
     from holdfast.backends.pgvector_schema import Shape, prepare
     from holdfast.backends.pgvector_statements import FENCE, SETTINGS, Names, Statements
 except ModuleNotFoundError as error:
@@ -260,6 +262,38 @@ class PgVectors:
 
         while await self._connections.run(drain):
             pass
+
+    async def optimize(self, told: Told | None = None) -> None:
+        statements, _ = self._made()
+        settings = self._settings
+        if await self._ask(statements.grown) == [(True,)]:
+            await self._analyze(statements)
+        if settings.mode != "exact":
+            create = statements.create_hnsw(settings.m, settings.ef_construction)
+            maker = Maker(self._connections, self._ask, statements, self.name, create)
+            await maker.make(self._least, told)
+
+    async def optimizing(self) -> int | None:
+        statements, _ = self._made()
+        return (await standing(self._ask, statements, self._least)).done_or_none
+
+    @property
+    def _least(self) -> int:
+        """Points from which on a graph can be of use."""
+        return 1 if self._settings.mode == "hnsw" else self._settings.hnsw_rows_min
+
+    async def _analyze(self, statements: Statements) -> None:
+        connection = await self._connections.single()
+        try:
+            with translation(self.name):
+                await connection.execute("SET statement_timeout = 0")
+                await connection.execute(statements.analyze)
+        finally:
+            await connection.close()
+
+    async def _ask(self, statement: str, told: dict[str, Any] | None = None) -> list[Any]:
+        """The rows of one statement, above the fence."""
+        return await self._run(None, [statement], told or {})
 
     async def close(self) -> None:
         await self._connections.close()

@@ -69,8 +69,6 @@ async def prepare(connection: Connection, shape: Shape) -> Statements:
         vendor = await _extension(connection, shape)
         statements = Statements(shape.names, vendor, shape.kind, shape.dimensions)
         await _tables(connection, shape, statements)
-        if shape.hnsw and not await _has_hnsw(connection, shape.names):
-            await _make(connection, shape, [statements.create_hnsw(*shape.hnsw)])
     return statements
 
 
@@ -181,16 +179,6 @@ async def _has_schema(connection: Connection, names: Names) -> bool:
     cursor = await connection.execute("SELECT to_regnamespace(%s)", (f'"{names.schema}"',))
     row = await cursor.fetchone()
     return row is not None and row[0] is not None
-
-
-async def _has_hnsw(connection: Connection, names: Names) -> bool:
-    cursor = await connection.execute(
-        "SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-        " JOIN pg_am a ON a.oid = c.relam"
-        " WHERE i.indrelid = to_regclass(%s) AND a.amname = 'hnsw' AND i.indisvalid",
-        (names.points,),
-    )
-    return await cursor.fetchone() is not None
 
 
 async def _make(connection: Connection, shape: Shape, statements: list[str]) -> None:

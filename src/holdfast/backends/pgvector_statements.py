@@ -55,6 +55,11 @@ class Names:
     def words(self) -> str:
         return f'"{self.schema}"."{self.collection}.words"'
 
+    @property
+    def graph(self) -> str:
+        """Of the index over vectors: where its table is."""
+        return f'"{self.collection}.graph"'
+
 
 @dataclass(frozen=True)
 class Statements:
@@ -103,12 +108,67 @@ class Statements:
         return made + [line for table in (points, words) for line in _fenced(table)]
 
     def create_hnsw(self, m: int, ef_construction: int) -> str:
-        """The index over vectors. By the inner product, which for vectors of length 1 is the
-        cosine, and cheaper."""
+        """The index over vectors, made while the table is read and written. By the inner product,
+        which for vectors of length 1 is the cosine, and cheaper."""
         operators = f'"{self.vendor}".{self.kind}_ip_ops'
         return (
-            f"CREATE INDEX ON {self.names.points} USING hnsw (embedding {operators})"
+            f"CREATE INDEX CONCURRENTLY {self.names.graph} ON {self.names.points}"
+            f" USING hnsw (embedding {operators})"
             f" WITH (m = {m}, ef_construction = {ef_construction})"
+        )
+
+    @property
+    def _graphs(self) -> str:
+        """The indexes over vectors that there are, usable or not."""
+        return (
+            "SELECT i.indexrelid, i.indisvalid FROM pg_index i JOIN pg_class c"
+            " ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam AND a.amname = 'hnsw'"
+            f" WHERE i.indrelid = '{self.names.points}'::regclass"
+        )
+
+    @property
+    def progress(self) -> str:
+        """How many points are in the graph that somebody makes; null if nobody does."""
+        return (
+            "SELECT (SELECT max(tuples_done) FROM pg_stat_progress_create_index"
+            f" WHERE relid = '{self.names.points}'::regclass)"
+        )
+
+    @property
+    def standing(self) -> str:
+        """Whether there are `least` points in a table that a graph can be made of concurrently,
+        whether the graph is valid (null: there is none), and the progress of whoever makes it."""
+        return (
+            "SELECT (SELECT relkind = 'r' FROM pg_class"
+            f" WHERE oid = '{self.names.points}'::regclass) AND (SELECT count(*) FROM"
+            f" (SELECT 1 FROM {self.names.points} LIMIT %(least)s) AS few) >= %(least)s,"
+            f" (SELECT bool_or(indisvalid) FROM ({self._graphs}) AS graphs), ({self.progress})"
+        )
+
+    @property
+    def lock(self) -> str:
+        """The lock of who makes an index; writers and readers go on."""
+        return f"LOCK TABLE {self.names.points} IN SHARE UPDATE EXCLUSIVE MODE"
+
+    @property
+    def broken(self) -> str:
+        """The statements that drop graphs whose making was cut off."""
+        return (
+            "SELECT format('DROP INDEX %s', indexrelid::regclass)"
+            f" FROM ({self._graphs}) AS graphs WHERE NOT indisvalid"
+        )
+
+    @property
+    def analyze(self) -> str:
+        """What plans go by."""
+        return f"ANALYZE {self.names.points}, {self.names.words}"
+
+    @property
+    def grown(self) -> str:
+        """Whether the table is much larger than it was when it was analysed."""
+        return (
+            "SELECT pg_relation_size(oid) / current_setting('block_size')::int"
+            f" > 100 + 1.5 * relpages FROM pg_class WHERE oid = '{self.names.points}'::regclass"
         )
 
     @property
@@ -209,6 +269,7 @@ ORDER BY distance LIMIT %(limit)s
 
         Large is more than `compared`, and so much of the collection that a page is likely to be
         full after `max_scan_tuples`, which is what `share` says. Counted is until that is clear.
+        Without a graph, as while it is made, nothing is large.
         Only one way is run: its condition, which has no column, is looked at first.
         """
         points, own = self.names.points, _own(column, every)
@@ -217,13 +278,15 @@ ORDER BY distance LIMIT %(limit)s
         return f"""
 WITH enough AS MATERIALIZED (
   SELECT greatest(%(compared)s, %(share)s::float8 * reltuples)::bigint AS rows
-  FROM pg_class WHERE oid = '{points}'::regclass),
+  FROM pg_class WHERE oid = '{points}'::regclass
+  AND EXISTS (SELECT 1 FROM ({self._graphs}) AS graphs WHERE indisvalid)),
 size AS MATERIALIZED (
   SELECT count(*) AS rows FROM (
     SELECT 1 FROM {points} WHERE {own}
     LIMIT greatest(%(limit)s, (SELECT rows + 1 FROM enough))) AS few),
 way AS MATERIALIZED (
-  SELECT size.rows > enough.rows AS graph, size.rows FROM size, enough)
+  SELECT coalesce(size.rows > enough.rows, false) AS graph, size.rows
+  FROM size LEFT JOIN enough ON true)
 SELECT way.graph, way.rows, hit.id, hit.distance FROM way LEFT JOIN (
   (SELECT id, distance FROM (
      SELECT id, {self._distance} AS distance FROM {points}

@@ -22,6 +22,7 @@ from redis import exceptions
 
 from holdfast.backends.redis_connect import connect, lasting
 from holdfast.config import RedisSettings
+from holdfast.core.breaker import Breaker, BreakerBounds
 from holdfast.errors import CacheUnavailableError, ConfigError
 from holdfast.limits import DEPENDENCY_TIMEOUT_S, REDIS_PAUSE_S
 from holdfast.metrics import Metrics
@@ -66,6 +67,11 @@ _AWAY: Final = (
     OSError,  # TimeoutError is one
 )
 
+ONE_FAILURE: Final = BreakerBounds(
+    failures_in_row=1, pause_s=REDIS_PAUSE_S, pause_max_s=REDIS_PAUSE_S
+)
+"""What is kept for a moment is not worth asking twice for: whoever asks makes it anew."""
+
 _log = logging.getLogger("holdfast")
 
 
@@ -92,9 +98,7 @@ class RedisCache:
         self._calls = 0
         self._epoch = b""
         self._epoch_at = 0.0
-        self._away = False
-        self._away_until = 0.0
-        self._asking_again = False
+        self._breaker = Breaker(ONE_FAILURE)
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -109,7 +113,7 @@ class RedisCache:
             if wrong:
                 await self.close()
                 raise ConfigError(f"The Redis of the cache {wrong}.") from None
-            self._failed()
+            self._note(None, success=False)
 
     # ------------------------------------------------------------------ the port
 
@@ -283,47 +287,44 @@ class RedisCache:
 
     async def _run(self, work: Callable[[Any], Awaitable[T]], *, at_once: bool = False) -> T:
         """Ask Redis within the time. Raises CacheUnavailableError; `at_once`: in a pause too."""
-        if self._closed or self._calls >= self._calls_max or not (at_once or self._may_ask()):
+        if self._closed or self._calls >= self._calls_max:
+            raise self._unavailable("away", "The cache is away.")
+        permit = self._breaker.admit(self._now())
+        if permit is None and not at_once:
             raise self._unavailable("away", "The cache is away.")
         self._calls += 1
+        answers: bool | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await work(self._client)
+            answers = True
         except _AWAY:
-            self._failed()
+            answers = False
             raise self._unavailable("away", "The cache does not answer.") from None
         except exceptions.RedisError:  # it answers, so what is wrong is with this call
-            self._answered()
+            answers = True
             raise self._unavailable("refused", "The cache answers with an error.") from None
         finally:
             self._calls -= 1
-            self._asking_again = False
-        self._answered()
+            self._note(permit, answers)
         return result
-
-    def _may_ask(self) -> bool:
-        """Whether it is not known to be away; after a pause one call finds out for all."""
-        if not self._away:
-            return True
-        if self._asking_again or self._now() < self._away_until:
-            return False
-        self._asking_again = True
-        return True
 
     def _unavailable(self, reason: str, message: str) -> CacheUnavailableError:
         self._metrics.count("cache_failure", reason)
         return CacheUnavailableError(message, retry_after_s=REDIS_PAUSE_S)
 
-    def _failed(self) -> None:
-        self._away_until = self._now() + REDIS_PAUSE_S
-        if not self._away:
-            self._away = True
-            _log.warning("cache: Redis is away; what it would have told is made anew")
-
-    def _answered(self) -> None:
-        if self._away:
-            self._away = False
-            _log.warning("cache: Redis is back")
+    def _note(self, permit: int | None, success: bool | None) -> None:
+        """Remember whether Redis answered, and say so when that changes."""
+        now = self._now()
+        was_away = self._breaker.state(now) != "closed"
+        if permit is not None:
+            self._breaker.ended(permit, now, success)
+        elif success is not None:
+            self._breaker.heard(now, success)
+        is_away = self._breaker.state(now) != "closed"
+        if is_away != was_away:
+            told = "away; what it would have told is made anew" if is_away else "back"
+            _log.warning("cache: Redis is %s", told)
 
 
 def _nonsense() -> exceptions.InvalidResponse:

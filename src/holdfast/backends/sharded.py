@@ -23,6 +23,7 @@ from msgspec import Meta
 from holdfast.backends.shard_maps import FileShardMaps
 from holdfast.backends.shard_member import Clock, Member, tell_each
 from holdfast.backends.shard_moves import Beside, Rebalancing, Told
+from holdfast.backends.shard_optimizing import optimize_each, optimizing_of
 from holdfast.backends.shard_walks import Walk, Walks
 from holdfast.backends.together import together, worst
 from holdfast.config import Part, part_settings
@@ -33,6 +34,7 @@ from holdfast.errors import ClosedError, ConfigError, IndexUnavailableError, Sto
 from holdfast.model import Entity, Json, Project, Space, Struct
 from holdfast.ports import Match, Point, TermMatches, Vectors
 from holdfast.ports.shards import PointSource, ShardMaps
+from holdfast.ports.vectors import Told as Heard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -254,6 +256,19 @@ class ShardedVectors:
             there = await together([answers(name) for name in names]) if names else []
         silent = [name for name, is_there in zip(names, there, strict=True) if not is_there]
         return sorted([*silent, *self._lost])
+
+    async def optimize(self, told: Heard | None = None) -> None:
+        """As the port says."""
+        self._alive()
+        members = [self._members[name] for name in self._there(self._members)]
+        await optimize_each(members, self._space, told)
+
+    async def optimizing(self) -> int | None:
+        """As the port says."""
+        self._alive()
+        async with self._within():
+            members = [self._members[name] for name in self._there(self._members)]
+            return await optimizing_of(members, self._space)
 
     async def nearest(
         self, project: Project, entity: Entity, vector: np.ndarray, limit: int

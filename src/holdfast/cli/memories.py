@@ -32,6 +32,12 @@ Expires = Annotated[
 ShowSuperseded = Annotated[
     bool, typer.Option("--show-superseded", help="What is not true any more as well.")
 ]
+TimesAsked = Annotated[
+    bool,
+    typer.Option(
+        "--temporal-reasoning/--no-temporal-reasoning", help="Times named in the question count."
+    ),
+]
 ShowExpired = Annotated[bool, typer.Option("--show-expired", help="Expired memories too.")]
 MemoryId = Annotated[str, typer.Argument(metavar="ID", help="Whole id, as --wide shows it.")]
 
@@ -58,6 +64,13 @@ def add(
     immutable: Annotated[
         bool, typer.Option("--immutable", help="Never changed or superseded, only deleted.")
     ] = False,
+    temporal_reasoning: Annotated[
+        bool,
+        typer.Option(
+            "--temporal-reasoning/--no-temporal-reasoning",
+            help="Let the LLM tell when things happened.",
+        ),
+    ] = True,
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="Idempotency key: repeat safely.")
     ] = None,
@@ -79,6 +92,7 @@ def add(
             categories=category or None,
             infer=infer,
             immutable=immutable,
+            temporal_reasoning=temporal_reasoning,
             idempotency_key=key,
             trust="untrusted" if untrusted else None,
         )
@@ -130,6 +144,7 @@ def search(
         str | None,
         typer.Option("--reference-date", metavar="DATE", help='What "last week" counts from.'),
     ] = None,
+    temporal_reasoning: TimesAsked = True,
     rerank: Annotated[bool, typer.Option("--rerank", help="Use the configured reranker.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show the parts of scores.")] = False,
     show_expired: ShowExpired = False,
@@ -147,6 +162,7 @@ def search(
             rerank=rerank,
             explain=explain,
             reference_date=reference_date,
+            temporal_reasoning=temporal_reasoning,
             show_expired=show_expired,
             show_superseded=show_superseded,
             as_of=as_of,

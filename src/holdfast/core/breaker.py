@@ -94,6 +94,20 @@ class Breaker:
         self._open(now, self._bounds.pause_s, asked_s)
         return True
 
+    def heard(self, now: float, success: bool) -> bool:
+        """Somebody asked without a permit, as a health check does: it is there, or it is not.
+
+        Whether the breaker opened or closed because of it.
+        """
+        if self._until is None:
+            return self.ended(self._turn, now, success)
+        if not success:
+            self._open(now, self._pause_s, None)
+            return True
+        self._until = None
+        self._change()
+        return True
+
     def _probed(self, now: float, success: bool | None, asked_s: float | None) -> bool:
         self._probing -= 1
         if success is None:

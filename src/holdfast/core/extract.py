@@ -122,13 +122,15 @@ def build_prompt(
     instructions: str | None = None,
     categories: Sequence[str] = (),
     context: Sequence[Turn] = (),
+    temporal_reasoning: bool = True,
 ) -> Prompt:
     """The question that extracts facts from `turns`.
 
     `nearby` (the first NEARBY_MEMORIES_MAX) are shown by number, `context` are earlier turns shown
     for understanding only; `reference` is the present in epoch seconds, and dates are told in
     `zone` (IANA name). `instructions` and allowed `categories` come from the operator, never from
-    the conversation. Raises ValidationError for an unknown zone or too long instructions.
+    the conversation. Without `temporal_reasoning` nothing is asked about when things happened.
+    Raises ValidationError for an unknown zone or too long instructions.
     """
     place = time_zone(zone)
     lines: list[dict[str, Json]] = [{"now": _date(reference, place, clock=False), "zone": zone}]
@@ -140,9 +142,10 @@ def build_prompt(
     lines += [{"context": i, **line} for i, line in _turn_lines(context, place)]
     lines += [{"turn": i, **line} for i, line in _turn_lines(turns, place)]
     return Prompt(
-        system=texts.SYSTEM + _additions(instructions, categories),
+        system=(texts.SYSTEM if temporal_reasoning else texts.UNTIMED_SYSTEM)
+        + _additions(instructions, categories),
         user="\n".join(json_line(line) for line in lines),
-        schema=texts.FACTS_SCHEMA,
+        schema=texts.FACTS_SCHEMA if temporal_reasoning else texts.UNTIMED_FACTS_SCHEMA,
     )
 
 
@@ -184,6 +187,7 @@ def dialogue(
     instructions: str | None = None,
     categories: Sequence[str] = (),
     context: Sequence[Turn] = (),
+    temporal_reasoning: bool = True,
 ) -> Generator[Prompt, Answer, Extraction]:
     """Ask, check, repair once: yields each prompt, is sent its answer, returns the extraction.
 
@@ -193,11 +197,13 @@ def dialogue(
     prompt = build_prompt(
         turns, nearby, reference=reference, zone=zone,
         instructions=instructions, categories=categories, context=context,
+        temporal_reasoning=temporal_reasoning,
     )  # fmt: skip
     first: Answer | None = None
     read = partial(
         parse_answer,
         turns=turns, nearby=nearby, zone=zone, categories=categories, context=context,
+        temporal_reasoning=temporal_reasoning,
     )  # fmt: skip
     try:
         first = yield prompt
@@ -229,6 +235,7 @@ def parse_answer(
     zone: str = "UTC",
     categories: Sequence[str] = (),
     context: Sequence[Turn] = (),
+    temporal_reasoning: bool = True,
     salvage: bool = False,
 ) -> Extraction:
     """Facts of an answer to `build_prompt` with the same turns, memories, zone and context.
@@ -236,10 +243,10 @@ def parse_answer(
     Raises BadAnswerError, whose message quotes no content, if there is no JSON object with a list
     `facts` or any fact has the wrong shape. With `salvage` the readable facts of such an answer
     are kept, the others become `rejected` and the extraction is `partial`; only an answer of which
-    nothing can be read still raises.
+    nothing can be read still raises. Without `temporal_reasoning` a fact has its turn's time.
     """
     items, damaged = _read_facts(text, salvage=salvage)
-    check = _Checker(turns, nearby, zone, categories, context)
+    check = _Checker(turns, nearby, zone if temporal_reasoning else None, categories, context)
     facts: list[ExtractedFact] = []
     rejected: list[Rejected] = []
     for item in items:
@@ -258,20 +265,23 @@ _RECALLED: Final = "repeats a recalled memory"
 
 
 class _Checker:
-    """Checks single facts against the turns and memories that were shown."""
+    """Checks single facts against the turns and memories that were shown.
+
+    `zone`: where the days that the model names begin; None if the days it names do not count.
+    """
 
     def __init__(
         self,
         turns: Sequence[Turn],
         nearby: Sequence[Memory],
-        zone: str,
+        zone: str | None,
         categories: Sequence[str],
         context: Sequence[Turn],
     ) -> None:
         self._turns = turns
         self._shown = nearby[: limits.NEARBY_MEMORIES_MAX]
         self._memories = [fold(m.text) for m in self._shown if m.kind != "turn"]
-        self._zone = time_zone(zone)
+        self._zone = None if zone is None else time_zone(zone)
         self._categories = {fold(name): name for name in categories}
         self._said: dict[int, tuple[str, str]] = {}
         others = [*(turn.text for turn in context), *(turn.actor_id or "" for turn in turns)]
@@ -295,11 +305,16 @@ class _Checker:
             actor_id=turn.actor_id,
             quote=clean(item.quote.strip()),
             said_at=turn.event_at,
-            event_at=event_time(item.when, turn.event_at, self._zone),
+            event_at=self._event_time(item, turn),
             entities=self._entities(item),
             categories=self._topics(item),
             replaces=self._replaced(item),
         )
+
+    def _event_time(self, item: _Fact, turn: Turn) -> float:
+        if self._zone is None:
+            return turn.event_at
+        return event_time(item.when, turn.event_at, self._zone)
 
     def _objection(self, item: _Fact, position: int) -> str | None:
         fact, quote = item.text.strip(), item.quote.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -97,6 +98,11 @@ will start working at a bakery in May 2024.", "when": "2024-05", "entities": ["A
 
 Answer with the JSON object alone."""
 
+UNTIMED_SYSTEM: Final = re.sub(
+    r'^- "when":.*?(?=^- ")|"when": "[^"]*", ', "", SYSTEM, flags=re.MULTILINE | re.DOTALL
+)
+"""The same for an add that wants no times resolved: nothing is asked about when things happened."""
+
 OPERATOR: Final = """\
 
 
@@ -145,25 +151,25 @@ def closed_object(properties: dict[str, Json]) -> dict[str, Json]:
 _TEXT: Final[dict[str, Json]] = {"type": "string"}
 _TEXTS: Final[dict[str, Json]] = {"type": "array", "items": {"type": "string"}}
 
-FACTS_SCHEMA: Final[Mapping[str, Json]] = closed_object(
-    {
-        "facts": {
-            "type": "array",
-            "items": closed_object(
-                {
-                    "turn": {"type": "integer"},
-                    "quote": _TEXT,
-                    "text": _TEXT,
-                    "when": _TEXT,
-                    "entities": _TEXTS,
-                    "categories": _TEXTS,
-                    "replaces": {"type": "array", "items": {"type": "integer"}},
-                }
-            ),
-        }
+
+def _facts(when: dict[str, Json]) -> Mapping[str, Json]:
+    fact: dict[str, Json] = {
+        "turn": {"type": "integer"},
+        "quote": _TEXT,
+        "text": _TEXT,
+        **when,
+        "entities": _TEXTS,
+        "categories": _TEXTS,
+        "replaces": {"type": "array", "items": {"type": "integer"}},
     }
-)
+    return closed_object({"facts": {"type": "array", "items": closed_object(fact)}})
+
+
+FACTS_SCHEMA: Final = _facts({"when": _TEXT})
 """The answer to an extraction prompt. No nulls and no unions: every provider's dialect has it."""
+
+UNTIMED_FACTS_SCHEMA: Final = _facts({})
+"""The answer to a prompt with `UNTIMED_SYSTEM`."""
 
 SUMMARY_SCHEMA: Final[Mapping[str, Json]] = closed_object({"summary": _TEXT})
 """The answer to a procedural summary prompt."""

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from holdfast.core import language, stopwords
-from holdfast.core.asking import asked, framing
+from holdfast.core.asking import ASKS_WHEN, asked, framing
 from holdfast.core.temporal import MONTHS, TimeSpan, find_spans
 from holdfast.model import IndexTerms
 
@@ -75,6 +75,11 @@ class Query(msgspec.Struct, frozen=True):
     asks: int
     spans: tuple[TimeSpan, ...]
     text: str = ""
+
+
+def without_times(query: Query) -> Query:
+    """The same question, whose times are words like others: none it names, and no asking when."""
+    return msgspec.structs.replace(query, asks=query.asks & ~ASKS_WHEN, spans=())
 
 
 _MARKS: Final = (

@@ -48,6 +48,8 @@ class AddRequest(Struct, frozen=True, kw_only=True):
     """The names the model may choose categories from; the project's own if empty."""
     immutable: bool = False
     """What is made of it never changes: it can only be deleted."""
+    temporal_reasoning: bool = True
+    """The model tells when what was said happened; else it happened when it was said."""
     idempotency_key: str | None = None
     wait: bool = True
     trust: Trust | None = None
@@ -74,6 +76,10 @@ class LetIn(Struct, frozen=True, kw_only=True):
     """Who did."""
     key: str
     """Idempotency key that no caller can give."""
+    messages: tuple[int, ...] = ()
+    """Numbers of those that are let in, if they are not all."""
+    rest: Held | None = None
+    """The others, which stay held."""
 
 
 class _Plan(Struct, frozen=True, kw_only=True):
@@ -187,8 +193,9 @@ async def _accept(
     if turns:
         before.append(PutTurns(scope=request.scope, turns=turns))
     after: list[Op] = []
-    if plan.held is not None:
-        after.append(PutRows(rows=(plan.held, *await webhooks.told_of_held(parts, plan.held))))
+    kept = plan.held if plan.let_in is None else plan.let_in.rest
+    if kept is not None:
+        after.append(PutRows(rows=(kept, *await webhooks.told_of_held(parts, kept))))
     if job is not None:
         after.append(PutJob(job=job))
     results = await parts.records.commit(parts.project, [*before, *puts, *after])
@@ -374,7 +381,7 @@ def _payload(
     if (held := _held_told(plan)) is not None:
         payload["held"] = held
     if plan.let_in is not None:
-        payload["approved"] = {"id": plan.let_in.held_id, "by": plan.let_in.principal}
+        payload["approved"] = holding.decided(plan.let_in)
     if extracting:
         payload |= {
             "metadata": request.metadata,
@@ -385,6 +392,7 @@ def _payload(
             "procedural": request.procedural,
             "custom_categories": list(request.custom_categories),
             "immutable": request.immutable,
+            "temporal_reasoning": request.temporal_reasoning,
             "by": by_now(),
         }
     return payload
@@ -411,6 +419,7 @@ def _fingerprint(parts: Parts, request: AddRequest) -> str:
     rest = (request.at, request.metadata, request.categories, request.expires_on)
     flags = (request.infer, request.procedural, request.instructions, *request.custom_categories)
     flags = (*flags, "immutable") if request.immutable else flags
+    flags = flags if request.temporal_reasoning else (*flags, "untimed")
     flags = (*flags, "trust", request.trust) if request.trust is not None else flags
     return fingerprint(
         list(itertools.chain([scope_key(request.scope), said], rest, flags)), parts.content_key

@@ -138,6 +138,7 @@ async def _dialogue(
         instructions=_instructions(parts, job, settings),
         categories=job.payload.get("custom_categories") or category_names(settings),
         context=await _context(parts, job),
+        temporal_reasoning=job.payload.get("temporal_reasoning", True),
     )
 
 

@@ -32,6 +32,7 @@ from holdfast.model import Project
 from holdfast.ports import (
     Collections,
     IndexSource,
+    Optimizes,
     Spaces,
     Vectors,
     build_number,
@@ -103,15 +104,29 @@ class Feeder:
         self._build = -1
         self._held: dict[Project, int] = {}
         self._owned: set[int] = set()
+        self._puts = 0
+        """How often something was given to the index."""
+        self._optimized = -1
+        """How often it was when the index was last asked to make what pays."""
+        self._optimizing: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         """Feed the index until cancelled; while it is away, try again with growing pauses."""
+        try:
+            await self._serve()
+        finally:
+            if self._optimizing is not None:
+                self._optimizing.cancel()
+                await asyncio.gather(self._optimizing, return_exceptions=True)
+
+    async def _serve(self) -> None:
         failures = 0
         while True:
             self.wake.clear()
             pause_s, news = INDEX_POLL_S, self._news
             try:
-                await self.round()
+                if await self.round():
+                    self._optimize()
                 failures = 0
                 if not self.waiting:
                     self._told = news
@@ -127,6 +142,24 @@ class Feeder:
                 async with asyncio.timeout(pause_s):
                     await self.wake.wait()
                 await asyncio.sleep(_GATHER_S)
+
+    def _optimize(self) -> None:
+        """Have made, beside the feeding, what pays once many points are there: all that was to be
+        fed is in the index now."""
+        is_at_it = self._optimizing is not None and not self._optimizing.done()
+        if not is_at_it and self._optimized != self._puts:
+            self._optimized = self._puts
+            self._optimizing = asyncio.create_task(self._optimize_once(self._build))
+
+    async def _optimize_once(self, build: int) -> None:
+        try:
+            vectors = await self.collection(build)
+            if isinstance(vectors, Optimizes):
+                await vectors.optimize()
+        except HoldfastError as error:
+            _log.warning("optimizing the index: %s: %s", error.code, error.message)
+            await asyncio.sleep(INDEX_BACKOFF_MAX_S)
+            self._optimized = -1
 
     async def build(self) -> int:
         """The number of the collection that is searched."""
@@ -310,6 +343,7 @@ class Feeder:
         take away those of others; the parts that are there get theirs before it is raised that one
         is not."""
         points = await self.source.points(project, ids, space_no)
+        self._puts += 1
         here = {point.id for point in points}
         gone = [id_ for id_ in ids if id_ not in here]
         away: IndexUnavailableError | None = None

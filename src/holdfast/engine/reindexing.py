@@ -13,7 +13,7 @@ from holdfast.engine.ownership import POINTS
 from holdfast.errors import ConflictError, HoldfastError
 from holdfast.limits import INDEX_LEASE_S
 from holdfast.model import Project, Struct
-from holdfast.ports import Vectors, build_number, held_number, space_number
+from holdfast.ports import Optimizes, Vectors, build_number, held_number, space_number
 from holdfast.ports.shards import Sharded
 
 SWITCH_S = 2.0
@@ -27,7 +27,8 @@ _ROUNDS_MAX = 20
 """Times a new collection follows what was written while it was filled."""
 
 Told = Callable[[int, int], None]
-"""How many memories were looked at, and of how many."""
+"""How many memories were looked at, and of how many; then, from the beginning, how many are in a
+graph that is made over them."""
 
 
 class IndexStatus(Struct, frozen=True, kw_only=True):
@@ -50,6 +51,8 @@ class IndexStatus(Struct, frozen=True, kw_only=True):
     in the lines below; the others are fed all the while."""
     points: int | None = None
     """In the index; None if it does not answer."""
+    optimizing: int | None = None
+    """Of them are in what is being made over them, as a graph; None if nothing is."""
     projects_behind: int = 0
     """Projects of which it lacks something."""
     generations_behind: int = 0
@@ -86,6 +89,8 @@ async def status(feeder: Feeder) -> IndexStatus:
         if isinstance(vectors, Sharded):
             told["shards_away"] = tuple(await vectors.shards_away())
         points = await vectors.count(None) - POINTS
+        if isinstance(vectors, Optimizes):
+            told["optimizing"] = await vectors.optimizing()
     except HoldfastError as error:
         return IndexStatus(**told | {"reachable": False, "error": error.code})
     return IndexStatus(**told | {"name": vectors.name, "points": points})
@@ -181,7 +186,27 @@ async def _fill(feeder: Feeder, lease: Lease, told: Told | None) -> tuple[int, i
     if build is None:
         build = await _next_build(feeder)
         await source.move(_building(name), None, build)
-    return build, await _follow(feeder, build, lambda: _alone(lease), told)
+    return build, await _made_ready(feeder, build, lambda: _alone(lease), told)
+
+
+async def _made_ready(
+    feeder: Feeder, build: int, keep: Callable[[], Awaitable[None]], told: Told | None
+) -> int:
+    """Fill a collection, and make what pays over what it then has before it is searched; how many
+    memories it was given."""
+    filled = await _follow(feeder, build, keep, told)
+    vectors = await feeder.collection(build)
+    if isinstance(vectors, Optimizes):
+        making = asyncio.create_task(vectors.optimize(told))
+        try:
+            while not (await asyncio.wait({making}, timeout=INDEX_LEASE_S / 3))[0]:
+                await keep()
+            await making
+        finally:
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+        filled += await _follow(feeder, build, keep, None)
+    return filled
 
 
 async def _follow(
@@ -248,7 +273,7 @@ async def prepared(
             await keep()
             await _alone(lease)
 
-        await _follow(feeder, build, both, told)
+        await _made_ready(feeder, build, both, told)
         yield {build_number(name): build}
     finally:
         await lease.release()

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from holdfast.acts import watched_act
 from holdfast.core.audit import named_in
 from holdfast.core.fence import covers_inside, fenced
-from holdfast.core.text import Query, analyze_query, without_terms
+from holdfast.core.text import Query, analyze_query, without_terms, without_times
 from holdfast.engine.embedders import Pair
 from holdfast.engine.embedding import query_embedding
 from holdfast.engine.ledger import Payer, payer_of
@@ -38,6 +38,8 @@ class SearchRequest(Struct, frozen=True, kw_only=True):
     rerank: bool = False
     explain: bool = False
     """Hits tell the parts of their scores."""
+    temporal_reasoning: bool = True
+    """Times that the question names or asks for count."""
 
 
 class SearchAnswer(Struct, frozen=True, kw_only=True):
@@ -93,6 +95,8 @@ async def _probe(
     query = analyze_query(
         request.query, key=parts.content_key, reference=reference, zone=parts.zone
     )
+    if not request.temporal_reasoning:
+        query = without_times(query)
     return Probe(
         entities=entities,
         filter=request.filter,

@@ -48,7 +48,7 @@ from holdfast.ports.records import Analyse, Delta, EntityState, Listing, Records
 from holdfast.ports.spaces import Epoch, Filling, Spaces, SpaceSwitched, StoredSpace, Unfilled
 from holdfast.ports.toll import Toll
 from holdfast.ports.usage import Prices, UsageGroup, UsageQuery, UsageSum
-from holdfast.ports.vectors import Match, Point, TermMatches, Vectors
+from holdfast.ports.vectors import Match, Optimizes, Point, TermMatches, Vectors
 from holdfast.ports.webhooks import Sender, Sent
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "Listing",
     "Match",
     "Op",
+    "Optimizes",
     "Point",
     "Prices",
     "Probe",

@@ -38,7 +38,7 @@ class Excerpt(Struct, frozen=True, kw_only=True):
     entries: tuple[Entry, ...]
     memories: tuple[Memory, ...]
     told: tuple[tuple[str, str], ...] = ()
-    """As in `Delta`."""
+    """As in `Delta`, for the unlisted turns among the entries."""
     epoch: int = 0
     """As in `Delta`."""
     dimensions: int | None = None

@@ -36,28 +36,27 @@ class AsyncClient(Connection):
         categories: list[str] | None = None,
         custom_categories: list[Any] | None = None,
         immutable: bool = False,
+        temporal_reasoning: bool = True,
         idempotency_key: str | None = None,
         wait: bool = True,
         trust: Trust | None = None,
     ) -> Answer:
         """Remember a text, a message or a conversation of up to 1,000 messages.
 
-        Turns are durable and searchable before any model is asked. With one configured and `infer`,
-        it extracts facts; else each message is one memory. Raises ValidationError, ConflictError.
+        Turns are durable and searchable before any model is asked. With one and `infer` it extracts
+        facts; else each message is a memory. Raises ValidationError, ConflictError.
 
         Args:
             messages: text, `{"role", "content", "name"?, "timestamp"?, "trust"?}`, or several.
-            timestamp: when it was said (default now); a message's own timestamp goes first.
+            timestamp: when it was said (default now); temporal_reasoning: False: it happened then.
             expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
-            memory_type: "procedural_memory" makes one summary of an agent's run (needs agent_id).
+            memory_type: "procedural_memory": one summary of agent_id's run; trust: or "untrusted".
             prompt: instructions to the model; custom_categories: names, or {name: description}.
-            idempotency_key: a repeated call with the same key and content returns the first answer.
-            wait: False returns at once with an `event_id`; trust: "untrusted" needs approval.
+            idempotency_key: the same call again has the first answer; wait: False: an `event_id`.
 
         Returns:
-            `{"results": [{"id", "memory", "event"}]}`, event ADD, UPDATE, NONE (known) or HELD;
-            with `status` and `event_id` when a job stands behind it: SUCCEEDED, PENDING (what is
-            in `degraded` is away; tried again later) or FAILED (given up, `error`; turns stay).
+            `{"results": [{"id", "memory", "event": ADD, UPDATE, NONE (known) or HELD}]}`; of a job
+            `event_id`, `status` too: SUCCEEDED, PENDING (`degraded` is away) or FAILED (`error`).
         """
         answer: Answer = await self._call("add", locals())
         return answer
@@ -116,6 +115,7 @@ class AsyncClient(Connection):
         rerank: bool = False,
         explain: bool = False,
         reference_date: When = None,
+        temporal_reasoning: bool = True,
         show_expired: bool = False,
         show_superseded: bool = False,
         as_of: When = None,
@@ -135,9 +135,8 @@ class AsyncClient(Connection):
             rerank: score the best 50 (or `top_k`) anew by the configured reranker; without one, or
                 if it fails, the order stays and the answer says so in `degraded`.
             explain: add `score_details`, the share of each signal in the score.
-            reference_date: the day "last week" in the query is told from; default now.
-            as_of: search what was true then, instead of what is true now.
-            show_superseded: search what was true only before as well.
+            reference_date: from when "last week" is told; temporal_reasoning: False: as any words.
+            as_of: search what was true then, not now; show_superseded: only before that as well.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:

@@ -19,11 +19,15 @@ from limits.errors import StorageError
 
 from holdfast.config import Config
 from holdfast.core.access import Load, Principal
+from holdfast.core.breaker import Breaker, BreakerBounds
 from holdfast.errors import RateLimitError
 from holdfast.limits import REDIS_PAUSE_S
 from holdfast.model import Struct
 from holdfast.server.limiter_redis import close_storage, shared_storage
 from holdfast.server.windows import Windows
+
+_ONE_FAILURE = BreakerBounds(failures_in_row=1, pause_s=REDIS_PAUSE_S, pause_max_s=REDIS_PAUSE_S)
+"""Counting here costs nothing: no call waits for a second failure."""
 
 _log = logging.getLogger("holdfast.server")
 
@@ -54,8 +58,7 @@ class Limiter:
         self._here = Windows()
         self._redis = shared_storage(whole)
         self._there = None if self._redis is None else SlidingWindowCounterRateLimiter(self._redis)
-        self._away_until = 0.0
-        self._away = False
+        self._breaker = Breaker(_ONE_FAILURE)
         loads: tuple[Load, ...] = ("search", "read", "add", "write", "admin")
         self._key_limits = _limits({load: getattr(config, f"key_limit_{load}") for load in loads})
         self._user_limits = _limits(
@@ -77,7 +80,7 @@ class Limiter:
         if self._redis is None:
             return False
         answers: bool = await self._redis.check()
-        self._note(answers)
+        self._note(None, answers)
         return answers
 
     async def count_key(self, principal: Principal, load: Load) -> Told | None:
@@ -109,24 +112,33 @@ class Limiter:
 
     async def _hit(self, limit: RateLimitItem, who: str, load: str) -> tuple[bool, int, float]:
         """Whether the call is within the limit, what remains of it, and when its window is over."""
-        if self._there is not None and time.monotonic() >= self._away_until:
+        permit = None if self._there is None else self._breaker.admit(time.monotonic())
+        if self._there is not None and permit is not None:
+            answers: bool | None = None
             try:
                 hit = await _hit(self._there, limit, who, load)
-            except StorageError:
-                self._note(False)
-            else:
-                self._note(True)
+                answers = True
                 return hit
+            except StorageError:
+                answers = False
+            finally:
+                self._note(permit, answers)
         key = f"{load}:{limit.get_expiry()}:{who}"
         return self._here.hit(key, limit.amount, limit.get_expiry(), time.time())
 
-    def _note(self, answers: bool) -> None:
-        """Remember whether Redis answered, and say so when that changes."""
-        if not answers:
-            self._away_until = time.monotonic() + REDIS_PAUSE_S
-        if answers == self._away:
-            self._away = not answers
-            told = "Redis is back" if answers else "Redis is away; this process counts by itself"
+    @property
+    def _away(self) -> bool:
+        return self._breaker.state(time.monotonic()) != "closed"
+
+    def _note(self, permit: int | None, answers: bool | None) -> None:
+        """Remember whether Redis answered (None: nobody knows), and say so when that changes."""
+        was_away, now = self._away, time.monotonic()
+        if permit is not None:
+            self._breaker.ended(permit, now, answers)
+        elif answers is not None:
+            self._breaker.heard(now, answers)
+        if self._away != was_away:
+            told = "Redis is away; this process counts by itself" if self._away else "Redis is back"
             _log.warning("limits: %s", told)
 
     async def close(self) -> None:

@@ -86,7 +86,9 @@ class AddBody(Named):
         Field(description="untrusted: held until somebody approves it; messages may say it too."),
     ] = None
     enable_graph: Annotated[bool | None, Field(description="True is refused.")] = None
-    temporal_reasoning: Annotated[bool | None, Field(description="False is refused.")] = None
+    temporal_reasoning: Annotated[
+        bool | None, Field(description="False: the model is not asked when things happened.")
+    ] = None
     structured_data_schema: Annotated[Any, Field(description="Refused.")] = None
     prompt_profile_id: Annotated[str | None, Field(description="Refused.")] = None
 
@@ -192,6 +194,7 @@ async def _added(body: AddBody, context: Context, key: str | None) -> dict[str, 
             categories=body.categories,
             custom_categories=body.custom_categories,
             immutable=bool(body.immutable),
+            temporal_reasoning=body.temporal_reasoning is not False,
             idempotency_key=key,
             wait=False,
             trust=body.trust,

@@ -91,9 +91,8 @@ _UNOFFERED: Mapping[str, tuple[tuple[Json, ...], str]] = {
     "structured_data_schema": ((), "Leave it out; an export takes a schema."),
     "enable_graph": ((False,), "Leave it out; entities are found in the memories themselves."),
     "prompt_profile_id": (("",), "Leave it out, and send custom_instructions."),
-    "temporal_reasoning": ((True,), "Leave it out; times always count."),
 }
-"""What Mem0 knows and Holdfast has not, or always does: the values that ask for nothing else, and
+"""What Mem0 knows and Holdfast has not: the values that ask for nothing else, and
 what to do instead."""
 
 

@@ -92,6 +92,9 @@ class SearchBody(Named, Narrowing):
         None
     )
     explain: Annotated[bool, Field(description="Tell the shares of each score.")] = False
+    temporal_reasoning: Annotated[
+        bool | None, Field(description="False: times in the question are words like others.")
+    ] = None
 
 
 class EarlierSearchBody(SearchBody):
@@ -155,6 +158,7 @@ async def _found(
         rerank=body.rerank,
         explain=body.explain or "score_breakdown" in (body.fields or ()),
         reference_date=body.reference_date,
+        temporal_reasoning=body.temporal_reasoning is not False,
         show_expired=body.show_expired,
         show_superseded=body.show_superseded,
     )

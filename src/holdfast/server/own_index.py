@@ -59,6 +59,10 @@ class IndexShape(BaseModel):
     memories: Annotated[int, Field(description="In the records, of all projects.")]
     shards_away: Annotated[list[str], Field(description="Shards that do not answer, or are lost.")]
     points: Annotated[int | None, Field(description="In the index, if it answers.")]
+    optimizing: Annotated[
+        int | None,
+        Field(description="Of them are in a graph that is being made; null if none is."),
+    ]
     projects_behind: Annotated[int, Field(description="Projects of which it lacks something.")]
     generations_behind: Annotated[int, Field(description="Transactions it lacks of the worst.")]
     work: WorkShape | None

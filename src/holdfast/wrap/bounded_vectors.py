@@ -18,7 +18,8 @@ from holdfast.core.breaker import BreakerBounds
 from holdfast.errors import IndexUnavailableError
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Project, Space
-from holdfast.ports import Match, Point, TermMatches, Vectors
+from holdfast.ports import Match, Optimizes, Point, TermMatches, Vectors
+from holdfast.ports.vectors import Told
 from holdfast.wrap.gate import Bounds, Gate
 
 if TYPE_CHECKING:
@@ -111,6 +112,16 @@ class BoundedVectors:
     async def clear(self, project: Project | None) -> None:
         """As the inner one."""
         await self._write(lambda: self._inner.clear(project))
+
+    async def optimize(self, told: Told | None = None) -> None:
+        """As the inner one, as long as it takes; nothing, if that has nothing to make."""
+        if isinstance(self._inner, Optimizes):
+            await self._inner.optimize(told)
+
+    async def optimizing(self) -> int | None:
+        """As the inner one."""
+        inner = self._inner
+        return await self._read(inner.optimizing) if isinstance(inner, Optimizes) else None
 
     async def close(self) -> None:
         """Close the inner one."""

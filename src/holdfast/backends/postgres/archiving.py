@@ -50,6 +50,11 @@ WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
   AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY c.relname, a.attnum
 """
+_OWN_TABLES: Final = """
+SELECT quote_ident(relname) FROM pg_class
+WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace
+  AND pg_has_role(relowner, 'MEMBER') ORDER BY relname
+"""
 _THERE: Final = "SELECT to_regclass(%s) IS NOT NULL"
 _SEQUENCES: Final = {
     "generation": "generations",
@@ -226,6 +231,10 @@ def _finish(connection: Connection) -> None:
         only(connection, _LAST_OWN.format(name), (name,))
     for name, sequence in _SEQUENCES.items():
         only(connection, "SELECT setval(?::regclass, ?)", (sequence, last[name]))
+    # or the first searches are planned for tables of which nothing is known
+    tables = [row[0] for row in connection.execute(_OWN_TABLES).fetchall()]
+    if tables:
+        connection.execute(f"ANALYZE {', '.join(tables)}")
 
 
 def _mark(connection: Connection) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from psycopg.errors import UniqueViolation
 
@@ -14,6 +14,9 @@ from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.rows import MEMORY_COLUMNS, memories_from, only
 from holdfast.filters import Filter, compile_predicate
 from holdfast.model import Project
+
+if TYPE_CHECKING:
+    from holdfast.backends.postgres.session import Session
 
 # Sequences: no transaction waits for another to get numbers, and a project's lock orders its own.
 _NUMBERS: Final = """
@@ -39,6 +42,7 @@ class PostgresDialect:
     lock = " FOR UPDATE OF j"
     lock_free = " FOR UPDATE OF j SKIP LOCKED"
     lock_head = " FOR UPDATE OF h"
+    by_number = ""
     doomed = (
         "CREATE TEMP TABLE IF NOT EXISTS doomed "
         "(no BIGINT PRIMARY KEY, asked BIGINT NOT NULL) ON COMMIT DELETE ROWS"
@@ -71,6 +75,17 @@ class PostgresDialect:
         holds = compile_predicate(tree)
         pairs = zip(rows, memories_from(connection, project, rows), strict=True)
         return "m.no = ANY(?)", [[row[-1] for row, memory in pairs if holds(memory)]]
+
+    def among(
+        self, column: str, values: Sequence[int] | Sequence[str]
+    ) -> tuple[str, Sequence[Any]]:
+        # the same statement for however many, so that it is prepared
+        if values and isinstance(values[0], int):  # psycopg's own arrays of numbers take longer
+            return f"{column} = ANY(CAST(? AS BIGINT[]))", (f"{{{','.join(map(str, values))}}}",)
+        return f"{column} = ANY(?)", (list(values),)
+
+    def asks_no_more(self, connection: Connection) -> None:
+        cast("Session", connection).end_reading()
 
     def last_settled(self, connection: Connection) -> int:
         # in this order: who takes a number after the first look has a greater one

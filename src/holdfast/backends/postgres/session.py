@@ -30,6 +30,7 @@ Statement = tuple[str, Parameters]
 Opening = Sequence[tuple[str, Sequence[Any]]]
 """The statements that begin a transaction."""
 
+_COMMIT: Final = "COMMIT"
 _SAVEPOINT: Final = "SAVEPOINT last"
 _RELEASE: Final = "RELEASE SAVEPOINT last"
 _UNDO: Final = "ROLLBACK TO SAVEPOINT last"
@@ -87,11 +88,13 @@ class Session:
             (raw.cursor(), sql, values) for sql, values in opening
         ]
         self._used = False
+        self._ended = False
         self._last: Last | None = None
         self.round_trips = 0
         """How many there were so far."""
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> Answer:
+        assert not self._ended, "asked after the end"
         cursor = self._raw.cursor(binary=True)
         named = isinstance(parameters, Mapping)
         self._waiting.append((cursor, translated(sql, named=named), parameters))
@@ -111,6 +114,11 @@ class Session:
         """Statements that travel with COMMIT, and are left out if they fail."""
         self._last = last
 
+    def end_reading(self) -> None:
+        """Let COMMIT travel with what waits: nothing more is asked, and nothing was written."""
+        self._waiting.append((self._raw.cursor(), _COMMIT, ()))
+        self._ended = True
+
     def flush(self, cursor: AsyncCursor[Any]) -> None:
         """Send what waits, and wait for the answers, unless the one of this cursor is there."""
         if any(waiting is cursor for waiting, _, _ in self._waiting):
@@ -123,14 +131,15 @@ class Session:
         if self._waiting or self._raw.info.transaction_status != TransactionStatus.IDLE:
             if self._last is not None:
                 self._add(self._last)
-            self._waiting.append((self._raw.cursor(), "COMMIT", ()))
+            if not self._ended:
+                self._waiting.append((self._raw.cursor(), _COMMIT, ()))
             try:
                 await self._send()
             except (psycopg.Error, UnicodeEncodeError) as error:
                 if self._last is None or not await self._back():
                     raise
                 self._last.failed(error)
-                await self._raw.execute("COMMIT")
+                await self._raw.execute(_COMMIT)
 
     async def roll_back(self) -> None:
         """Undo the transaction, if it is there and the connection too."""

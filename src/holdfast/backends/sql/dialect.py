@@ -65,6 +65,9 @@ class Dialect(Protocol):
     """The same, but passes over what others are changing."""
     lock_head: str
     """Ends a SELECT of the end of a chain, `h`, that is about to be put behind."""
+    by_number: str
+    """Follows the name of a table of which rows are picked by their numbers, whatever else is asked
+    of them."""
     doomed: str
     """Makes the temporary table `doomed`, unless it is there."""
     export_ids: str
@@ -87,6 +90,15 @@ class Dialect(Protocol):
     ) -> tuple[str, Sequence[Any]]:
         """An expression over `memories m`, and its parameters: true for exactly the memories of
         the project that the filter matches, false or NULL for the others."""
+
+    def among(
+        self, column: str, values: Sequence[int] | Sequence[str]
+    ) -> tuple[str, Sequence[Any]]:
+        """Whether a column has one of however many values: an expression, and its parameters."""
+
+    def asks_no_more(self, connection: Connection) -> None:
+        """What was asked is all of a transaction that reads, and has begun as one: its end need not
+        wait until the answers were looked at."""
 
     def last_settled(self, connection: Connection) -> int:
         """Up to this number, history holds all that it ever will: whoever may still write has

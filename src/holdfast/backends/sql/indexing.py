@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.backends.sql.changes import FLOOR_OF, FLOOR_OF_ALL
+from holdfast.backends.sql.deltas import told_by_turns
 from holdfast.backends.sql.dialect import Connection, Cursor
 from holdfast.backends.sql.queries import (
     ENTRY_COLUMNS,
@@ -15,10 +17,9 @@ from holdfast.backends.sql.queries import (
     chunks,
     entries_from,
     marks,
-    told_pairs,
 )
 from holdfast.backends.sql.rows import MEMORY_COLUMNS, MEMORY_WIDTH, entity_condition, only
-from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH, current
+from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH, ask_current, current_from
 from holdfast.backends.sql.vectors import vectors_from
 from holdfast.core.points import point_of
 from holdfast.model import ANY, Entity, Project
@@ -48,6 +49,12 @@ _JOIN_SPACE = (
     "LEFT JOIN embeddings e ON e.memory_no = m.no "
     f"AND e.space_no = coalesce(CAST(? AS BIGINT), {ACTIVE_SPACE})"
 )
+
+_TOLD_BY = """
+SELECT b.memory_no FROM memories t CROSS JOIN sources a CROSS JOIN sources b
+WHERE {turns} AND t.listed = 0 AND t.kind = 'turn'
+AND a.memory_no = t.no AND b.message_no = a.message_no
+"""
 
 _CHANGED_PROJECTS = """
 SELECT n.project, max(o.generation) FROM outbox o JOIN entities n ON n.no = o.entity_no
@@ -173,36 +180,32 @@ def excerpt(
     latest: int,
 ) -> Excerpt:
     """Some memories of an entity with their neighbours and the latest ones."""
-    now = current(connection)
+    spaces = ask_current(connection)
     condition, values = entity_condition(entity)
-    wanted: set[int] = set()
-    for chunk in chunks(ids):
-        near = ", ".join(_neighbours(entity))
-        rows = connection.execute(
-            f"SELECT m.no, {near} FROM memories m "
-            f"WHERE m.project = ? AND {condition} AND m.id IN ({marks(chunk)})",
-            (project, *values, *chunk),
-        )
-        wanted.update(no for row in rows for no in row if no is not None)
-    if latest:
-        rows = connection.execute(
-            f"SELECT m.no FROM memories m WHERE m.project = ? AND {condition} "
-            "ORDER BY m.no DESC LIMIT ?",
-            (project, *values, latest),
-        )
-        wanted.update(no for (no,) in rows)
-    told = told_pairs(connection, sorted(wanted))
-    facts = list(dict.fromkeys(fact for _, fact in told))
-    found = _rows(connection, project, now.space_no, ("m.no", sorted(wanted)), entity)
-    known = {row[0] for row in found}
-    missing = [fact for fact in facts if fact not in known]
-    found += _rows(connection, project, now.space_no, ("m.id", missing), entity)
-    found.sort(key=itemgetter(MEMORY_WIDTH))
-    memories, entries = entries_from(connection, project, found, now.dimensions)
+    among, named = connection.dialect.among("i.id", ids)
+    # by UNIQUE (project, id), and not by walking through all that the entity has
+    those = f"m.no IN (SELECT i.no FROM memories i WHERE i.project = ? AND {among})"
+    near = connection.execute(
+        f"SELECT m.no, {', '.join(_neighbours(entity))} FROM memories m "
+        f"WHERE m.project = ? AND {condition} AND {those}",
+        (project, *values, project, *named),
+    )
+    last = connection.execute(
+        f"SELECT m.no FROM memories m WHERE m.project = ? AND {condition} "
+        "ORDER BY m.no DESC LIMIT ?",
+        (project, *values, latest),
+    )
+    now = current_from(spaces)
+    wanted = sorted({no for row in chain(near, last) for no in row if no is not None})
+    answers = _ask_rows(connection, project, entity, wanted)
+    told = told_by_turns(connection, wanted)
+    connection.dialect.asks_no_more(connection)
+    rows = sorted(chain(*answers), key=itemgetter(MEMORY_WIDTH))
+    memories, entries = entries_from(connection, project, rows, now.dimensions)
     return Excerpt(
         entries=entries,
         memories=memories,
-        told=told,
+        told=tuple(told),
         epoch=now.epoch,
         dimensions=now.dimensions,
     )
@@ -220,23 +223,23 @@ def _neighbours(entity: Entity) -> list[str]:
     ]
 
 
-def _rows(
-    connection: Connection,
-    project: Project,
-    space_no: int,
-    among: tuple[str, Sequence[Any]],
-    entity: Entity,
-) -> list[Any]:
+def _ask_rows(
+    connection: Connection, project: Project, entity: Entity, numbers: Sequence[int]
+) -> list[Cursor]:
+    """Ask for an entity's memories with these numbers, and for others of its that unlisted turns
+    among them have told."""
     condition, values = entity_condition(entity)
-    column, wanted = among
-    found: list[Any] = []
-    for chunk in chunks(wanted):
-        sql = (
-            f"SELECT {MEMORY_COLUMNS}, {ENTRY_COLUMNS} FROM memories m {JOIN_VECTOR} "
-            f"WHERE m.project = ? AND {condition} AND {column} IN ({marks(chunk)})"
-        )
-        found += connection.execute(sql, (space_no, project, *values, *chunk)).fetchall()
-    return found
+    select = (
+        f"SELECT {MEMORY_COLUMNS}, {ENTRY_COLUMNS} FROM memories m {JOIN_VECTOR} "
+        f"WHERE m.project = ? AND {condition} AND "
+    )
+    among, those = connection.dialect.among("m.no", numbers)
+    turns, _ = connection.dialect.among("t.no", numbers)
+    facts = f"m.listed = 1 AND NOT ({among}) AND m.no IN ({_TOLD_BY.format(turns=turns)})"
+    return [
+        connection.execute(select + among, (project, *values, *those)),
+        connection.execute(select + facts, (project, *values, *those, *those)),
+    ]
 
 
 def dated(

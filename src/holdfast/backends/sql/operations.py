@@ -66,14 +66,15 @@ _BLIND_OPS = (PutTurns, PutMemory, PutJob, PutUsage, PutSpared, PutAudit, HoldBu
 """Operations that do not care what was put before them, or see to it themselves."""
 
 _BRIEF: Final = 16
-"""Operations that take milliseconds together."""
+"""Operations, and rows of the audit, that take milliseconds together."""
 
 Commit = tuple[Project, Sequence[Op]]
 
 
 def is_brief(ops: Sequence[Op]) -> bool:
     """Whether carrying them out takes little more than the commit itself."""
-    return len(ops) <= _BRIEF and all(isinstance(op, _BLIND_OPS) for op in ops)
+    rows = sum(len(op.rows) if isinstance(op, PutAudit) else 1 for op in ops)
+    return rows <= _BRIEF and all(isinstance(op, _BLIND_OPS) for op in ops)
 
 
 def carry_out(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.dialect import Connection, Cursor
 from holdfast.backends.sql.rows import (
     HISTORY_COLUMNS,
     JOB_COLUMNS,
@@ -20,7 +20,7 @@ from holdfast.backends.sql.rows import (
 )
 from holdfast.backends.sql.sealed_filters import condition_of
 from holdfast.backends.sql.sealing import ERASED, Text, opened
-from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH_NUMBER, Current, current
+from holdfast.backends.sql.spaces import ACTIVE_SPACE, EPOCH_NUMBER
 from holdfast.backends.sql.vectors import vectors_from
 from holdfast.core.cursor import decode_cursor, encode_cursor
 from holdfast.core.view import Entry
@@ -40,12 +40,12 @@ from holdfast.model import (
     Source,
     Turn,
 )
-from holdfast.ports import Delta, EntityState, Listing, View
+from holdfast.ports import EntityState, Listing, View
 
 PARAMETERS_MAX = 500
 
 ENTRY_COLUMNS = "m.no, m.terms, m.flags, m.words, m.speaker, e.space_no, e.vector"
-JOIN_VECTOR = "LEFT JOIN embeddings e ON e.memory_no = m.no AND e.space_no = ?"
+JOIN_VECTOR = f"LEFT JOIN embeddings e ON e.memory_no = m.no AND e.space_no = {ACTIVE_SPACE}"
 
 
 def fetch(connection: Connection, project: Project, ids: Sequence[str]) -> list[Memory]:
@@ -181,100 +181,18 @@ def entities(
 
 def state(connection: Connection, project: Project, entity: Entity) -> EntityState:
     """Generation and size of an entity; of all of its kind for the id '*'."""
-    one, of = ("", ()) if entity.id == ANY else (" AND id = ?", (entity.id,))
-    generation, memories, epoch = connection.execute(
-        "SELECT coalesce(max(generation), 0), CAST(coalesce(sum(memories), 0) AS BIGINT), "
-        f"{EPOCH_NUMBER} FROM entities WHERE project = ? AND kind = ?{one}",
-        (project, entity.kind, *of),
-    ).fetchone()
+    generation, memories, epoch = ask_state(connection, project, entity).fetchone()
     return EntityState(generation=generation, memories=memories, epoch=epoch)
 
 
-def delta(
-    connection: Connection,
-    project: Project,
-    entity: Entity,
-    since: int | None,
-    epoch: int | None,
-) -> Delta:
-    """Index entries of an entity: the changes since `since` if they are still known, else all."""
-    generation = state(connection, project, entity).generation
-    now = current(connection)
-    if epoch not in (None, now.epoch):
-        since = None
-    if since is None or since < now.forgotten or since > generation:
-        return _complete(connection, project, now, entity, generation)
-    one, of = ("", ()) if entity.id == ANY else ("AND n.id = ? ", (entity.id,))
-    changed = connection.execute(
-        "SELECT DISTINCT o.memory_no, o.memory_id FROM outbox o JOIN entities n "
-        f"ON n.no = o.entity_no WHERE n.project = ? AND n.kind = ? {one}AND o.generation > ?",
-        (project, entity.kind, *of, since),
-    ).fetchall()
-    rows = []
-    for chunk in chunks([no for no, _ in changed]):
-        sql = (
-            f"SELECT {MEMORY_COLUMNS}, {ENTRY_COLUMNS} FROM memories m {JOIN_VECTOR} "
-            f"WHERE m.no IN ({marks(chunk)}) AND m.project = ? ORDER BY m.no"
-        )
-        rows += connection.execute(sql, (now.space_no, *chunk, project)).fetchall()
-    memories, entries = entries_from(connection, project, rows, now.dimensions)
-    kept = {memory.id for memory in memories}
-    removed = tuple(id_ for _, id_ in changed if id_ not in kept)
-    return Delta(
-        generation=generation,
-        complete=False,
-        entries=entries,
-        memories=memories,
-        removed=removed,
-        told=told_pairs(connection, [entry.seq for entry in entries]),
-        epoch=now.epoch,
-        dimensions=now.dimensions,
+def ask_state(connection: Connection, project: Project, entity: Entity) -> Cursor:
+    """Ask for an entity's generation, size and epoch."""
+    one, of = ("", ()) if entity.id == ANY else (" AND id = ?", (entity.id,))
+    return connection.execute(
+        "SELECT coalesce(max(generation), 0), CAST(coalesce(sum(memories), 0) AS BIGINT), "
+        f"{EPOCH_NUMBER} FROM entities WHERE project = ? AND kind = ?{one}",
+        (project, entity.kind, *of),
     )
-
-
-def _complete(
-    connection: Connection,
-    project: Project,
-    now: Current,
-    entity: Entity,
-    generation: int,
-) -> Delta:
-    condition, values = entity_condition(entity)
-    rows = connection.execute(
-        f"SELECT {MEMORY_COLUMNS}, {ENTRY_COLUMNS} FROM memories m {JOIN_VECTOR} "
-        f"WHERE m.project = ? AND {condition} ORDER BY m.no",
-        (now.space_no, project, *values),
-    )
-    memories, entries = entries_from(connection, project, rows, now.dimensions)
-    unlisted = [
-        entry.seq for entry, memory in zip(entries, memories, strict=True) if not memory.listed
-    ]
-    return Delta(
-        generation=generation,
-        complete=True,
-        entries=entries,
-        memories=memories,
-        told=told_pairs(connection, unlisted),
-        epoch=now.epoch,
-        dimensions=now.dimensions,
-    )
-
-
-def told_pairs(connection: Connection, numbers: Sequence[int]) -> tuple[tuple[str, str], ...]:
-    """Pairs of an unlisted turn and a fact of the same message, one of them among `numbers`."""
-    pairs: dict[tuple[str, str], None] = {}
-    for chunk in chunks(numbers):
-        # two look-ups by primary key; one with OR over both sides would scan the table
-        for side in ("a", "b"):
-            rows = connection.execute(
-                "SELECT t.id, f.id FROM sources a JOIN sources b ON b.message_no = a.message_no "
-                "JOIN memories t ON t.no = a.memory_no AND t.listed = 0 AND t.kind = 'turn' "
-                "JOIN memories f ON f.no = b.memory_no AND f.listed = 1 "
-                f"WHERE {side}.memory_no IN ({marks(chunk)})",
-                tuple(chunk),
-            )
-            pairs.update(dict.fromkeys((turn_id, fact_id) for turn_id, fact_id in rows))
-    return tuple(pairs)
 
 
 def entries_from(
@@ -354,28 +272,58 @@ def _of_state(project: Project, state_: JobState | None) -> tuple[str, tuple[str
     return "j.project = ? AND j.state = ?", (project, state_)
 
 
+_ASIDE = "(listed = 0 OR valid_to IS NOT NULL)"
+"""As the index memories_aside says it, which serves only where it is said like that."""
+
+
 def stats(connection: Connection, project: Project) -> Mapping[str, Json]:
     """Counts for people."""
+    mine = "FROM memories WHERE project = ?"
     counts = {
-        "memories": "SELECT count(*) FROM memories WHERE project = ? AND listed = 1 "
-        "AND valid_to IS NULL",
-        "superseded": "SELECT count(*) FROM memories WHERE project = ? AND valid_to IS NOT NULL",
+        "memories": f"SELECT count(*) {mine}",
+        "aside": f"SELECT count(*) {mine} AND {_ASIDE}",
+        "superseded": f"SELECT count(*) {mine} AND {_ASIDE} AND valid_to IS NOT NULL",
         "turns": "SELECT count(*) FROM messages WHERE project = ?",
-        "vectors": "SELECT count(*) FROM embeddings e JOIN memories m ON m.no = e.memory_no "
-        f"WHERE m.project = ? AND e.space_no = {ACTIVE_SPACE}",
         "history_events": "SELECT count(*) FROM history WHERE project = ?",
     }
-    result: dict[str, Json] = {k: only(connection, q, (project,)) for k, q in counts.items()}
-    result["entities"] = _grouped(
+    found = {name: int(only(connection, sql, (project,))) for name, sql in counts.items()}
+    vectors = _vectors(connection, project, found["memories"])
+    found["memories"] -= found.pop("aside")
+    entities_ = _grouped(
         connection,
         "SELECT kind, count(*) FROM entities WHERE project = ? AND memories > 0 GROUP BY kind",
         project,
     )
-    result["jobs"] = _grouped(
-        connection, "SELECT state, count(*) FROM jobs WHERE project = ? GROUP BY state", project
+    return {
+        **found,
+        "vectors": vectors,
+        "entities": entities_,
+        "jobs": _jobs(connection, project),
+        "bytes": connection.dialect.size(connection),
+    }
+
+
+def _vectors(connection: Connection, project: Project, memories: int) -> int:
+    """How many memories of a project have a vector."""
+    active = f"FROM embeddings WHERE space_no = {ACTIVE_SPACE}"
+    if memories == only(connection, "SELECT count(*) FROM memories", ()):  # there is no other
+        return int(only(connection, f"SELECT count(*) {active}", ()))
+    among = f"project = ? AND no IN (SELECT memory_no {active})"
+    return int(only(connection, f"SELECT count(*) FROM memories WHERE {among}", (project,)))
+
+
+def _jobs(connection: Connection, project: Project) -> dict[str, int]:
+    """Jobs by state; those that succeeded, of all the most, are what is left."""
+    mine = "SELECT count(*) FROM jobs WHERE project = ?"
+    found = _grouped(
+        connection,
+        "SELECT state, count(*) FROM jobs WHERE project = ? "
+        "AND state IN ('PENDING', 'RUNNING') GROUP BY state",
+        project,
     )
-    result["bytes"] = connection.dialect.size(connection)
-    return result
+    found["FAILED"] = int(only(connection, f"{mine} AND state = 'FAILED'", (project,)))
+    found["SUCCEEDED"] = int(only(connection, mine, (project,))) - sum(found.values())
+    return {state_: count for state_, count in sorted(found.items()) if count}
 
 
 def census(connection: Connection, at: float) -> Census:
@@ -391,7 +339,10 @@ def census(connection: Connection, at: float) -> Census:
     ).fetchone()
     return Census(
         memories=only(
-            connection, "SELECT count(*) FROM memories WHERE listed = 1 AND valid_to IS NULL", ()
+            connection,
+            "SELECT (SELECT count(*) FROM memories) - "
+            f"(SELECT count(*) FROM memories WHERE {_ASIDE})",
+            (),
         ),
         vectors=only(
             connection, f"SELECT count(*) FROM embeddings WHERE space_no = {ACTIVE_SPACE}", ()

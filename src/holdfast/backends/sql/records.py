@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from holdfast.backends.sql import ledger, queries, queue, terms
+from holdfast.backends.sql import deltas, ledger, queries, queue, terms
 from holdfast.backends.sql.archiving import refuse_half
 from holdfast.backends.sql.audit import SqlTrail, keyed_anew, restored
 from holdfast.backends.sql.changes import Follower
@@ -224,7 +224,7 @@ class SqlRecords(ABC):
         if self._keys is not None and since is None and entity.kind == ENTITY_KINDS[0]:
             await self._keys.bring(Subject(project, entity.kind, entity.id))
         return await self.read_copy(
-            project, lambda c: queries.delta(c, project, entity, since, epoch)
+            project, lambda c: deltas.delta(c, project, entity, since, epoch)
         )
 
     async def usage(self, project: Project | None, query: UsageQuery) -> list[UsageSum]:
@@ -263,8 +263,11 @@ class SqlRecords(ABC):
         work = lambda c: queue.lease_one(c, project, job_id, owner, at, lease_s)  # noqa: E731
         return await self.write(project, work)
 
-    async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
-        return await self.write(None, lambda c: queue.heartbeat(c, job_id, owner, at, lease_s))
+    async def heartbeat(
+        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
+    ) -> bool:
+        until = at + lease_s
+        return await self.write(None, lambda c: queue.heartbeat(c, project, job_id, owner, until))
 
     async def hasten(self, project: Project, error_code: str, at: float) -> int:
         return await self.write(project, lambda c: queue.hasten(c, project, error_code, at))

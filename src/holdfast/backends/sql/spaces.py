@@ -6,7 +6,7 @@ import secrets
 from typing import Final, NamedTuple
 
 from holdfast.backends.sql.changes import FLOOR
-from holdfast.backends.sql.dialect import Connection
+from holdfast.backends.sql.dialect import Connection, Cursor
 from holdfast.errors import ConfigError, SpaceMismatchError
 from holdfast.model import Space
 
@@ -108,7 +108,17 @@ def confirm(connection: Connection, binding: Binding) -> Current:
 
 def current(connection: Connection) -> Current:
     """Where vectors are, as this transaction sees it."""
-    return Current(*connection.execute(_CURRENT).fetchone()[:5])
+    return current_from(ask_current(connection))
+
+
+def ask_current(connection: Connection) -> Cursor:
+    """Ask where vectors are; `current_from` looks at the answer."""
+    return connection.execute(_CURRENT)
+
+
+def current_from(answer: Cursor) -> Current:
+    """What the answer to `ask_current` says."""
+    return Current(*answer.fetchone()[:5])
 
 
 def next_epoch(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +23,8 @@ SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memories'), 0
 _NEXT_GENERATION: Final = (
     "UPDATE counters SET value = value + 1 WHERE name = 'generation' RETURNING value"
 )
+_MARKS_MAX: Final = 4_000
+"""Parameters of a statement: SQLite takes 32,766 of them."""
 
 
 class SqliteDialect:
@@ -30,6 +33,7 @@ class SqliteDialect:
     taken: type[Exception] = sqlite3.IntegrityError
     lock = lock_free = ""
     lock_head = ""
+    by_number = " NOT INDEXED"  # for more than a few it would walk through the whole project
     doomed = (
         "CREATE TEMP TABLE IF NOT EXISTS doomed (no INTEGER PRIMARY KEY, asked INTEGER NOT NULL)"
     )
@@ -49,6 +53,16 @@ class SqliteDialect:
         self, _connection: Connection, _project: Project, tree: Filter
     ) -> tuple[str, Sequence[Any]]:
         return compile_sql(tree)
+
+    def among(
+        self, column: str, values: Sequence[int] | Sequence[str]
+    ) -> tuple[str, Sequence[Any]]:
+        if len(values) <= _MARKS_MAX:  # their number tells the planner to look each of them up
+            return f"{column} IN ({','.join('?' * len(values))})", values
+        return f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(list(values)),)
+
+    def asks_no_more(self, _connection: Connection) -> None:
+        """Nothing is sent anywhere."""
 
     def last_settled(self, _connection: Connection) -> int:
         return 2**63 - 1
