@@ -27,18 +27,21 @@ def _acknowledge_early() -> None:
     """Answer callers when their writes are carried out, and commit now and then."""
     held = 0
 
-    def commit(self: Writer, group: list[Any]) -> bool:
-        nonlocal held
+    def begin(self: Writer, *, is_patient: bool) -> None:
         if not self._connection.in_transaction:
             self._connection.execute("BEGIN IMMEDIATE")
-        for request in group:
-            [request.result] = request.together(self._connection, [request.value])
+
+    def commit(self: Writer, group: list[Any], *, is_filled: bool = False, **_: Any) -> bool:
+        nonlocal held
+        if not is_filled:
+            self._open(is_patient=True)
+            self._fill(group)
         held += 1
         if held % _HELD_GROUPS == 0:
             self._connection.execute("COMMIT")
         return True
 
-    Writer._commit = commit
+    Writer._open, Writer._commit = begin, commit
 
 
 def _commit_between() -> None:
@@ -87,9 +90,9 @@ def _overwrite_pages() -> None:
     carry_out = Writer._commit
     count = 0
 
-    def commit(self: Writer, group: list[Any]) -> bool:
+    def commit(self: Writer, group: list[Any], **how: bool) -> bool:
         nonlocal count
-        begun = carry_out(self, group)
+        begun = carry_out(self, group, **how)
         count += 1
         if count == _HELD_GROUPS:
             _damage(self._connection, str(self._path))

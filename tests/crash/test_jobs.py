@@ -64,8 +64,8 @@ async def test_an_add_killed_at(moment: str, tmp_path: Path) -> None:
     async with opened(path, llm=llm, clock=clock) as parts:
         found = {id_ for id_, _ in await find(parts, "peanuts", USER)}
         assert bool(found) == accepted, "what was accepted is searchable before its job is done"
-        assert await jobs.run_next(parts) == (moment in UNFINISHED)
-        assert not await jobs.run_next(parts)
+        assert await jobs.run_next(parts) == ("ran" if moment in UNFINISHED else "none")
+        assert await jobs.run_next(parts) == "none"
         again = await add(parts, _said(), USER, idempotency_key="once")
         assert llm.asked == (0 if moment in FINISHED else 1)
         assert len(again) == len(FACTS)
@@ -90,7 +90,7 @@ async def test_a_call_to_the_model_is_in_the_ledger_though_its_answer_was_lost(
     assert len(rows(path, "SELECT 1 FROM usage")) == 1
     clock = ManualClock(time.time() + JOB_LEASE_S + 1)
     async with opened(path, llm=ScriptedLLM(), clock=clock) as parts:
-        assert await jobs.run_next(parts)
+        assert await jobs.run_next(parts) == "ran"
     assert len(rows(path, "SELECT 1 FROM usage")) == 2
 
 
@@ -99,6 +99,6 @@ async def test_a_dead_workers_job_waits_for_the_end_of_its_lease(tmp_path: Path)
     die(path, "asked")
     clock = ManualClock(time.time())
     async with opened(path, llm=ScriptedLLM(), clock=clock) as parts:
-        assert not await jobs.run_next(parts)
+        assert await jobs.run_next(parts) == "none"
         clock.advance(JOB_LEASE_S + 1)
-        assert await jobs.run_next(parts)
+        assert await jobs.run_next(parts) == "ran"

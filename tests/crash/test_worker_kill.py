@@ -141,7 +141,7 @@ def finish(path: Path, kills: int) -> None:
 async def _finish(path: Path, kills: int, model: Model) -> None:
     clock = ManualClock(time.time() + (kills + 1) * ROUND_S)
     async with opened(path, llm=model, clock=clock) as parts:
-        while await jobs.run_next(parts):
+        while await jobs.run_next(parts) != "none":
             pass
 
 

@@ -1,4 +1,5 @@
-"""What works in the background ends when it is told to, whatever else happens at that moment."""
+"""What works in the background ends when it is told to, whatever else happens at that moment; and
+it works no harder while it can do nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.engine import worker
+from holdfast.engine import jobs, worker
 from holdfast.engine.deliveries import Deliveries
-from support.embedded import opened
+from holdfast.errors import BudgetExceededError, HoldfastError, ModelUnavailableError
+from support.embedded import add, opened
 
 TICKS = range(6)
 """Steps of the event loop between the news and the end."""
@@ -48,3 +50,60 @@ async def test_what_tells_webhooks_stops_too(ticks: int) -> None:
             deliveries._wake.clear()
 
     assert await ends(asyncio.create_task(serve()), deliveries._wake, ticks)
+
+
+class Away:
+    """A model that is left alone: its calls fail without being made."""
+
+    provider, model = "tests", "away"
+
+    def __init__(self, error: HoldfastError) -> None:
+        self.error = error
+        self.asked = 0
+
+    async def complete(self, *_: object, **__: object) -> object:
+        self.asked += 1
+        raise self.error
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def left_alone(*, tried: bool) -> HoldfastError:
+    error = ModelUnavailableError("It failed too often lately.", retry_after_s=30.0)
+    error.tried = tried
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [
+        (left_alone(tried=False), "held_back"),
+        (left_alone(tried=True), "ran"),
+        (BudgetExceededError("No room.", retry_after_s=30.0), "ran"),
+    ],
+)
+async def test_what_became_of_the_next_job(
+    tmp_path: Path, error: HoldfastError, becomes: str
+) -> None:
+    """Others fare no better only where the model itself is left alone: a budget is somebody's."""
+    async with opened(tmp_path / "store.db", llm=Away(error)) as parts:  # type: ignore[arg-type]
+        assert await jobs.run_next(parts) == "none"
+        await add(parts, "I like tea.", "ann", wait=False)
+        assert await jobs.run_next(parts) == becomes
+        assert await jobs.run_next(parts) == "none"
+
+
+async def test_adds_do_not_drive_a_worker_whose_model_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "HELD_S", 60.0)
+    model = Away(left_alone(tried=False))
+    async with opened(tmp_path / "store.db", llm=model) as parts:  # type: ignore[arg-type]
+        task = asyncio.create_task(worker.serve(parts))
+        for number in range(20):
+            await add(parts, f"I like tea number {number}.", f"user-{number}", wait=False)
+        await asyncio.sleep(0.05)
+        assert model.asked == 1
+        task.cancel()
+        await asyncio.wait([task])

@@ -151,6 +151,17 @@ async def test_the_error_of_one_is_its_own(kept: Kept) -> None:
     assert kept.values() == [2, 1, 3, 4]
 
 
+async def test_the_error_of_a_single_one_is_told_at_once(kept: Kept) -> None:
+    await kept.ask(1)
+    before = len(kept.statements)
+    with pytest.raises(HoldfastError):
+        await kept.ask(1)
+    began = [one for one in kept.statements[before:] if one.startswith("BEGIN")]
+    assert len(began) == 1, "it was run a second time"
+    assert await kept.ask(2) == 2
+    assert kept.values() == [1, 2]
+
+
 async def test_a_commit_that_fails_is_told_and_leaves_nothing(kept: Kept, held: Held) -> None:
     held.fails = 1
     held.go_on.set()

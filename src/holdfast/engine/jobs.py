@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Literal
 
 from holdfast.engine import exports, extract, webhooks
 from holdfast.engine.auditing import job_done
@@ -28,6 +29,9 @@ from holdfast.limits import JOB_BACKOFF_MAX_S, JOB_BACKOFF_S, JOB_LEASE_S
 from holdfast.model import Job, JobState, Json
 from holdfast.ports import FinishJob, Op, PutRows
 
+Next = Literal["ran", "none", "held_back"]
+"""What became of the next job: it was run, there was none, or it cannot be run now."""
+
 Work = Callable[[Parts, Job], Awaitable[tuple[list[Op], Json]]]
 
 _SCAN_MAX = 1_000
@@ -42,16 +46,17 @@ async def run_one(parts: Parts, job_id: str) -> Job | None:
     return None if job is None else await run(parts, job)
 
 
-async def run_next(parts: Parts) -> bool:
+async def run_next(parts: Parts) -> Next:
     """Lease and run the oldest due job of any project.
 
-    False if there is none, or if it had to be put back untried: others would fare no better.
+    "held_back": it was put back untried, for the model is left alone; others would fare no better.
     """
     job = await parts.jobs.lease(parts.owner, parts.clock.now(), JOB_LEASE_S)
     if job is None:
-        return False
+        return "none"
     ended = await run(parts, job)
-    return ended.state != "PENDING" or ended.attempts >= job.attempts
+    untried = ended.state == "PENDING" and ended.attempts < job.attempts
+    return "held_back" if untried and ended.error_code != BudgetExceededError.code else "ran"
 
 
 async def parked(parts: Parts, job: Job) -> bool:
@@ -184,7 +189,9 @@ async def _kept(parts: Parts, job: Job) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
             await asyncio.sleep(JOB_LEASE_S / 3)
-            await parts.jobs.heartbeat(job.id, parts.owner, parts.clock.now(), JOB_LEASE_S)
+            await parts.jobs.heartbeat(
+                job.project, job.id, parts.owner, parts.clock.now(), JOB_LEASE_S
+            )
 
     task = asyncio.create_task(beat())
     try:

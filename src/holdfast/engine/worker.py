@@ -13,6 +13,11 @@ from holdfast.errors import HoldfastError
 POLL_S = 2.0
 """Longest pause before looking for jobs that another process queued or whose time has come."""
 
+HELD_S = 0.25
+"""Seconds after a job that was put back untried. New jobs do not end them: while the model is left
+alone, each of them would be leased, refused and put back, in two transactions that those who add
+wait for."""
+
 _log = logging.getLogger("holdfast.worker")
 
 
@@ -20,11 +25,13 @@ async def serve(parts: Parts) -> None:
     """Run jobs, one after the other, until cancelled."""
     while True:
         try:
-            busy = await jobs.run_next(parts)
+            found = await jobs.run_next(parts)
         except HoldfastError as error:
             _log.error("worker: %s (%s)", error.code, type(error).__name__)
-            busy = False
-        if not busy:
+            found = "none"
+        if found == "held_back":
+            await asyncio.sleep(HELD_S)
+        elif found == "none":
             parts.wake.clear()
             with suppress(
                 TimeoutError

@@ -99,7 +99,7 @@ class Writer:
         """Groups that no loop carries out."""
         [milliseconds] = connection.execute("PRAGMA busy_timeout").fetchone()
         self._patience = f"PRAGMA busy_timeout={milliseconds}"
-        self._is_patient = True
+        self._is_patient: bool | None = True
         """Whether a database that is locked by another process is waited for."""
         self._closed = False
         self._gate = threading.Lock()
@@ -189,36 +189,44 @@ class Writer:
 
     def _begin_here(self, loop: asyncio.AbstractEventLoop, group: list[_Request]) -> bool:
         """Carry out a small group on its loop and leave the COMMIT to the thread, if that has
-        nothing else to do; whether it was."""
+        nothing else to do; False if the thread has to do all."""
         if self._rest:
             self._rest -= 1
             return False
         if self._closed or self._with_thread or not self._turn.acquire(blocking=False):
             return False
-        is_begun = False
+        is_begun = is_known = False
         try:
             began = time.perf_counter()
             is_begun = self._begin(group)
+            is_known = is_begun or group[0].error is not None
             self._rest = _REST if time.perf_counter() - began > _SLOW_S else 0
         finally:
             if not is_begun:
                 self._turn.release()
-        if is_begun:
+        if is_known:
             del self._arrived[loop]
+        if is_begun:
             self._begun_by = loop
             self._queue.put(_Begun(group))
-        return is_begun
+        elif is_known:
+            _settle(group)
+        return is_known
 
     def _begin(self, group: list[_Request]) -> bool:
-        """Carry out a group but for its COMMIT; False if the thread has to do it, which waits for
-        others and tells each caller of its own error."""
+        """Carry out a group but for its COMMIT; whether that went well. If not, the only request
+        has its error, or else the thread is to do it: that waits for others who write, and finds
+        out whose error it is."""
         try:
-            self._open(is_patient=False)
-            self._fill(group)
+            with translate(self._path):
+                self._open(is_patient=False)
+                self._fill(group)
         except BaseException as error:
             self._roll_back()
             if not isinstance(error, Exception):  # somebody ends the program
                 raise
+            if len(group) == 1 and not _is_locked(error):
+                group[0].error = error
             return False
         return True
 
@@ -306,6 +314,7 @@ class Writer:
             # an earlier ROLLBACK failed, with the disk perhaps; BEGIN would fail forever
             connection.execute("ROLLBACK")
         if is_patient != self._is_patient:
+            self._is_patient = None  # until it is known that it was told
             connection.execute(self._patience if is_patient else "PRAGMA busy_timeout=0")
             self._is_patient = is_patient
         connection.execute("BEGIN IMMEDIATE")
@@ -357,6 +366,12 @@ def _optimize(connection: SqliteConnection) -> None:
     """
     with suppress(sqlite3.Error):
         connection.execute("PRAGMA optimize")
+
+
+def _is_locked(error: Exception) -> bool:
+    """Whether another process was writing."""
+    code = getattr(error.__cause__, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _settle(requests: list[_Request]) -> None:
