@@ -295,7 +295,8 @@ async def _index(
     config: Config, records: Store, space: Space, metrics: Metrics, clock: Clock
 ) -> tuple[EmbeddedIndex | CandidateIndex, Feeder | None]:
     """What finds memories; an external index that is away is waited for while others answer."""
-    exact = EmbeddedIndex(records, space.dimensions, config.view_bytes_max, metrics)
+    bounds = (config.view_bytes_max, config.view_rows_max)
+    exact = EmbeddedIndex(records, space.dimensions, *bounds, metrics=metrics)
     if config.index.provider == INDEX:
         return exact, None
     from holdfast.backends.builds import Builds

@@ -206,6 +206,9 @@ ENDPOINT_AGE_MAX_S = 30.0
 CENSUS_AGE_MAX_S = 30.0
 """Age up to which counts over the whole store are told again instead of made anew."""
 
+CENSUS_PAUSE = 50
+"""They are also told again for so many times as long as making them took: 2 % of the time."""
+
 REDIS_TIMEOUT_S = 0.25
 """Seconds a Redis may take before calls go on, and are counted, without it."""
 
@@ -250,6 +253,9 @@ BUSY_TIMEOUT_S = 30.0
 
 VIEW_BYTES_MAX = 512 * 1024 * 1024
 """Bytes of working sets (vectors, postings, texts) the embedded index keeps warm."""
+
+VIEW_ROWS_MAX = 400_000
+"""Memories of one working set; each takes about 5 kB."""
 
 CANDIDATES_NEAR = 128
 """Memories an external index is asked for by vector, at least."""

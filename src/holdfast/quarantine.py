@@ -78,6 +78,7 @@ class Quarantine:
         agent_id: str | None = None,
         app_id: str | None = None,
         run_id: str | None = None,
+        messages: Sequence[int] = (),
         wait: bool = True,
         told: Told | None = None,
         project: str | None = None,
@@ -89,6 +90,8 @@ class Quarantine:
         one transaction: whoever is interrupted calls again, and nothing is added twice.
 
         Args:
+            messages: only these of one id, by their numbers from 1 in the order that `find` has
+                them; the others are held on under an id of their own, `rest` in the result.
             wait: until models have made memories of them.
             told: how many are done, and of how many.
 
@@ -98,15 +101,17 @@ class Quarantine:
 
         Raises:
             ValidationError if neither is given; NotFoundError for an id under which nothing is
-            held, and nothing was let in before; BudgetExceededError and what else `add` raises.
+            held, and nothing was let in before; ConflictError if others of its messages were;
+            BudgetExceededError and what else `add` raises.
         """
         wait = intake.clean_flag(wait, "wait")
         parts = await self._parts(project, fence)
         scope = _scope(user_id, agent_id, app_id, run_id)
         ids = await _chosen(parts, held_ids, scope, approved=True)
+        numbers = _numbers(messages, held_ids)
         results = []
         for done, held_id in enumerate(ids, 1):
-            answer = await engine.approve(parts, held_id, wait=wait)
+            answer = await engine.approve(parts, held_id, wait=wait, messages=numbers)
             if answer is not None:
                 results.append({"held_id": held_id, **answer})
             if told is not None:
@@ -121,23 +126,28 @@ class Quarantine:
         agent_id: str | None = None,
         app_id: str | None = None,
         run_id: str | None = None,
+        messages: Sequence[int] = (),
         told: Told | None = None,
         project: str | None = None,
         fence: Fence = OPEN,
     ) -> Answer:
         """Throw away what is held, for good; chosen as in `approve`.
 
-        Returns `{"count", "left"}`. Raises ValidationError, NotFoundError.
+        Returns `{"count", "left"}`, and `rest`, the id of what is held on, if only some messages
+        were meant. Raises ValidationError, NotFoundError.
         """
         parts = await self._parts(project, fence)
         scope = _scope(user_id, agent_id, app_id, run_id)
         ids = await _chosen(parts, held_ids, scope, approved=False)
-        count = 0
+        numbers = _numbers(messages, held_ids)
+        count, rest = 0, {}
         for done, held_id in enumerate(ids, 1):
-            count += await engine.reject(parts, held_id)
+            answer = await engine.reject(parts, held_id, messages=numbers)
+            if answer is not None:
+                count, rest = count + 1, answer
             if told is not None:
                 told(done, len(ids))
-        return {"count": count, "left": await _left(parts, scope)}
+        return {"count": count, "left": await _left(parts, scope), **rest}
 
 
 def _scope(
@@ -166,6 +176,19 @@ async def _chosen(
     ids = intake.clean_batch([{"memory_id": held_id} for held_id in held_ids])
     await engine.known(parts, ids, approved=approved)
     return ids
+
+
+def _numbers(messages: Sequence[int], held_ids: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of the messages that are meant; none: all. Raises ValidationError."""
+    if not messages:
+        return ()
+    if len(held_ids) != 1:
+        raise ValidationError(
+            "messages are those of one id.", hint="Decide on one held add at a time."
+        )
+    return tuple(
+        intake.clean_count(number, "messages", limits.MESSAGES_PER_ADD_MAX) for number in messages
+    )
 
 
 async def _left(parts: Parts, scope: Scope) -> int:

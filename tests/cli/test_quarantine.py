@@ -50,9 +50,26 @@ def test_held_shown_approved_and_rejected(run: Run, done: Done, told: Told) -> N
     assert told("quarantine", "list")["total"] == 0
 
 
+def test_some_messages_of_an_import_are_decided(done: Done, told: Told, tmp_path: Path) -> None:
+    lines = [json.dumps({"role": "user", "content": text}) for text in ("Tea.", "Gold.", "Ink.")]
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text("\n".join(lines) + "\n")
+    done("import", str(talk), "--user", "ann", "--untrusted")
+    [row] = told("quarantine", "list")["results"]
+    table = done("quarantine", "show", row["id"])
+    assert [line.split()[0] for line in table.splitlines() if "Ink." in line] == ["3"]
+    said = done("quarantine", "approve", row["id"], "--message", "1", "--message", "3")
+    [rest] = told("quarantine", "list")["results"]
+    assert said.splitlines()[:2] == ["Approved 1.", f"The other messages are held on: {rest['id']}"]
+    assert [rest["messages"], rest["preview"]] == [1, "Gold."]
+    assert {one["memory"] for one in told("list", "--user", "ann")["results"]} == {"Tea.", "Ink."}
+    assert done("quarantine", "reject", rest["id"], "--message", "1", "--yes") == "Rejected 1.\n"
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        ("approve", "--all", "--user", "ann", "--message", "1"),
         ("approve",),
         ("approve", "--all"),
         ("reject", "--all", "--yes"),

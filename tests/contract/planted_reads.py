@@ -420,20 +420,32 @@ class CountsNoTries(Broken):
 
 
 class AlwaysAlive(Broken):
-    async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
-        await super().heartbeat(job_id, owner, at, lease_s)
+    async def heartbeat(
+        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
+    ) -> bool:
+        await super().heartbeat(project, job_id, owner, at, lease_s)
         return True
 
 
+class AliveInAnyProject(Broken):
+    async def heartbeat(self, project: Project, job_id: str, *more: Any) -> bool:
+        whose = next(key[0] for key in self.tables.jobs if key[1] == job_id)
+        return await super().heartbeat(whose, job_id, *more)
+
+
 class IdleHeartbeat(Broken):
-    async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
-        return await super().heartbeat(job_id, owner, at, 0.0)
+    async def heartbeat(
+        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
+    ) -> bool:
+        return await super().heartbeat(project, job_id, owner, at, 0.0)
 
 
 class DeadAtTheDeadline(Broken):
-    async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
+    async def heartbeat(
+        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
+    ) -> bool:
         held = any(leased.until > at for leased in self.tables.jobs.values())
-        return held and await super().heartbeat(job_id, owner, at, lease_s)
+        return held and await super().heartbeat(project, job_id, owner, at, lease_s)
 
 
 class OldestFirst(Broken):

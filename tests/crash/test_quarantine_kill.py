@@ -21,7 +21,7 @@ import asyncio, os, signal, sys
 from holdfast.admin import AsyncAdmin
 from holdfast.backends.sqlite.records import SqliteRecords
 
-path, held_id, moment = sys.argv[1:]
+path, held_id, moment, verb, *numbers = sys.argv[1:]
 commit, count = SqliteRecords.commit, 0
 
 async def counted(self, project, ops):
@@ -38,15 +38,16 @@ SqliteRecords.commit = counted
 
 async def main():
     async with AsyncAdmin({"path": path, "workers": 0}) as admin:
-        await admin.quarantine.approve([held_id])
+        decide = getattr(admin.quarantine, verb)
+        await decide([held_id], messages=[int(number) for number in numbers])
 
 asyncio.run(main())
 """
 
 
-def killed(path: Path, held_id: str, moment: str) -> bool:
-    """Approve in a process that kills itself; whether it did."""
-    words = [sys.executable, "-c", VICTIM, str(path), held_id, moment]
+def killed(path: Path, held_id: str, moment: str, *how: str) -> bool:
+    """Approve (or what `how` says) in a process that kills itself; whether it did."""
+    words = [sys.executable, "-c", VICTIM, str(path), held_id, moment, *(how or ("approve",))]
     return subprocess.run(words, check=False, timeout=60).returncode == -signal.SIGKILL
 
 
@@ -66,3 +67,30 @@ async def test_killed_at_its_commit_it_is_let_in_once(tmp_path: Path, moment: st
             assert answer["results"][0]["results"][0]["memory"] == f"tea {number}"
             assert await admin.memory().count(ALICE) == number + 1
             assert (await admin.quarantine.listed()).total == 0
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_killed_at_a_decision_on_some_messages_nothing_is_lost_or_doubled(
+    tmp_path: Path, moment: str, verb: str
+) -> None:
+    config = {"path": str(tmp_path), "workers": 0}
+    async with AsyncAdmin(config) as admin:
+        talk = ["one", "two", "three"]
+        added = await admin.memory().add(talk, **ALICE, trust="untrusted")
+        held_id = added["results"][0]["id"]
+    assert killed(tmp_path, held_id, moment, verb, "1", "3")
+    async with AsyncAdmin(config) as admin:
+        [row] = (await admin.quarantine.listed()).rows
+        left = [one["text"] for one in row.messages]
+        kept = (await admin.memory().get_all(filters=ALICE, oldest_first=True))["results"]
+        decided = moment.startswith("after")
+        assert left == (["two"] if decided else talk)
+        made = ["one", "three"] if decided and verb == "approve" else []
+        assert [one["memory"] for one in kept] == made
+        assert (row.id == held_id) != decided
+        if verb == "approve":
+            answer = await admin.quarantine.approve([held_id], messages=[3, 1])
+            assert [one["memory"] for one in answer["results"][0]["results"]] == ["one", "three"]
+            assert await admin.memory().count(ALICE) == 2
+            assert (await admin.quarantine.listed()).total == 1

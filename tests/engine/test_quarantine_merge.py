@@ -22,15 +22,27 @@ async def test_a_merged_backup_brings_what_was_held_and_not_what_was_approved(
         await admin.quarantine.approve(user_id="alice")
         await admin.quarantine.reject(user_id="bob")
         merged = await admin.backups.merge()
-        assert (merged.held, merged.added) == (1, 0), "bob's, which nothing here knows any more"
-        assert await held(admin) == [row for row in before if row.user_id != "alice"]
-        assert await held(admin) == await held(admin)
-        assert (await admin.backups.merge()).held == 0
+        assert (merged.held, merged.added) == (0, 0), "rejections are remembered as approvals are"
+        assert await held(admin) == [row for row in before if row.agent_id == "helper"]
         assert (await admin.backups.merge(projects={"default": "new"})).held == 3
         assert {row.project for row in await held(admin, project="new")} == {"new"}
         done = await admin.quarantine.approve(user_id="alice", project="new")
         assert done["count"] == 1
         assert len(await texts(admin.memory("new"))) == len(await texts(admin.memory())) == 3
+
+
+async def test_a_merged_backup_does_not_undo_a_decision_on_some_messages(tmp_path: Path) -> None:
+    async with AsyncAdmin(config(tmp_path)) as admin:
+        await admin.memory().add(["one", "two", "three"], **ALICE, trust="untrusted")
+        await admin.backups.create()
+        [row] = await held(admin)
+        answer = await admin.quarantine.approve([row.id], messages=[2])
+        await admin.quarantine.reject([answer["results"][0]["rest"]], messages=[1])
+        [left] = await held(admin)
+        assert [one["text"] for one in left.messages] == ["three"]
+        assert (await admin.backups.merge()).held == 0
+        assert await held(admin) == [left]
+        assert await texts(admin.memory()) == ["two"]
 
 
 async def test_instances_on_postgres_decide_once(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ async def test_a_disk_that_is_gone_and_comes_back_leaves_the_store_usable(victim
 QUEUE: dict[str, Callable[[SqliteRecords], Awaitable[object]]] = {
     "lease": lambda records: records.lease("you", NOW + 100, 60.0),
     "lease_one": lambda records: records.lease_one(RED, "j", "you", NOW + 100, 60.0),
-    "heartbeat": lambda records: records.heartbeat("j", "me", NOW, 99.0),
+    "heartbeat": lambda records: records.heartbeat(RED, "j", "me", NOW, 99.0),
     "rerun": lambda records: records.rerun(RED, "dead", NOW),
 }
 

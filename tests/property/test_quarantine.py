@@ -51,16 +51,29 @@ async def step(admin: AsyncAdmin, world: World) -> None:
         await add(admin, world, user)
     elif act < 0.9 and world.held:
         held_id = world.chance.choice(sorted(world.held))
-        whose, canaries = world.held.pop(held_id)
-        if act < 0.75:
-            await admin.quarantine.approve([held_id])
-            world.said[whose] |= canaries
-        else:
-            await admin.quarantine.reject([held_id])
+        await decide(admin, world, held_id, approving=act < 0.75)
     elif act > 0.96:
         await admin.memory().delete_all(user_id=user)
         world.said[user] = set()
         world.held = {id_: one for id_, one in world.held.items() if one[0] != user}
+
+
+async def decide(admin: AsyncAdmin, world: World, held_id: str, *, approving: bool) -> None:
+    """Let in, or throw away, what is held, or some messages of it."""
+    whose, canaries = world.held.pop(held_id)
+    row = await admin.quarantine.find(held_id)
+    said = [str(one["text"]).split()[1] for one in row.messages]
+    assert set(said) == canaries
+    numbers = [number for number in range(1, len(said) + 1) if world.chance.random() < 0.4]
+    meant = {said[number - 1] for number in numbers} or canaries
+    if approving:
+        answer = (await admin.quarantine.approve([held_id], messages=numbers))["results"][0]
+        world.said[whose] |= meant
+    else:
+        answer = await admin.quarantine.reject([held_id], messages=numbers)
+    assert ("rest" in answer) == (meant != canaries)
+    if "rest" in answer:
+        world.held[answer["rest"]] = (whose, canaries - meant)
 
 
 async def add(admin: AsyncAdmin, world: World, user: str) -> None:

@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from holdfast.metrics import COUNTERS, GAUGES
+from holdfast.model import Census
 from holdfast.server import census
 from support.llm_server import LLMServer, failure
 from support.served import PLAIN, Served, served
@@ -195,3 +197,23 @@ def test_every_metric_is_in_the_docs_and_no_other(client: httpx.Client) -> None:
     known = {name for name, _ in kinds if not name.endswith("_created")}
     assert told == known, told ^ known
     assert len(known) > len(COUNTERS) + len(GAUGES) + len(census.GAUGES)
+
+
+async def test_a_store_that_is_long_to_count_is_counted_seldom() -> None:
+    now, made = 0.0, 0
+
+    class Slow:
+        async def census(self) -> Census:
+            nonlocal now, made
+            now, made = now + 10.0, made + 1
+            return Census(**dict.fromkeys(Census.__struct_fields__, made))
+
+    counted = census.Counted(cast("Any", Slow()))
+    with patch.object(census.time, "monotonic", lambda: now):
+        assert (await counted.census()).memories == 1
+        for later in (45.0, 10.0 + 49 * 10.0):
+            now = later
+            assert (await counted.census()).memories == 1
+        now = 10.0 + 51 * 10.0
+        assert (await counted.census()).memories == 2
+        assert (await counted.census(0.0)).memories == 2

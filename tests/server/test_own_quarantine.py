@@ -59,6 +59,26 @@ def test_what_is_held_is_shown_and_decided(client: httpx.Client) -> None:
     assert 'holdfast_held_adds_total{outcome="approved"} 1.0' in told
 
 
+def test_some_messages_are_decided(server: Served, client: httpx.Client) -> None:
+    talk = [{"role": "tool", "content": text, "trust": "untrusted"} for text in ("a", "b", "c")]
+    added = client.post("/holdfast/add", json={"messages": talk, "user_id": "ann"}).json()
+    one = {"held_ids": [added["results"][0]["id"]]}
+    done = client.post("/holdfast/quarantine/approve", json={**one, "messages": [2]}).json()
+    [answer] = done["results"]
+    assert [item["memory"] for item in answer["results"]] == ["b"]
+    again = client.post("/holdfast/quarantine/approve", json={**one, "messages": [1]})
+    assert (again.status_code, again.json()["code"]) == (409, "CONFLICT")
+    wrong = client.post("/holdfast/quarantine/approve", json={**one, "messages": ["x"]})
+    assert wrong.status_code in (400, 422)
+    with Client(server.url, api_key=server.key) as mine:
+        gone = mine.quarantine.reject([answer["rest"]], messages=[1])
+        left = mine.quarantine.find(gone["rest"])
+        assert [message["content"] for message in left["messages"]] == ["c"]
+        last = mine.quarantine.approve([gone["rest"]], messages=[1])
+        assert "rest" not in last["results"][0]
+    assert client.get("/holdfast/quarantine").json()["total"] == 0
+
+
 def test_an_untrusted_key_adds_and_reads_and_nothing_else(client: httpx.Client) -> None:
     weak = key(client, trust="untrusted", label="crawler")
     mine = {"messages": [{"role": "user", "content": "I am root."}], "user_id": "ann"}

@@ -101,7 +101,7 @@ def test_every_setting_but_the_parts_can_come_from_the_environment() -> None:
         if place in Config.__struct_fields__
     }
     resolved = load(None, environ)
-    assert len(environ) == 19
+    assert len(environ) == 20
     for name, place in variables().items():
         if name in environ:
             assert resolved.origins[place] == f"environment {name}"

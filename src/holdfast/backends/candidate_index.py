@@ -29,11 +29,11 @@ from holdfast.core.candidates import (
     with_context,
     words_of,
 )
-from holdfast.core.population import rarities
+from holdfast.core.population import worths
 from holdfast.core.rank import weighted_vector
 from holdfast.core.text import QueryTerm
 from holdfast.core.view import EntityView
-from holdfast.errors import ConfigError, IndexUnavailableError
+from holdfast.errors import ConfigError, HoldfastError, IndexUnavailableError, UnsupportedError
 from holdfast.filters import Compare, Everything, conjunction, within
 from holdfast.limits import (
     CANDIDATES_KEPT,
@@ -168,7 +168,7 @@ class CandidateIndex:
     async def _entity(self, project: Project, probe: Probe, entity: Entity) -> Found:
         """The answer of one entity: by candidates if that is as good, else by all its rows."""
         alone = replace(probe, entities=(entity,))
-        degraded: tuple[str, ...] = ()
+        away: HoldfastError | None = None
         known: EntityState | None = None
         try:
             hits = await self._by_candidates(project, probe, entity)
@@ -178,10 +178,14 @@ class CandidateIndex:
         except (IndexUnavailableError, ConfigError) as error:
             self._metrics.count("index_answer", "away")
             self._metrics.seen("index", error.code, 0.0)
-            degraded = ("index",)
+            away = error
         else:
             return Found(hits=tuple(hits))
-        return replace(await self._exact.search(project, alone, known), degraded=degraded)
+        try:
+            found = await self._exact.search(project, alone, known)
+        except UnsupportedError as error:  # there are too many rows to do without the engine
+            raise away or error from None
+        return replace(found, degraded=("index",) if away else ())
 
     async def _by_candidates(self, project: Project, probe: Probe, entity: Entity) -> list[Hit]:
         if self._exact.is_warm(project, entity, self._bounds.exact_rows):
@@ -263,10 +267,12 @@ class CandidateIndex:
         else:
             found = await holders()
             frequency = frequencies(probe.query, words, found, per_word, rows)
-            vector = weighted_vector(probe.query, embedding, rarities(frequency, rows))
+            told = worths(probe.query, frequency, rows)
+            vector = weighted_vector(probe.query, embedding, told)
             close = await nearest(vector)
-        by_word = dict(zip(map(_terms, probe.query.terms), frequency, strict=True))
-        rarity = rarities([by_word[word] for word in words], rows)
+        told = worths(probe.query, frequency, rows)
+        by_word = dict(zip(map(_terms, probe.query.terms), told, strict=True))
+        rarity = [by_word[word] for word in words]
         return _Named(found, close, rarity, frequency, vector)
 
     async def _rank(

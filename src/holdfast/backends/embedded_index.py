@@ -23,6 +23,8 @@ from holdfast.backends.working_set import (
     without,
 )
 from holdfast.core.view import EntityView
+from holdfast.errors import UnsupportedError
+from holdfast.limits import VIEW_ROWS_MAX
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Memory, Project
 from holdfast.ports import Delta, EntityState, Found, Hit, Probe, Records, SpaceSwitched
@@ -41,14 +43,19 @@ class EmbeddedIndex:
         records: Records,
         dimensions: int,
         bytes_max: int,
+        rows_max: int = VIEW_ROWS_MAX,
+        *,
         metrics: Metrics | None = None,
     ) -> None:
+        """`bytes_max`: of all working sets that are kept. `rows_max`: of one; a search that needs a
+        larger one is refused, for it would take all the memory there is."""
         self._metrics = metrics or Metrics()
         self._metrics.gauge("working_set_bytes", lambda: self._bytes)
         self._metrics.gauge("working_sets", lambda: len(self._warm))
         self._records = records
         self._dimensions = dimensions
         self._bytes_max = bytes_max
+        self._rows_max = rows_max
         self._warm: OrderedDict[Key, Warm] = OrderedDict()
         self._bytes = 0
         self._loading: dict[Key, asyncio.Task[Warm]] = {}
@@ -97,6 +104,7 @@ class EmbeddedIndex:
             state = known or await self._records.state(project, entity)
             known = None
             generation = state.generation
+            self._refuse_larger(entity, state.memories)
             if warm is not None and (warm.generation, warm.epoch) == (generation, state.epoch):
                 if key in self._warm:
                     self._warm.move_to_end(key)
@@ -112,6 +120,15 @@ class EmbeddedIndex:
             # generation 0 is after a reset: what was loaded before it, or since, is not trusted
             if warm.generation >= generation > 0 and warm.epoch >= state.epoch:
                 return warm
+
+    def _refuse_larger(self, entity: Entity, rows: int) -> None:
+        if rows > self._rows_max:
+            raise UnsupportedError(
+                f"{entity.kind}_id {entity.id!r} has {rows:,} memories; "
+                f"at most {self._rows_max:,} are ranked in one process.",
+                hint="Name a user, agent, app or run that has fewer, raise `view_rows_max` if "
+                "there is memory for them, or choose an external index.",
+            )
 
     async def _refresh(self, key: Key, old: Warm | None) -> Warm:
         project, entity = key

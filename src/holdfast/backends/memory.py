@@ -344,14 +344,14 @@ class MemoryRecords:
         self.tables.jobs[key] = Leased(job=job, owner=owner, until=at + lease_s)
         return job
 
-    async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
-        mine = {
-            key: change(leased, until=at + lease_s)
-            for key, leased in self.tables.jobs.items()
-            if key[1] == job_id and leased.owner == owner
-        }
-        self.tables.jobs.update(mine)
-        return bool(mine)
+    async def heartbeat(
+        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
+    ) -> bool:
+        leased = self.tables.jobs.get((project, job_id))
+        if leased is None or leased.owner != owner:
+            return False
+        self.tables.jobs[project, job_id] = change(leased, until=at + lease_s)
+        return True
 
     async def jobs(
         self, project: Project, state: JobState | None, offset: int, size: int

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 HeldIds = Annotated[
     list[str] | None, typer.Argument(metavar="[ID...]", help="Whole ids, as `list` shows them.")
 ]
+Messages = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--message",
+        metavar="NUMBER",
+        help="Only this one of one id, as `show` counts them; may be repeated.",
+    ),
+]
 All = Annotated[
     bool, typer.Option("--all", help="All that is held of --user, --agent, --app and --run.")
 ]
@@ -75,11 +83,11 @@ def show_held(
         return
     by = f"{shape['added_by']['id']} ({shape['added_by']['via']})"
     typer.echo(output.printable(f"{_whose(shape)}, added by {by}"))
-    made = output.table("said", "who", "why", "text")
-    for message in shape["messages"]:
+    made = output.table("no", "said", "who", "why", "text")
+    for number, message in enumerate(shape["messages"], 1):
         who = " ".join(filter(None, (message["role"], message["name"])))
         words = (who, ", ".join(message["reasons"]), message["content"])
-        made.add_row(output.minute(message["said_at"]), *map(output.printable, words))
+        made.add_row(str(number), output.minute(message["said_at"]), *map(output.printable, words))
     output.console(no_color=common.no_color).print(made)
 
 
@@ -87,6 +95,7 @@ def approve(
     common: Common,
     ids: Ids,
     held_ids: HeldIds = None,
+    message: Messages = None,
     all_: All = False,
     project: Project = None,
 ) -> None:
@@ -95,7 +104,7 @@ def approve(
     async def decide(admin: AsyncAdmin, chosen: dict[str, Any], told: Told) -> Answer:
         return await admin.quarantine.approve(**chosen, told=told, project=project)
 
-    chosen = _chosen(ids, held_ids, all_=all_)
+    chosen = _chosen(ids, held_ids, all_=all_) | {"messages": message or ()}
     _say(common, "Approved", _decided(common, "approving", chosen, decide))
 
 
@@ -103,6 +112,7 @@ def reject(
     common: Common,
     ids: Ids,
     held_ids: HeldIds = None,
+    message: Messages = None,
     all_: All = False,
     yes: Yes = False,
     project: Project = None,
@@ -112,7 +122,7 @@ def reject(
     async def decide(admin: AsyncAdmin, chosen: dict[str, Any], told: Told) -> Answer:
         return await admin.quarantine.reject(**chosen, told=told, project=project)
 
-    chosen = _chosen(ids, held_ids, all_=all_)
+    chosen = _chosen(ids, held_ids, all_=all_) | {"messages": message or ()}
     if not yes and not agreed("Throw it away for good?"):
         raise typer.Exit(1)
     _say(common, "Rejected", _decided(common, "rejecting", chosen, decide))
@@ -133,6 +143,7 @@ def _decided(common: Common, label: str, chosen: dict[str, Any], decide: Decide)
 
     async def work(admin: AsyncAdmin) -> Answer:
         results: list[Any] = []
+        rest: dict[str, Any] = {}
         count, left = 0, 1
         with output.progress(label, None, unit="adds", no_color=common.no_color) as advance:
             while left:
@@ -144,9 +155,10 @@ def _decided(common: Common, label: str, chosen: dict[str, Any], decide: Decide)
                 answer = await decide(admin, chosen, told)
                 count, left = count + answer["count"], answer["left"]
                 results += answer.get("results", [])
+                rest = {name: answer[name] for name in ("rest",) if name in answer}
                 if not answer["count"]:
                     break
-        whole: Answer = {"count": count, "left": left}
+        whole: Answer = {"count": count, "left": left, **rest}
         return whole | ({"results": results} if label == "approving" else {})
 
     return done(common, work)
@@ -157,6 +169,9 @@ def _say(common: Common, word: str, answer: Answer) -> None:
         output.print_json(answer)
         return
     typer.echo(f"{word} {answer['count']:,}.")
+    for one in (answer, *answer.get("results", ())):
+        if one.get("rest"):
+            typer.echo(f"The other messages are held on: {one['rest']}")
     for one in answer.get("results", ()):
         for item in one["results"]:
             text = output.printable(item["memory"] or "")

@@ -212,6 +212,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, le=2**40, description="Bytes of working sets the index keeps in memory."),
     ] = limits.VIEW_BYTES_MAX
+    view_rows_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**31,
+            description="Memories of one user, agent, app or run, or of all with `*`, that are "
+            "ranked in memory at most, about 5 kB each; a search of more is refused.",
+        ),
+    ] = limits.VIEW_ROWS_MAX
     read_connections_max: Annotated[
         int, Meta(ge=1, le=64, description="Connections that read the database at once.")
     ] = limits.READ_CONNECTIONS_MAX

@@ -36,6 +36,7 @@ from holdfast.ports import (
     PutTurns,
     RemoveMemories,
     Reset,
+    TakeRow,
 )
 from holdfast.trail import Anchor, AuditRow, Fault, FaultKind, Head, Outcome
 
@@ -341,8 +342,9 @@ def target_of(ops: Sequence[Op]) -> str | None:
 
 
 def changed(ops: Sequence[Op], results: Sequence[Json]) -> int:
-    """How many memories operations put, edited or removed."""
-    count = 0
+    """How many memories operations put, edited or removed; else how much of what is held they take
+    away."""
+    count = taken = 0
     for op, result in zip(ops, results, strict=True):
         match op:
             case PutMemory():
@@ -351,7 +353,9 @@ def changed(ops: Sequence[Op], results: Sequence[Json]) -> int:
                 count += result is not None
             case RemoveMemories():
                 count += len(result)
-    return count
+            case TakeRow():
+                taken += 1
+    return count or taken
 
 
 def outcome_told(ops: Sequence[Op]) -> tuple[Outcome, str | None]:

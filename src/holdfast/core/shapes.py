@@ -268,7 +268,7 @@ def event_shape(job: Job, texts: Mapping[str, str]) -> dict[str, Json]:
         "error_code": job.error_code,
         "scope": _ids(job.payload["scope"]),
         "metadata": job.payload.get("metadata"),
-        **({"approved": job.payload["approved"]} if "approved" in job.payload else {}),
+        **{name: job.payload[name] for name in ("approved", "turned_down") if name in job.payload},
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "completed_at": iso(job.completed_at),

@@ -76,6 +76,10 @@ class LetIn(Struct, frozen=True, kw_only=True):
     """Who did."""
     key: str
     """Idempotency key that no caller can give."""
+    messages: tuple[int, ...] = ()
+    """Numbers of those that are let in, if they are not all."""
+    rest: Held | None = None
+    """The others, which stay held."""
 
 
 class _Plan(Struct, frozen=True, kw_only=True):
@@ -189,8 +193,9 @@ async def _accept(
     if turns:
         before.append(PutTurns(scope=request.scope, turns=turns))
     after: list[Op] = []
-    if plan.held is not None:
-        after.append(PutRows(rows=(plan.held, *await webhooks.told_of_held(parts, plan.held))))
+    kept = plan.held if plan.let_in is None else plan.let_in.rest
+    if kept is not None:
+        after.append(PutRows(rows=(kept, *await webhooks.told_of_held(parts, kept))))
     if job is not None:
         after.append(PutJob(job=job))
     results = await parts.records.commit(parts.project, [*before, *puts, *after])
@@ -376,7 +381,7 @@ def _payload(
     if (held := _held_told(plan)) is not None:
         payload["held"] = held
     if plan.let_in is not None:
-        payload["approved"] = {"id": plan.let_in.held_id, "by": plan.let_in.principal}
+        payload["approved"] = holding.decided(plan.let_in)
     if extracting:
         payload |= {
             "metadata": request.metadata,

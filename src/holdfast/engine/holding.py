@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from holdfast.acts import actor_now
 from holdfast.core.trust import Given, Reason, held_places, policy_of
 from holdfast.directory import Held
 from holdfast.engine.parts import Parts
-from holdfast.model import Json
+from holdfast.errors import ValidationError
+from holdfast.model import Json, Struct
 
 if TYPE_CHECKING:
-    from holdfast.engine.add import AddRequest
+    from holdfast.engine.add import AddRequest, LetIn
+
+
+class TurnedDown(Struct, frozen=True, kw_only=True):
+    """Held turns that somebody rejected."""
+
+    held_id: str
+    principal: str
+    messages: tuple[int, ...] = ()
+    """Numbers of those that are, if they are not all."""
+    rest: Held | None = None
+    """The others, which stay held."""
 
 
 async def held_of(parts: Parts, request: AddRequest) -> tuple[tuple[int, ...], Held | None]:
@@ -26,6 +40,34 @@ async def held_of(parts: Parts, request: AddRequest) -> tuple[tuple[int, ...], H
     )
     places = held_places(request.said, given)
     return tuple(places), _row(parts, request, places) if places else None
+
+
+def decided(one: LetIn | TurnedDown) -> dict[str, Json]:
+    """What is noted of a decision on what was held: whose it was, and what it left."""
+    told: dict[str, Json] = {"id": one.held_id, "by": one.principal}
+    if one.rest is not None:
+        told |= {"messages": list(one.messages), "rest": one.rest.id}
+    return told
+
+
+def split(parts: Parts, held: Held, numbers: Sequence[int]) -> tuple[Held, Held | None]:
+    """What is decided on of what is held (all, if no numbers are given), and what is not.
+
+    What is not is held on, under an id of its own: a number means the message that was shown with
+    it, whatever somebody else decided meanwhile. Raises ValidationError.
+    """
+    count = len(held.messages)
+    if not all(1 <= number <= count for number in numbers):
+        raise ValidationError(
+            f"messages: {held.id} has the messages 1 to {count}.",
+            hint="`quarantine show` tells which.",
+        )
+    meant = [one for number, one in enumerate(held.messages, 1) if number in numbers]
+    if len(meant) in (0, count):
+        return held, None
+    others = [one for number, one in enumerate(held.messages, 1) if number not in numbers]
+    rest = replace(held, id=parts.ids.new(), messages=tuple(others))
+    return replace(held, messages=tuple(meant)), rest
 
 
 def _row(parts: Parts, request: AddRequest, places: Mapping[int, tuple[Reason, ...]]) -> Held:

@@ -189,7 +189,9 @@ async def _kept(parts: Parts, job: Job) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
             await asyncio.sleep(JOB_LEASE_S / 3)
-            await parts.jobs.heartbeat(job.id, parts.owner, parts.clock.now(), JOB_LEASE_S)
+            await parts.jobs.heartbeat(
+                job.project, job.id, parts.owner, parts.clock.now(), JOB_LEASE_S
+            )
 
     task = asyncio.create_task(beat())
     try:

@@ -19,7 +19,7 @@ from holdfast.core.rekeying import Rekeying
 from holdfast.directory import Held, ProjectInfo, Where
 from holdfast.engine.backups import ERASED, Shelf, Told, open_backup, rows_of
 from holdfast.engine.parts import Parts
-from holdfast.engine.quarantine import is_known
+from holdfast.engine.quarantine import is_decided
 from holdfast.engine.restoring import keys_of, load, number_of
 from holdfast.errors import ConflictError, NotFoundError
 from holdfast.model import Memory, Project, Struct
@@ -80,7 +80,7 @@ async def merge(
     told: Told,
 ) -> Merged:
     """Add the memories of an archive to an open store, with vectors, sources, turns and history,
-    and what was held; what was approved here since is not held again.
+    and what was held; what was approved or rejected here since is not held again.
 
     `projects`: the ones to take, each with the project it is to be in; all, as they are, if empty.
     `only_empty`: refuse a store that has memories. Interrupted, it goes on when it is done again.
@@ -150,14 +150,14 @@ async def _pages(moving: Moving, project: Project) -> AsyncIterator[list[Moved]]
 
 
 async def _put_held(parts: Parts, source: Directory, name: str, target: Project) -> int:
-    """Put what was held in a project and is neither held nor approved in the other; how much."""
+    """Put what was held in a project and is neither held nor decided in the other; how much."""
     there, count, after = within(parts, project=target), 0, ""
     while True:
         some = await source.select(
             Held, Where("project", name), Where("id", after, "gt"), order="id", size=_AT_ONCE
         )
         rows = [_held_in(held, target) for held in some]
-        new = [held for held in rows if not await is_known(there, held.id)]
+        new = [held for held in rows if not await is_decided(there, held.id)]
         if new:
             await parts.records.commit(target, [PutRows(rows=tuple(new))])
         count += len(new)

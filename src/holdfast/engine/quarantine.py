@@ -13,14 +13,17 @@ import msgspec
 from holdfast.acts import actor_now, coming_by, watched_act
 from holdfast.core.audit import ids_of
 from holdfast.core.fence import inside
+from holdfast.core.identity import scope_key
 from holdfast.core.intake import Said
 from holdfast.directory import Held, Where
 from holdfast.engine import add as adding
+from holdfast.engine import holding, webhooks
 from holdfast.engine.auditing import job_done
 from holdfast.engine.parts import Parts
 from holdfast.engine.read import add_answer, may_see
-from holdfast.errors import NotFoundError
+from holdfast.errors import ConflictError, NotFoundError
 from holdfast.model import Job, Json, Scope
+from holdfast.ports import Op, PutJob, PutRows, TakeRow
 
 Told = Callable[[int, int], None]
 """Is told how many are done, and of how many."""
@@ -65,10 +68,20 @@ async def is_known(parts: Parts, held_id: str) -> bool:
     return await _look(parts, held_id) is not None or await _approved(parts, held_id) is not None
 
 
-async def approve(parts: Parts, held_id: str, *, wait: bool) -> dict[str, Json] | None:
-    """Let in what is held: the answer of its add; None if it was thrown away meanwhile.
+async def is_decided(parts: Parts, held_id: str) -> bool:
+    """Whether this is held, or somebody decided on it."""
+    is_held = await _look(parts, held_id) is not None
+    return is_held or await _decision(parts, held_id) is not None
 
-    Once more, it is the answer of the first time. Raises as `add`; it is held still then.
+
+async def approve(
+    parts: Parts, held_id: str, *, wait: bool, messages: Sequence[int] = ()
+) -> dict[str, Json] | None:
+    """Let in what is held, or these messages of it: the answer of its add; None if it was thrown
+    away meanwhile. `rest` in it is the id of what is held on.
+
+    Once more, it is the answer of the first time. Raises ConflictError if other messages of it
+    were approved, ValidationError, and as `add`; it is held still then.
     """
     held = await _look(parts, held_id)
     job: Job | None = None
@@ -76,7 +89,11 @@ async def approve(parts: Parts, held_id: str, *, wait: bool) -> dict[str, Json] 
         try:
             with coming_by("approval"):
                 job = await job_done(
-                    parts, "quarantine.approved", parts.project, held.id, _let_in(parts, held, wait)
+                    parts,
+                    "quarantine.approved",
+                    parts.project,
+                    held.id,
+                    _let_in(parts, held, messages, wait),
                 )
         except NotFoundError:
             held = None  # somebody was faster
@@ -86,33 +103,87 @@ async def approve(parts: Parts, held_id: str, *, wait: bool) -> dict[str, Json] 
         job = await _approved(parts, held_id)
         if job is None:
             return None
+        _check_same(job, messages)
         job = await adding.see_through(parts, job, wait=wait)
-    return await add_answer(parts, job, ())
+    answer = await add_answer(parts, job, ())
+    rest = job.payload["approved"].get("rest")
+    return answer if rest is None else {**answer, "rest": rest}
 
 
-async def reject(parts: Parts, held_id: str) -> bool:
-    """Throw away what is held; False if there is nothing any more."""
+async def reject(
+    parts: Parts, held_id: str, *, messages: Sequence[int] = ()
+) -> dict[str, Json] | None:
+    """Throw away what is held, or these messages of it; None if there is nothing any more. `rest`
+    in the answer is the id of what is held on. That it was rejected is remembered, as that it was
+    approved is: a backup does not bring it back. Raises ValidationError."""
     held = await _look(parts, held_id)
     if held is None:
-        return False
-    work = _throw_away(parts, held)
-    gone: bool = await job_done(parts, "quarantine.rejected", parts.project, held.id, work)
-    if gone:
-        parts.metrics.count("held_add", "rejected")
-    return gone
+        return None
+    meant, rest = holding.split(parts, held, messages)
+    numbers = tuple(sorted(set(messages)))
+    by = actor_now().principal
+    one = holding.TurnedDown(held_id=held.id, principal=by, messages=numbers, rest=rest)
+    work = _throw_away(parts, meant, one)
+    try:
+        await job_done(parts, "quarantine.rejected", parts.project, held.id, work)
+    except NotFoundError:
+        return None  # somebody was faster
+    parts.metrics.count("held_add", "rejected")
+    return {} if rest is None else {"rest": rest.id}
 
 
-def _let_in(parts: Parts, held: Held, wait: bool) -> Awaitable[Job]:
-    approved = adding.LetIn(held_id=held.id, principal=actor_now().principal, key=_key(held.id))
-    return adding.let_in(parts, _request(held, wait), approved)
+def _let_in(parts: Parts, held: Held, messages: Sequence[int], wait: bool) -> Awaitable[Job]:
+    meant, rest = holding.split(parts, held, messages)
+    approved = adding.LetIn(
+        held_id=held.id,
+        principal=actor_now().principal,
+        key=_key(held.id),
+        messages=tuple(sorted(set(messages))),
+        rest=rest,
+    )
+    return adding.let_in(parts, _request(meant, wait), approved)
 
 
-async def _throw_away(parts: Parts, held: Held) -> bool:
+async def _throw_away(parts: Parts, held: Held, one: holding.TurnedDown) -> None:
     act = watched_act()
     if act is not None:
         act.about(ids_of(held.scope))
-    mine = (Where("project", parts.project), Where("id", held.id))
-    return bool(await parts.directory.delete(Held, *mine))
+    now, scope = parts.clock.now(), held.scope
+    note = Job(
+        id=parts.ids.new(),
+        project=parts.project,
+        kind="store",
+        state="SUCCEEDED",
+        scope_key=scope_key(scope),
+        payload={
+            "scope": [scope.user_id, scope.agent_id, scope.app_id, scope.run_id],
+            "turns": [],
+            "memories": [],
+            "at": now,
+            "turned_down": holding.decided(one),
+        },
+        idempotency_key=_key(held.id),
+        result=[],
+        run_after=now,
+        created_at=now,
+        completed_at=now,
+    )
+    ops: list[Op] = [TakeRow(kind=Held, id=held.id), PutJob(job=note)]
+    if one.rest is not None:
+        ops.append(PutRows(rows=(one.rest, *await webhooks.told_of_held(parts, one.rest))))
+    await parts.records.commit(parts.project, ops)
+
+
+def _check_same(job: Job, messages: Sequence[int]) -> None:
+    """Raises ConflictError if what was approved is not what is meant."""
+    approved = job.payload["approved"]
+    rest = approved.get("rest")
+    if rest is None or sorted(set(messages)) == approved["messages"]:
+        return
+    raise ConflictError(
+        "Other messages of this were approved; nothing was changed.",
+        hint=f"What is left of it is held under the id {rest}.",
+    )
 
 
 def _request(held: Held, wait: bool) -> adding.AddRequest:
@@ -132,6 +203,12 @@ def _key(held_id: str) -> str:
 
 async def _approved(parts: Parts, held_id: str) -> Job | None:
     """The job of what was let in, as far as it is known and may be seen."""
+    job = await _decision(parts, held_id)
+    return job if job is not None and "approved" in job.payload else None
+
+
+async def _decision(parts: Parts, held_id: str) -> Job | None:
+    """The job that notes what was decided, as far as it is known and may be seen."""
     job = await parts.jobs.find_job(parts.project, _key(held_id))
     return job if job is not None and may_see(parts, job) else None
 

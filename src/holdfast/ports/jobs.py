@@ -37,7 +37,9 @@ class Jobs(Protocol):
         scope has an older unfinished job.
         """
 
-    async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
+    async def heartbeat(
+        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
+    ) -> bool:
         """Prolong a lease till `at + lease_s`; False if it was lost: somebody else took the job, or
         it is not RUNNING any more."""
 

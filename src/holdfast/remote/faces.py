@@ -289,15 +289,18 @@ class AsyncQuarantine(Face):
         agent_id: str | None = None,
         app_id: str | None = None,
         run_id: str | None = None,
+        messages: Sequence[int] = (),
         wait: bool = True,
     ) -> Answer:
         """Let in what is held, under these ids or all of the entities named together, up to 1,000.
 
+        `messages`: only these of one id, by their numbers from 1; `rest` is the id of the others.
         `wait`: until models have made memories of it. Called again, it adds nothing twice. Returns
         `{"count", "left", "results"}`. Raises ValidationError, NotFoundError, BudgetExceededError.
         """
         body = {
             **_subject(user_id, agent_id, app_id, run_id), "held_ids": held_ids, "wait": wait,
+            "messages": messages,
         }  # fmt: skip
         answer: Answer = await self._ask(
             "POST", "/holdfast/quarantine/approve", body=body, repeatable=True
@@ -312,12 +315,17 @@ class AsyncQuarantine(Face):
         agent_id: str | None = None,
         app_id: str | None = None,
         run_id: str | None = None,
+        messages: Sequence[int] = (),
     ) -> Answer:
         """Throw away what is held, for good; chosen as in `approve`.
 
-        Returns `{"count", "left"}`. Raises ValidationError, NotFoundError.
+        Returns `{"count", "left"}`, and `rest` as `approve` does. Raises ValidationError,
+        NotFoundError.
         """
-        body = {**_subject(user_id, agent_id, app_id, run_id), "held_ids": held_ids}
+        body = {
+            **_subject(user_id, agent_id, app_id, run_id), "held_ids": held_ids,
+            "messages": messages,
+        }  # fmt: skip
         answer: Answer = await self._ask("POST", "/holdfast/quarantine/reject", body=body)
         return answer
 

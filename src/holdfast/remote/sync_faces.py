@@ -257,15 +257,23 @@ class Quarantine:
         agent_id: str | None = None,
         app_id: str | None = None,
         run_id: str | None = None,
+        messages: Sequence[int] = (),
         wait: bool = True,
     ) -> Answer:
         """Let in what is held, under these ids or all of the entities named together, up to 1,000.
 
+        `messages`: only these of one id, by their numbers from 1; `rest` is the id of the others.
         `wait`: until models have made memories of it. Called again, it adds nothing twice. Returns
         `{"count", "left", "results"}`. Raises ValidationError, NotFoundError, BudgetExceededError.
         """
         work = self._async.approve(
-            held_ids, user_id=user_id, agent_id=agent_id, app_id=app_id, run_id=run_id, wait=wait
+            held_ids,
+            user_id=user_id,
+            agent_id=agent_id,
+            app_id=app_id,
+            run_id=run_id,
+            messages=messages,
+            wait=wait,
         )
         return self._loop.run(work)
 
@@ -277,12 +285,19 @@ class Quarantine:
         agent_id: str | None = None,
         app_id: str | None = None,
         run_id: str | None = None,
+        messages: Sequence[int] = (),
     ) -> Answer:
         """Throw away what is held, for good; chosen as in `approve`.
 
-        Returns `{"count", "left"}`. Raises ValidationError, NotFoundError.
+        Returns `{"count", "left"}`, and `rest` as `approve` does. Raises ValidationError,
+        NotFoundError.
         """
         work = self._async.reject(
-            held_ids, user_id=user_id, agent_id=agent_id, app_id=app_id, run_id=run_id
+            held_ids,
+            user_id=user_id,
+            agent_id=agent_id,
+            app_id=app_id,
+            run_id=run_id,
+            messages=messages,
         )
         return self._loop.run(work)

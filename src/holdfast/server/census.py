@@ -1,4 +1,8 @@
-"""Counts over the whole store, as Prometheus is told of them; made anew at most twice a minute."""
+"""Counts over the whole store, as Prometheus is told of them.
+
+Made anew at most twice a minute, and less often where that takes long: a large store is not to be
+kept busy with being counted.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from holdfast.admin import AsyncAdmin
-from holdfast.limits import CENSUS_AGE_MAX_S
+from holdfast.limits import CENSUS_AGE_MAX_S, CENSUS_PAUSE
 from holdfast.model import Census
 
 GAUGES = {
@@ -36,13 +40,18 @@ class Counted:
         self._asking = asyncio.Lock()
         self._last: Census | None = None
         self._at = 0.0
+        self._took = 0.0
 
     async def census(self, age_max_s: float = CENSUS_AGE_MAX_S) -> Census:
-        """The last census, or a new one if that is older. Raises StoreError."""
+        """The last census, or a new one if that is older than `age_max_s`, and than 50 times what
+        making it took. Raises StoreError."""
         async with self._asking:  # who comes meanwhile waits for the answer, and asks nothing
-            if self._last is None or time.monotonic() - self._at > age_max_s:
+            age_max_s = max(age_max_s, CENSUS_PAUSE * self._took)
+            began = time.monotonic()
+            if self._last is None or began - self._at > age_max_s:
                 self._last = await self._admin.census()
                 self._at = time.monotonic()
+                self._took = self._at - began
             return self._last
 
 

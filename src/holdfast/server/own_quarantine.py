@@ -8,7 +8,7 @@ from fastapi import Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.core.shapes import held_shape
-from holdfast.limits import BATCH_MAX, HELD_PAGE_MAX, ID_CHARS_MAX
+from holdfast.limits import BATCH_MAX, HELD_PAGE_MAX, ID_CHARS_MAX, MESSAGES_PER_ADD_MAX
 from holdfast.server.context import Context, allow
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
@@ -30,6 +30,14 @@ class ChoiceBody(BaseModel):
     agent_id: str | None = None
     app_id: str | None = None
     run_id: str | None = None
+    messages: Annotated[
+        list[int],
+        Field(
+            max_length=MESSAGES_PER_ADD_MAX,
+            description="Only these of one id, by their numbers from 1; the others are held on"
+            " under an id of their own.",
+        ),
+    ] = []
 
 
 class ApprovalBody(ChoiceBody):
@@ -78,6 +86,9 @@ class DecidedShape(BaseModel):
     left: Annotated[int, Field(description="Still held of the entities named.")]
     results: Annotated[
         list[dict[str, Any]] | None, Field(description="The answer of each add.")
+    ] = None
+    rest: Annotated[
+        str | None, Field(description="The id of what is held on of a rejected add.")
     ] = None
 
 

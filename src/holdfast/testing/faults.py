@@ -202,8 +202,11 @@ class FailingStore:
     ) -> Job | None:
         return await self.fault.awaited(self._store.lease_one(project, job_id, owner, at, lease_s))
 
-    async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
-        return await self.fault.awaited(self._store.heartbeat(job_id, owner, at, lease_s))
+    async def heartbeat(
+        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
+    ) -> bool:
+        beat = self._store.heartbeat(project, job_id, owner, at, lease_s)
+        return await self.fault.awaited(beat)
 
     async def jobs(
         self, project: Project, state: JobState | None, offset: int, size: int

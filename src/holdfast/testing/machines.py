@@ -140,7 +140,7 @@ class RecordsMachine(RuleBasedStateMachine):
         calls: list[Call] = [
             lambda store: store.lease(owner, at, seconds),
             lambda store: store.lease_one(project, job_id, owner, at, seconds),
-            lambda store: store.heartbeat(job_id, owner, at, seconds),
+            lambda store: store.heartbeat(project, job_id, owner, at, seconds),
             lambda store: store.rerun(project, job_id, at),
         ]
         self.both(data.draw(st.sampled_from(calls)))

@@ -145,6 +145,8 @@ CREATE TABLE embeddings (
 	PRIMARY KEY (memory_no, space_no)
 );
 
+CREATE INDEX embeddings_by_space ON embeddings (space_no);
+
 CREATE TABLE entities (
 	no BIGSERIAL NOT NULL, 
 	project TEXT COLLATE "C" NOT NULL, 
@@ -277,6 +279,8 @@ CREATE TABLE jobs (
 	UNIQUE (project, idempotency_key)
 );
 
+CREATE INDEX jobs_failed ON jobs (project) WHERE state = 'FAILED';
+
 CREATE INDEX jobs_unfinished ON jobs (project, scope_key, no) WHERE state IN ('PENDING', 'RUNNING');
 
 CREATE TABLE key_uses (
@@ -328,6 +332,8 @@ CREATE TABLE memories (
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)
 );
+
+CREATE INDEX memories_aside ON memories (project) WHERE listed = 0 OR valid_to IS NOT NULL;
 
 CREATE INDEX memories_by_agent ON memories (project, agent_id, no) WHERE agent_id IS NOT NULL;
 

@@ -138,6 +138,10 @@ for _kind in ("user", "agent", "app", "run"):
         postgresql_where=text(f"{_kind}_id IS NOT NULL"),
     )
 
+# The few that listings do not show: the others are counted by what is left.
+ASIDE = "listed = 0 OR valid_to IS NOT NULL"
+Index("memories_aside", memories.c.project, sqlite_where=text(ASIDE), postgresql_where=text(ASIDE))
+
 embeddings = Table(
     "embeddings",
     metadata,
@@ -148,6 +152,8 @@ embeddings = Table(
     PrimaryKeyConstraint("memory_no", "space_no"),
     sqlite_with_rowid=False,
 )
+# A vector is a kilobyte and more: whoever counts them does not look at them.
+Index("embeddings_by_space", embeddings.c.space_no)
 
 sources = Table(
     "sources",
@@ -246,4 +252,10 @@ Index(
     jobs.c.no,
     sqlite_where=text("state IN ('PENDING', 'RUNNING')"),
     postgresql_where=text("state IN ('PENDING', 'RUNNING')"),
+)
+Index(
+    "jobs_failed",
+    jobs.c.project,
+    sqlite_where=text("state = 'FAILED'"),
+    postgresql_where=text("state = 'FAILED'"),
 )

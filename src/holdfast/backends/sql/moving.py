@@ -50,7 +50,7 @@ def page(
 ) -> tuple[list[Moved], int | None]:
     """`Moving.page` in one snapshot. Raises KeyNeeded, CorruptError."""
     now = current(connection)
-    rows = connection.execute(_PAGE, (now.space_no, project, after, size)).fetchall()
+    rows = connection.execute(_PAGE, (project, after, size)).fetchall()
     memories = memories_from(connection, project, rows)
     stored = [(row[0], row[4:8], now.space_no, row[-1]) for row in rows]
     vectors = vectors_from(connection, project, stored, now.dimensions)

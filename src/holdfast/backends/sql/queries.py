@@ -272,28 +272,58 @@ def _of_state(project: Project, state_: JobState | None) -> tuple[str, tuple[str
     return "j.project = ? AND j.state = ?", (project, state_)
 
 
+_ASIDE = "(listed = 0 OR valid_to IS NOT NULL)"
+"""As the index memories_aside says it, which serves only where it is said like that."""
+
+
 def stats(connection: Connection, project: Project) -> Mapping[str, Json]:
     """Counts for people."""
+    mine = "FROM memories WHERE project = ?"
     counts = {
-        "memories": "SELECT count(*) FROM memories WHERE project = ? AND listed = 1 "
-        "AND valid_to IS NULL",
-        "superseded": "SELECT count(*) FROM memories WHERE project = ? AND valid_to IS NOT NULL",
+        "memories": f"SELECT count(*) {mine}",
+        "aside": f"SELECT count(*) {mine} AND {_ASIDE}",
+        "superseded": f"SELECT count(*) {mine} AND {_ASIDE} AND valid_to IS NOT NULL",
         "turns": "SELECT count(*) FROM messages WHERE project = ?",
-        "vectors": "SELECT count(*) FROM embeddings e JOIN memories m ON m.no = e.memory_no "
-        f"WHERE m.project = ? AND e.space_no = {ACTIVE_SPACE}",
         "history_events": "SELECT count(*) FROM history WHERE project = ?",
     }
-    result: dict[str, Json] = {k: only(connection, q, (project,)) for k, q in counts.items()}
-    result["entities"] = _grouped(
+    found = {name: int(only(connection, sql, (project,))) for name, sql in counts.items()}
+    vectors = _vectors(connection, project, found["memories"])
+    found["memories"] -= found.pop("aside")
+    entities_ = _grouped(
         connection,
         "SELECT kind, count(*) FROM entities WHERE project = ? AND memories > 0 GROUP BY kind",
         project,
     )
-    result["jobs"] = _grouped(
-        connection, "SELECT state, count(*) FROM jobs WHERE project = ? GROUP BY state", project
+    return {
+        **found,
+        "vectors": vectors,
+        "entities": entities_,
+        "jobs": _jobs(connection, project),
+        "bytes": connection.dialect.size(connection),
+    }
+
+
+def _vectors(connection: Connection, project: Project, memories: int) -> int:
+    """How many memories of a project have a vector."""
+    active = f"FROM embeddings WHERE space_no = {ACTIVE_SPACE}"
+    if memories == only(connection, "SELECT count(*) FROM memories", ()):  # there is no other
+        return int(only(connection, f"SELECT count(*) {active}", ()))
+    among = f"project = ? AND no IN (SELECT memory_no {active})"
+    return int(only(connection, f"SELECT count(*) FROM memories WHERE {among}", (project,)))
+
+
+def _jobs(connection: Connection, project: Project) -> dict[str, int]:
+    """Jobs by state; those that succeeded, of all the most, are what is left."""
+    mine = "SELECT count(*) FROM jobs WHERE project = ?"
+    found = _grouped(
+        connection,
+        "SELECT state, count(*) FROM jobs WHERE project = ? "
+        "AND state IN ('PENDING', 'RUNNING') GROUP BY state",
+        project,
     )
-    result["bytes"] = connection.dialect.size(connection)
-    return result
+    found["FAILED"] = int(only(connection, f"{mine} AND state = 'FAILED'", (project,)))
+    found["SUCCEEDED"] = int(only(connection, mine, (project,))) - sum(found.values())
+    return {state_: count for state_, count in sorted(found.items()) if count}
 
 
 def census(connection: Connection, at: float) -> Census:
@@ -309,7 +339,10 @@ def census(connection: Connection, at: float) -> Census:
     ).fetchone()
     return Census(
         memories=only(
-            connection, "SELECT count(*) FROM memories WHERE listed = 1 AND valid_to IS NULL", ()
+            connection,
+            "SELECT (SELECT count(*) FROM memories) - "
+            f"(SELECT count(*) FROM memories WHERE {_ASIDE})",
+            (),
         ),
         vectors=only(
             connection, f"SELECT count(*) FROM embeddings WHERE space_no = {ACTIVE_SPACE}", ()

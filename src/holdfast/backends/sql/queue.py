@@ -201,11 +201,14 @@ def _take(connection: Connection, no: int, owner: str, at: float, lease_s: float
     return jobs_from(connection, [row])[0]
 
 
-def heartbeat(connection: Connection, job_id: str, owner: str, at: float, lease_s: float) -> bool:
+def heartbeat(
+    connection: Connection, project: Project, job_id: str, owner: str, until: float
+) -> bool:
     """Prolong a lease; False if it was lost."""
     changed = connection.execute(
-        "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease_owner = ? AND state = 'RUNNING'",
-        (at + lease_s, job_id, owner),
+        "UPDATE jobs SET lease_until = ? "
+        "WHERE project = ? AND id = ? AND lease_owner = ? AND state = 'RUNNING'",
+        (until, project, job_id, owner),
     ).rowcount
     return changed > 0
 

@@ -263,8 +263,11 @@ class SqlRecords(ABC):
         work = lambda c: queue.lease_one(c, project, job_id, owner, at, lease_s)  # noqa: E731
         return await self.write(project, work)
 
-    async def heartbeat(self, job_id: str, owner: str, at: float, lease_s: float) -> bool:
-        return await self.write(None, lambda c: queue.heartbeat(c, job_id, owner, at, lease_s))
+    async def heartbeat(
+        self, project: Project, job_id: str, owner: str, at: float, lease_s: float
+    ) -> bool:
+        until = at + lease_s
+        return await self.write(None, lambda c: queue.heartbeat(c, project, job_id, owner, until))
 
     async def hasten(self, project: Project, error_code: str, at: float) -> int:
         return await self.write(project, lambda c: queue.hasten(c, project, error_code, at))

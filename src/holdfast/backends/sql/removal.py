@@ -1,4 +1,11 @@
-"""Deleting memories together with everything that would still tell what they said."""
+"""Deleting memories together with everything that would still tell what they said.
+
+What is deleted is named in the temporary table `doomed`, which is small beside the others. SQLite
+knows nothing of that and would walk through them: CROSS JOIN has it begin with the table named
+first. For Postgres it is a join like any other. Nor does SQLite know how few turns are behind them,
+and what holds for one row of `memories` alone makes it look at every row first, for a Bloom filter:
+CASE keeps that from it.
+"""
 
 from __future__ import annotations
 
@@ -23,35 +30,33 @@ _ADD_TURNS = """
 WITH RECURSIVE behind (no) AS (
   SELECT no FROM doomed
   UNION
-  SELECT m.no FROM behind b
-  JOIN sources f ON f.memory_no = b.no
-  JOIN sources t ON t.message_no = f.message_no
-  JOIN memories m ON m.no = t.memory_no
-  WHERE m.listed = 0 AND m.kind = 'turn'
+  SELECT m.no FROM behind b CROSS JOIN sources f CROSS JOIN sources t CROSS JOIN memories m
+  WHERE f.memory_no = b.no AND t.message_no = f.message_no AND m.no = t.memory_no
+    AND CASE WHEN b.no IS NOT NULL THEN m.listed = 0 AND m.kind = 'turn' END
 )
 INSERT INTO doomed SELECT no, 0 FROM behind WHERE TRUE ON CONFLICT DO NOTHING
 """
 
 _DELETE_MESSAGES = """
 DELETE FROM messages WHERE no IN (
-  SELECT s.message_no FROM sources s JOIN doomed d ON d.no = s.memory_no)
+  SELECT s.message_no FROM doomed d CROSS JOIN sources s WHERE s.memory_no = d.no)
 """
 
 # Of other facts too: the number of a deleted turn is given to another one some day.
 _DELETE_LINKS = """
 DELETE FROM sources WHERE message_no IN (
-  SELECT s.message_no FROM sources s JOIN doomed d ON d.no = s.memory_no)
+  SELECT s.message_no FROM doomed d CROSS JOIN sources s WHERE s.memory_no = d.no)
 """
 
 _BLANK_HISTORY = """
 UPDATE history SET old_memory = NULL, new_memory = NULL
 WHERE project = ? AND memory_id IN (
-  SELECT m.id FROM memories m JOIN doomed d ON d.no = m.no)
+  SELECT m.id FROM doomed d CROSS JOIN memories m WHERE m.no = d.no)
 """
 
 _DELETE_FEEDBACK = """
 DELETE FROM feedback WHERE project = ? AND memory_id IN (
-  SELECT m.id FROM memories m JOIN doomed d ON d.no = m.no)
+  SELECT m.id FROM doomed d CROSS JOIN memories m WHERE m.no = d.no)
 """
 
 # Few exports are kept of a project, and each names its memories.
@@ -122,8 +127,8 @@ def _note(
 ) -> list[str]:
     """Record the deletions in the outbox and in history."""
     rows = connection.execute(
-        f"SELECT {MEMORY_COLUMNS}, m.no, d.asked FROM doomed d "
-        "JOIN memories m ON m.no = d.no ORDER BY d.no"
+        f"SELECT {MEMORY_COLUMNS}, m.no, d.asked FROM doomed d CROSS JOIN memories m "
+        "WHERE m.no = d.no ORDER BY d.no"
     ).fetchall()
     events = []
     for row, memory in zip(rows, memories_from(connection, project, rows), strict=True):

@@ -145,6 +145,8 @@ CREATE TABLE embeddings (
 )
  WITHOUT ROWID;
 
+CREATE INDEX embeddings_by_space ON embeddings (space_no);
+
 CREATE TABLE entities (
 	no INTEGER NOT NULL, 
 	project TEXT NOT NULL, 
@@ -280,6 +282,8 @@ CREATE TABLE jobs (
 	UNIQUE (project, idempotency_key)
 );
 
+CREATE INDEX jobs_failed ON jobs (project) WHERE state = 'FAILED';
+
 CREATE INDEX jobs_unfinished ON jobs (project, scope_key, no) WHERE state IN ('PENDING', 'RUNNING');
 
 CREATE TABLE key_uses (
@@ -332,6 +336,8 @@ CREATE TABLE memories (
 	UNIQUE (project, id), 
 	UNIQUE (project, identity)
 );
+
+CREATE INDEX memories_aside ON memories (project) WHERE listed = 0 OR valid_to IS NOT NULL;
 
 CREATE INDEX memories_by_agent ON memories (project, agent_id, no) WHERE agent_id IS NOT NULL;
 

@@ -150,15 +150,16 @@ class JobsContract(StoreFixtures):
 
     async def test_a_heartbeat_prolongs_a_lease(self, store: Store) -> None:
         await commit(store, put_job("j"))
-        assert not await store.heartbeat("j", "me", NOW, LEASE_S)
+        assert not await store.heartbeat(RED, "j", "me", NOW, LEASE_S)
         await lease(store)
-        assert await store.heartbeat("j", "me", NOW + 5, LEASE_S)
+        assert await store.heartbeat(RED, "j", "me", NOW + 5, LEASE_S)
         assert await lease(store, "you", at=NOW + LEASE_S + 1) is None
-        assert not await store.heartbeat("j", "you", NOW + 5, LEASE_S)
+        assert not await store.heartbeat(RED, "j", "you", NOW + 5, LEASE_S)
+        assert not await store.heartbeat(BLUE, "j", "me", NOW + 50, LEASE_S)
         assert await lease(store, "you", at=NOW + 5 + LEASE_S) == "j"
-        assert not await store.heartbeat("j", "me", NOW + 16, LEASE_S)
+        assert not await store.heartbeat(RED, "j", "me", NOW + 16, LEASE_S)
         await finish(store, "j", owner="you")
-        assert not await store.heartbeat("j", "you", NOW + 17, LEASE_S)
+        assert not await store.heartbeat(RED, "j", "you", NOW + 17, LEASE_S)
 
     async def test_a_job_ends_with_its_result(self, store: Store) -> None:
         await commit(store, put_job("j", result="earlier"))
@@ -205,7 +206,7 @@ class JobsContract(StoreFixtures):
     async def test_a_lease_that_ran_out_is_held_until_it_is_taken(self, store: Store) -> None:
         await commit(store, put_job("j"))
         await lease(store, "me")
-        assert await store.heartbeat("j", "me", NOW + 2 * LEASE_S, LEASE_S)
+        assert await store.heartbeat(RED, "j", "me", NOW + 2 * LEASE_S, LEASE_S)
         await finish(store, "j", at=NOW + 9 * LEASE_S)
         assert (await known(store, "j")).state == "SUCCEEDED"
 

@@ -74,7 +74,7 @@ CALLS: dict[str, Call] = {
     "find_job": lambda store: store.find_job(RED, "a"),
     "lease": lambda store: store.lease("me", NOW, 1.0),
     "lease_one": lambda store: store.lease_one(RED, "a", "me", NOW, 1.0),
-    "heartbeat": lambda store: store.heartbeat("a", "me", NOW, 1.0),
+    "heartbeat": lambda store: store.heartbeat(RED, "a", "me", NOW, 1.0),
     "jobs": lambda store: store.jobs(RED, None, 0, 1),
     "count_jobs": lambda store: store.count_jobs(RED, None),
     "hasten": lambda store: store.hasten(RED, "E", NOW),
@@ -141,7 +141,7 @@ class LifeContract(StoreFixtures):
         assert ((await replica(second)).known, await store_facts(second)) == before
         assert (await second.state(RED, ALICE)) == generation
         assert await second.job(RED, "j") == leased
-        assert await second.heartbeat("j", "me", NOW, 10.0)
+        assert await second.heartbeat(RED, "j", "me", NOW, 10.0)
         await second.close()
 
     async def test_a_store_with_vectors_is_bound_to_its_space(self, make: Make) -> None:
