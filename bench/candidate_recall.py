@@ -62,6 +62,8 @@ async def measured(dataset: Dataset, bounds: Bounds, top_k: int, together: bool)
             ids = await stored(memory, dataset, together)
             parts = memory._assembly.parts  # type: ignore[union-attr]
             records: Any = parts.records
+            while not hasattr(records, "indexing"):
+                records = records._inner  # the records behind what is wrapped around them
             space, metrics = parts.embedder.space, Metrics()
             engine = Engine()
             builds = Builds(lambda name: MemoryVectors(engine, name), "bench", space)
@@ -88,7 +90,9 @@ async def measured(dataset: Dataset, bounds: Bounds, top_k: int, together: bool)
                     reference=question.at,
                 )
                 payer = Payer(project=parts.project, operation="search", scope=Scope())
-                probe = await _probe(parts, request, entity_choices(wanted), payer)
+                probe = await _probe(
+                    parts, request, entity_choices(wanted), payer, parts.embedders.now
+                )
                 evidence = {ids[question.user_id, turn] for turn in question.evidence}
                 answers = {}
                 for name, one in (("embedded", exact), ("candidates", index)):

@@ -18,7 +18,8 @@ from holdfast.backends.candidate_index import Bounds, CandidateIndex
 from holdfast.backends.memory_vectors import Collection, Engine
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
-from holdfast.core.rank import match
+from holdfast.core.candidates import chosen
+from holdfast.core.rank import match, weighted_vector
 from holdfast.core.text import analyze_query
 from holdfast.core.view import EntityView
 from holdfast.errors import ConfigError, IndexUnavailableError
@@ -155,6 +156,20 @@ async def test_the_best_of_each_list_are_candidates(rig: Rig, question: str, pie
         got = np.sort(scores[rows])[::-1][:10]
         kept = wanted > 0 if name == "keyword" else np.ones(10, bool)
         np.testing.assert_allclose(got[kept], wanted[kept], atol=1e-5, err_msg=name)
+
+
+async def test_words_are_worth_to_the_engine_what_they_are_in_ranking(rig: Rig) -> None:
+    asked = probe("list word40 of conversation word90", pieces=True)
+    module = "holdfast.backends.candidate_index"
+    with (
+        patch(f"{module}.weighted_vector", wraps=weighted_vector) as weighted,
+        patch(f"{module}.chosen", wraps=chosen) as choice,
+    ):
+        await rig.index.search(RED, asked)
+    delta = await rig.records.delta(RED, ALICE, None)
+    found = match(EntityView.build(delta.entries, DIMENSIONS), asked.query, asked.embedding)
+    assert weighted.call_args.args[2] == found.rarity
+    assert choice.call_args.args[2] == found.rarity
 
 
 async def test_answers_are_nearly_those_of_everything(rig: Rig, texts: list[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.rank import SIGNALS, STANDING_MAX, rank
+from holdfast.core.rank import LEVELS_OFF, SIGNALS, STANDING_MAX, rank
 from holdfast.core.text import analyze, analyze_query
 from holdfast.core.view import BM25_K1, EntityView, Entry
 from holdfast.core.weights import (
@@ -196,6 +196,52 @@ def test_pieces_weigh_by_the_rarity_of_their_word() -> None:
     assert rank(view, query, plain, limit=1, weights=only("semantic")).rows[0] != 1
 
 
+def test_similarity_of_weighted_words_levels_off() -> None:
+    angles = np.concatenate((np.linspace(1.2, 1.5, 60), [0.9, 0.6, 0.3, 0.0]))
+    view = view_of(
+        [("Ann", "so")] * len(angles), np.stack((np.cos(angles), np.sin(angles)), axis=1)
+    )
+    vector = np.array([1, 0], np.float32)
+    whole = QueryEmbedding(vector=vector)
+    words = QueryEmbedding(vector=vector, pieces=vector[None], spans=((0, 4),))
+
+    def last_steps(embedding: QueryEmbedding) -> Any:
+        found = rank(
+            view, analyze_query("boat"), embedding, weights=only("semantic"), limit=len(angles)
+        )
+        assert (np.diff(found.parts["semantic"]) <= 0.0).all()
+        return found.parts["semantic"][:4]
+
+    as_it_is, level = last_steps(whole), last_steps(words)
+    assert np.allclose(level, np.tanh(LEVELS_OFF * as_it_is), atol=1e-6)
+    assert level[0] > level[1], "more is never worth less"
+    assert level[0] - level[1] < as_it_is[0] - as_it_is[1]
+
+
+def test_words_that_frame_a_question_tell_less() -> None:
+    talk = [("Ann", "A list of different things"), ("Bo", "The lighthouse"), ("Bo", "A lighthouse")]
+    view = view_of([*talk, *[("Bo", "tea")] * 5])
+    framed = "List the different topics of our conversation: a lighthouse?"
+    assert best(view, "List the different topics: a lighthouse?", only("keyword")) == 0
+    assert best(view, framed, only("keyword")) == 1
+    # as every embedder that sees the question as a whole was learned
+    vectors = view_of([*talk, *[("Bo", "tea")] * 5], [[1, 0]] * 8)
+    whole = QueryEmbedding(vector=np.array([1, 0], np.float32))
+    found = rank(vectors, analyze_query(framed), whole, weights=only("keyword"))
+    assert found.rows[0] == 0
+
+
+def test_the_assistant_is_heard_where_a_summary_is_asked_for() -> None:
+    talk = [("user", "My plan is to sail."), ("assistant", "To sail: learn, then rent a boat.")]
+    view = view_of(talk)
+    found = rank(view, analyze_query("A summary of my plan to sail"), None, weights=ASSISTANT)
+    assert dict(zip(found.rows.tolist(), found.parts["overview"].tolist(), strict=True)) == {
+        0: 0.0,
+        1: pytest.approx(ASSISTANT.signals["overview"]),
+    }
+    assert "overview" not in rank(view, analyze_query("my plan to sail"), None).parts
+
+
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_an_unusable_vector_leaves_the_keywords(value: float) -> None:
     view = view_of(TALK, [[1, 0]] * len(TALK))
@@ -268,7 +314,9 @@ def test_a_cut_ranking_is_the_head_of_the_whole() -> None:
 
 
 QUESTIONS = st.lists(
-    st.sampled_from(["boat", "dog", "Ann", "when", "July", "how many", "猫", "?", "12", "\x00"]),
+    st.sampled_from(
+        ["boat", "dog", "Ann", "when", "July", "how many", "summary", "list", "猫", "12", "\x00"]
+    ),
     max_size=6,
 ).map(" ".join)
 LINES = st.lists(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.core import language, text
-from holdfast.core.asking import ASKS_NUMBER, ASKS_WHEN
+from holdfast.core.asking import ASKS_NUMBER, ASKS_OVERVIEW, ASKS_WHEN
 from holdfast.core.text import analyze, analyze_query, without_terms
 
 HOSTILE = {
@@ -212,12 +212,32 @@ def test_capitalised_words_are_counted() -> None:
         ("Wann war das?", ASKS_WHEN),
         ("你什么时候去的？", ASKS_WHEN),
         ("いくつありますか", ASKS_NUMBER),
+        ("Can you give me a summary of my plans?", ASKS_OVERVIEW),
+        ("Gib mir eine Zusammenfassung", ASKS_OVERVIEW),
+        ("总结一下我的计划", ASKS_OVERVIEW),
         ("What many people do", 0),
         ("Where is it?", 0),
     ],
 )
 def test_what_a_question_asks_for(question: str, asks: int) -> None:
     assert analyze_query(question).asks == asks
+
+
+@pytest.mark.parametrize(
+    ("question", "frame"),
+    [
+        ("List the different books of our conversations", {"List", "different", "conversations"}),
+        ("Can you summarize what changed in my will?", {"summarize"}),
+        ("Welche Themen hatte unser Gespräch im Mai?", {"Themen", "Gespräch"}),
+        ("总结一下我读过的书", {"总结"}),
+        ("Which list is for the different books?", set()),
+        ("What did Ann order?", set()),
+        ("", set()),
+    ],
+)
+def test_words_of_the_talk_frame_a_question(question: str, frame: set[str]) -> None:
+    terms = analyze_query(question).terms
+    assert {question[term.start : term.end] for term in terms if term.frame} == frame
 
 
 NOW = datetime(2024, 3, 13, 15, 30, tzinfo=UTC)  # a Wednesday

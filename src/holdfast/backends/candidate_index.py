@@ -29,7 +29,7 @@ from holdfast.core.candidates import (
     with_context,
     words_of,
 )
-from holdfast.core.population import rarities
+from holdfast.core.population import worths
 from holdfast.core.rank import weighted_vector
 from holdfast.core.text import QueryTerm
 from holdfast.core.view import EntityView
@@ -267,10 +267,12 @@ class CandidateIndex:
         else:
             found = await holders()
             frequency = frequencies(probe.query, words, found, per_word, rows)
-            vector = weighted_vector(probe.query, embedding, rarities(frequency, rows))
+            told = worths(probe.query, frequency, rows)
+            vector = weighted_vector(probe.query, embedding, told)
             close = await nearest(vector)
-        by_word = dict(zip(map(_terms, probe.query.terms), frequency, strict=True))
-        rarity = rarities([by_word[word] for word in words], rows)
+        told = worths(probe.query, frequency, rows)
+        by_word = dict(zip(map(_terms, probe.query.terms), told, strict=True))
+        rarity = [by_word[word] for word in words]
         return _Named(found, close, rarity, frequency, vector)
 
     async def _rank(

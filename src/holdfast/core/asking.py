@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 ASKS_WHEN: Final = 1
 """Flag of a question: it asks for a time."""
 ASKS_NUMBER: Final = 2
 """Flag: it asks for a number or an amount."""
+ASKS_OVERVIEW: Final = 4
+"""Flag: it asks for a summary of what was said."""
 
 _ASKING: Final[dict[str, int]] = {
     **dict.fromkeys(
@@ -19,6 +21,12 @@ _ASKING: Final[dict[str, int]] = {
         """wieviel wieviele combien cuanto cuánto cuantos cuántos cuantas cuántas quanto quanti
         quante quantos quantas hoeveel ile berapa сколько كم कितना कितनी कितने""".split(),
         ASKS_NUMBER,
+    ),
+    **dict.fromkeys(
+        """summary summarize summarise summarized summarised overview recap zusammenfassung
+        überblick résumer résume resumen resumir resumo riassunto riassumi riassumere samenvatting
+        overzicht сводка сводку ملخص ملخصا सारांश özet özetle podsumowanie ringkasan""".split(),
+        ASKS_OVERVIEW,
     ),
 }
 _TIMES: Final = dict.fromkeys("date day month year time".split(), ASKS_WHEN)
@@ -43,8 +51,49 @@ _ASKING_RUNS: Final[tuple[tuple[int, tuple[str, ...]], ...]] = (
             몇 얼마 กี่""".split()
         ),
     ),
+    (ASKS_OVERVIEW, tuple("总结 總結 概述 概括 回顾 回顧 要約 まとめて 요약".split())),
 )
 """The same in scripts without spaces: any of the pieces in a run."""
+
+_OF_THE_TALK: Final = frozenset(
+    """
+    conversation conversations discussion discussions discussed chat chats talked mention mentioned
+    summary summarize summarise summarized summarised overview recap aspects
+    gespräch gespräche gesprächen unterhaltung unterhaltungen besprochen erwähnt erwähnte
+    zusammenfassung überblick aspekte
+    discuté mentionné mentionnée résume résumer aperçu
+    conversación conversaciones discusión mencionado mencioné resumen resumir aspectos
+    conversa conversas discussão mencionei resumo
+    conversazione conversazioni discussione discussioni menzionato riassunto riassumi aspetti
+    gesprek gesprekken besproken genoemd samenvatting overzicht aspecten
+    разговор разговоры разговоров разговорах беседы обсуждали упоминал упоминала сводка аспекты
+    محادثة محادثات محادثاتنا ملخص बातचीत सारांश sohbet özet özetle rozmowy rozmowach podsumowanie
+    percakapan ringkasan
+    总结 總結 概括 概述 回顾 回顧 聊天 对话 對話 要約 会話 요약 대화
+    """.split()
+)
+"""Words and two-character pieces that speak of the conversation itself, not of a subject."""
+_BESIDE_IT: Final = frozenset(
+    """
+    brought throughout comprehensive order list complete quick clear walk items different topics
+    concepts various across sessions messages
+    reihenfolge liste verschiedene verschiedenen themen vollständige kurze
+    ordre différents différentes complet bref orden lista diferentes distintos breve temas
+    ordem ordine elenco diversi volgorde lijst verschillende порядке порядок разные список
+    """.split()
+)
+"""Words that say what form the answer is to have, if one of the above is in the question too."""
+
+
+def framing(words: Sequence[str]) -> list[bool]:
+    """For each casefolded word of a question whether it is part of its frame.
+
+    "List the different books we talked about": what is looked for speaks of books, and need not
+    have any of the other words, however rare they are.
+    """
+    if not any(word in _OF_THE_TALK for word in words):
+        return [False] * len(words)
+    return [word in _OF_THE_TALK or word in _BESIDE_IT for word in words]
 
 
 def asked(words: Iterable[str], runs: Iterable[str]) -> int:

@@ -10,9 +10,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.core.text import Query
+
 USUAL_SIMILARITY: Final = 0.12
 USUAL_SPREAD: Final = 0.1
 """Cosine of unrelated texts, and its spread: what an entity of few rows is assumed to have."""
+
+FRAME_SHARE: Final = 0.3
+"""What a word that only frames the question is worth of what its rarity says."""
 
 
 class Population(msgspec.Struct, frozen=True):
@@ -33,6 +38,14 @@ class Population(msgspec.Struct, frozen=True):
 def rarities(frequency: Sequence[int], rows: int) -> list[float]:
     """BM25's inverse document frequency of words that so many of the rows have."""
     return [math.log1p(max(0.0, rows - n + 0.5) / (n + 0.5)) for n in frequency]
+
+
+def worths(query: Query, frequency: Sequence[int], rows: int) -> list[float]:
+    """What each word of a question tells: its rarity, and less if it only frames the question."""
+    return [
+        rare * FRAME_SHARE if term.frame else rare
+        for term, rare in zip(query.terms, rarities(frequency, rows), strict=True)
+    ]
 
 
 def usual_cosines(

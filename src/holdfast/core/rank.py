@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.core.asking import ASKS_NUMBER, ASKS_WHEN
-from holdfast.core.population import Population, rarities, usual_cosines
+from holdfast.core.asking import ASKS_NUMBER, ASKS_OVERVIEW, ASKS_WHEN
+from holdfast.core.columns import ASSISTANT
+from holdfast.core.population import Population, rarities, usual_cosines, worths
 from holdfast.core.text import Query
 from holdfast.core.view import EntityView
 from holdfast.core.weights import PROFILES, Weights, profile
@@ -32,6 +33,8 @@ NEIGHBOURS: Final = (("previous", 0.7), ("before_previous", 0.5), ("next", 0.5))
 MASS_SCALE: Final = 0.1
 SPEAKERS_NAMED_MAX: Final = 8
 NEUTRAL_COVERAGE: Final = 0.4
+LEVELS_OFF: Final = 2.0
+"""Of similarity: three standard deviations above the mean are 0.76 of what can be had."""
 STANDING_MAX: Final = 200
 """Rows whose place by similarity counts."""
 STRADDLING: Final = 0.85
@@ -169,7 +172,8 @@ class Matches:
     `mass`: a question that says more relies more on its words.
 
     `rows`: how many the entity has, in the view or not.
-    `rarity` [terms]: inverse document frequency. `mass`: the square root of its sum, scaled.
+    `rarity` [terms]: inverse document frequency, less for words that frame the question. `mass`:
+    the square root of its sum, scaled.
     `no_words`: share of the information in pairs of characters that the view does not have; most of
     those straddle two words.
     `impact` [terms, n + 1]: BM25 of each word for each row; the last column is "no such row".
@@ -206,7 +210,9 @@ def match(
         rows = max(rows, population.rows)
         frequency = [max(pair) for pair in zip(frequency, population.frequency, strict=True)]
         saturation = view.saturated(population.average)
-    rarity = rarities(frequency, rows)
+    whole = embedding is not None and embedding.pieces is None
+    # the weights of embedders that see the question as a whole were learned with its frame
+    rarity = rarities(frequency, rows) if whole else worths(query, frequency, rows)
     information = sum(rarity)
     mass = math.sqrt(MASS_SCALE * information)
     scale = mass / max(information, 1e-9)
@@ -231,7 +237,7 @@ def match(
         coverage=coverage,
         context=_context(view, impact),
         similarity=similarity,
-        contextual=similarity is not None and embedding is not None and embedding.pieces is None,
+        contextual=similarity is not None and whole,
     )
 
 
@@ -309,8 +315,13 @@ def _piece_weights(query: Query, spans: tuple[tuple[int, int], ...], rarity: lis
 
 
 def semantic(matches: Matches) -> Floats | None:
-    """How much more similar the row is to the question than the other rows are."""
-    return matches.similarity
+    """How much more similar the row is to the question than the other rows are.
+
+    By weighted words it levels off: what stands out already is not told further by more of it.
+    """
+    if matches.similarity is None or matches.contextual:
+        return matches.similarity
+    return np.asarray(np.tanh(matches.similarity * np.float32(LEVELS_OFF)))
 
 
 def semantic_session(matches: Matches) -> Floats | None:
@@ -446,6 +457,13 @@ def user(matches: Matches) -> Floats:
     return matches.view.traits.user
 
 
+def overview(matches: Matches) -> Floats | None:
+    """The question asks for a summary, and an assistant speaks: its answers sum up."""
+    if not matches.query.asks & ASKS_OVERVIEW:
+        return None
+    return np.asarray(matches.view.columns.role == ASSISTANT, dtype=np.float32)
+
+
 def _per_row(view: EntityView, per_session: Floats) -> Floats:
     return np.asarray(per_session[view.segment])
 
@@ -473,6 +491,7 @@ SIGNALS: Final[tuple[tuple[str, Signal], ...]] = (
     ("matched", matched),
     ("rarest", rarest),
     ("spoken", spoken),
+    ("overview", overview),
 )
 """Every signal, by the name it has in the weights and in `explain`."""
 

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from holdfast.core import language, stopwords
-from holdfast.core.asking import ASKS_WHEN, asked
+from holdfast.core.asking import ASKS_WHEN, asked, framing
 from holdfast.core.temporal import MONTHS, TimeSpan, find_spans
 from holdfast.model import IndexTerms
 
@@ -57,13 +57,15 @@ class QueryTerm(msgspec.Struct, frozen=True, gc=False):
 
     `alternatives`: (term, languages) pairs: the term if the stored text was taken for one of the
     languages, a bit set over LATIN_LANGUAGES. `start`, `end`: characters of the question.
-    `pair`: it was cut from a run without spaces, and need not be a word.
+    `pair`: it was cut from a run without spaces, and need not be a word. `frame`: it speaks of the
+    conversation itself or of the form of the answer, see `asking.framing`.
     """
 
     alternatives: tuple[tuple[int, int], ...]
     start: int
     end: int
     pair: bool = False
+    frame: bool = False
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -287,9 +289,10 @@ def analyze_query(
         else:
             words.append((_word(match.group()), match.start(), match.end()))
     code = language.vote([word.stop for word, _, _ in words])
+    frame = framing([word.normal for word, _, _ in words])
     terms.extend(
-        QueryTerm(_alternatives(word.normal, key), start, end)
-        for word, start, end in words
+        QueryTerm(_alternatives(word.normal, key), start, end, frame=framed)
+        for (word, start, end), framed in zip(words, frame, strict=True)
         if not word.stop >> code & 1
     )
     timed = runs or any(
@@ -305,11 +308,12 @@ def analyze_query(
 
 def _run_terms(run: str, offset: int, key: bytes) -> Iterator[QueryTerm]:
     normal = unicodedata.normalize("NFKC", run)
-    for piece, start in _pieces(normal):
+    pieces = list(_pieces(normal))
+    for (piece, start), frame in zip(pieces, framing([piece for piece, _ in pieces]), strict=True):
         term = int.from_bytes(_hash(piece, key), "little")
         begin = min(offset + start, offset + len(run))
         end = min(begin + len(piece), offset + len(run))
-        yield QueryTerm(((term, _ALL_LANGUAGES),), begin, end, pair=len(piece) > 1)
+        yield QueryTerm(((term, _ALL_LANGUAGES),), begin, end, len(piece) > 1, frame)
 
 
 def without_terms(query: Query, terms: Container[int]) -> str:
