@@ -19,6 +19,7 @@ from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.breaker import BreakerBounds
 from holdfast.engine import indexing, reindexing
 from holdfast.engine.indexing import Feeder
+from holdfast.errors import IndexUnavailableError
 from holdfast.filters import Compare
 from holdfast.limits import INDEX_BACKOFF_MAX_S, INDEX_BATCH
 from holdfast.metrics import Metrics
@@ -165,6 +166,46 @@ async def test_the_others_are_fed_and_what_it_lacks_waits(
     assert (world.waiting(), world.feeder.behind) == (0, 0)
     status = await reindexing.status(world.feeder)
     assert (status.shards_away, status.projects_behind, status.points) == ((), 0, 5 * USERS)
+
+
+async def test_a_process_that_starts_meanwhile_feeds_the_others(world: World) -> None:
+    homes = await spread(world)
+    [marked] = [shard for shard in "abc" if world.held(shard, Project(":holdfast"))]
+    for number, down in enumerate(("a", marked)):
+        world.board.down = {f"index-{down}"}
+        started = World(world.records, world.clock)
+        started.engine, started.board, started.maps = world.engine, world.board, world.maps
+        await world.say(f"later{number} ")
+        world.clock.advance(INDEX_BACKOFF_MAX_S + 1)
+        await world.feeder.finish()
+        assert await started.feeder.round()
+        for shard in set("abc") - {down}:
+            assert {f"later{number} {n}" for n in homes[shard]} <= world.held(shard)
+        assert not started.feeder.owns(0), "it looks again"
+        world.board.down = set()
+        world.clock.advance(INDEX_BACKOFF_MAX_S + 1)
+        assert await started.feeder.round()
+        assert started.feeder.owns(0)
+        assert {f"later{number} {n}" for n in homes[down]} <= world.held(down)
+        await started.feeder.finish()
+        await started.index.close()
+
+
+async def test_a_collection_of_which_the_records_know_nothing_waits_for_all_shards(
+    world: World,
+) -> None:
+    await spread(world)
+    [marked] = [shard for shard in "abc" if world.held(shard, Project(":holdfast"))]
+    for name in await world.records.indexing.numbers(held_number("index", 0)):
+        held = await world.records.indexing.number(name)
+        await world.records.indexing.move(name, held, None)
+    await world.feeder.finish()
+    world.board.down = {f"index-{marked}"}
+    started = World(world.records, world.clock)
+    started.engine, started.board, started.maps = world.engine, world.board, world.maps
+    with pytest.raises(IndexUnavailableError):
+        await started.feeder.round()
+    await started.index.close()
 
 
 async def test_searches_are_right_all_the_while(world: World) -> None:

@@ -170,9 +170,19 @@ class Feeder:
         it is another one's."""
         vectors = await self.collections.of(build)
         if build not in self._owned:
-            await own(self.source, vectors, partial(self._forget, build))
+            try:
+                await own(self.source, vectors, partial(self._forget, build))
+            except IndexUnavailableError as error:
+                # a part is away, perhaps the one with the mark: the records know what they filled
+                if error.whole or not await self._is_noted(build):
+                    raise
+                return vectors
             self._owned.add(build)
         return vectors
+
+    async def _is_noted(self, build: int) -> bool:
+        """Whether the records say that a collection was filled from them."""
+        return bool(await self.source.numbers(held_number(self.collections.name, build)))
 
     async def _forget(self, build: int) -> None:
         """A collection is empty, whatever it was given: another engine, or one that lost it."""
