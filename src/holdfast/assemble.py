@@ -15,10 +15,9 @@ import msgspec
 import holdfast
 from holdfast import deadline
 from holdfast.acts import acting, doing, process_actor
-from holdfast.backends.embedded_index import EmbeddedIndex
+from holdfast.assemble_index import make_index
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.config import (
-    INDEX,
     LOCAL_EMBEDDER,
     NO_KEYRING,
     CacheSettings,
@@ -37,22 +36,20 @@ from holdfast.engine import worker
 from holdfast.engine.auditing import Auditor
 from holdfast.engine.embedders import Embedders
 from holdfast.engine.ending import ended, ended_now
-from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.engine.redaction import Hiding
 from holdfast.engine.savings import Savings
 from holdfast.engine.tolls import Tollgate
-from holdfast.errors import ConfigError, IndexUnavailableError
+from holdfast.errors import ConfigError
 from holdfast.metrics import Metrics
 from holdfast.model import IndexTerms, Project, Space, Trust
-from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Toll, Vectors
+from holdfast.ports import LLM, Cache, Embedder, Records, Reranker, Toll
 from holdfast.ports.redactor import Redactor
 from holdfast.registry import (
     Store,
     breaker_of,
     cache_settings,
     check_stores,
-    index_settings,
     make_cache,
     make_embedder,
     make_llms,
@@ -60,20 +57,18 @@ from holdfast.registry import (
     make_records,
     make_redactor,
     make_rerankers,
-    make_vectors,
 )
 from holdfast.wrap.audited import AuditedDirectory, AuditedRecords
 from holdfast.wrap.cached_embedder import CachedEmbedder
 from holdfast.wrap.cached_index import CachedIndex
 
 if TYPE_CHECKING:
-    from holdfast.backends.builds import Builds
     from holdfast.backends.candidate_index import CandidateIndex
+    from holdfast.backends.embedded_index import EmbeddedIndex
     from holdfast.backends.endpoints import Endpoints
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.backends.prices import ListPrices
     from holdfast.backends.redactors import PatternSettings
-    from holdfast.wrap.gate import Gate
 
 _log = logging.getLogger("holdfast")
 
@@ -168,7 +163,9 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         await embedders.refresh()
         content_key = content_key or records.content_key
         await _reindexed(records, content_key)
-        index, feeder = await _index(config, records, embedders.now.embedder.space, metrics, clock)
+        index, feeder = await make_index(
+            config, records, embedders.now.embedder.space, metrics, clock
+        )
     except BaseException:
         records.close_now()
         await _each(*closers)
@@ -289,77 +286,6 @@ def _cached(
 def _ranking(config: Config, space: Space) -> bytes:
     """Tells apart what ranks the same memories differently: versions, spaces, engines."""
     return msgspec.msgpack.encode((holdfast.__version__, ANALYSIS, PROFILES, space, config.index))
-
-
-async def _index(
-    config: Config, records: Store, space: Space, metrics: Metrics, clock: Clock
-) -> tuple[EmbeddedIndex | CandidateIndex, Feeder | None]:
-    """What finds memories; an external index that is away is waited for while others answer."""
-    bounds = (config.view_bytes_max, config.view_rows_max)
-    exact = EmbeddedIndex(records, space.dimensions, *bounds, metrics=metrics)
-    if config.index.provider == INDEX:
-        return exact, None
-    from holdfast.backends.builds import Builds
-    from holdfast.backends.candidate_index import Bounds, CandidateIndex
-    from holdfast.wrap.bounded_vectors import BoundedVectors, index_gate
-
-    settings, part = index_settings(config.index)
-    gates: dict[bytes, Gate] = {}
-
-    def bounded(engine: Part, vectors: Vectors) -> Vectors:
-        # one for each engine: those of a sharded index fail and recover on their own
-        key = msgspec.json.encode(engine, order="sorted")
-        if key not in gates:
-            gates[key] = index_gate(metrics, breaker=breaker_of(config))
-        return BoundedVectors(vectors, gates[key])
-
-    def make(collection: str) -> Vectors:
-        return make_vectors(part, collection, records.directory, bounded, breaker_of(config))
-
-    async def space_of(build: int) -> Space:
-        number = await feeder.space_of(build)
-        return next(each.space for each in await records.spaces.stored() if each.no == number)
-
-    builds = Builds(make, settings.collection, space, space_of)
-    feeder = Feeder(records.indexing, builds, clock, metrics, records.spaces)
-    try:
-        await feeder.collection(await feeder.build())
-        feeder.beside = await _beside(config, records, feeder, builds)
-    except IndexUnavailableError as error:
-        _log.warning("the index does not answer (%s): searches do without it", error.message)
-    except BaseException:
-        await builds.close()
-        raise
-    if not feeder.beside:
-        records.on_commit = feeder.notice
-    index = CandidateIndex(
-        records,
-        records.indexing,
-        builds,
-        exact,
-        space.dimensions,
-        bounds=Bounds(exact_rows=settings.exact_rows),
-        metrics=metrics,
-    )
-    return index, feeder
-
-
-async def _beside(config: Config, records: Store, feeder: Feeder, builds: Builds) -> bool:
-    """Let a memory and its point be committed together where both are in one Postgres; whether
-    they are."""
-    if (config.records.provider, config.index.provider) != ("postgres", "pgvector"):
-        return False
-    from holdfast.backends.postgres.beside import Beside, Writable
-    from holdfast.wrap.bounded_vectors import BoundedVectors
-
-    def opened(build: int) -> Writable | None:
-        vectors = builds.opened(build)
-        if not feeder.owns(build) or not isinstance(vectors, BoundedVectors):
-            return None
-        return cast("Writable", vectors.inner)
-
-    index = Beside(builds.name, await feeder.build(), opened, feeder.notice)
-    return await cast("PostgresRecords", records).keep_beside(index)
 
 
 class _Models(NamedTuple):
