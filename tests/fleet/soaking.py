@@ -23,6 +23,8 @@ from tests.fleet.campaign import Fleet, campaign
 from tests.fleet.growth import Look, grown, look
 
 _DATABASE = "fleet"
+_CACHE_BYTES, _VIEW_BYTES = 2**22, 2**24
+"""Small, so that they are full soon: a cache that fills is no leak, and would hide one."""
 
 
 def main() -> int:
@@ -54,6 +56,13 @@ def _fleet(folder: Path, environ: Mapping[str, str], *, with_postgres: bool) -> 
             more[f"HOLDFAST_{part}_PROVIDER"] = engine
             more[f"HOLDFAST_{part}_URL"] = server.tcp_url(_DATABASE)
     with_redis = with_postgres or "HOLDFAST_CACHE_PROVIDER" in more
+    cache = {
+        "provider": "redis" if with_redis else "process",
+        "config": {"bytes_max": _CACHE_BYTES},
+    }
+    settings = folder / "settings.yaml"  # of which JSON is a kind
+    settings.write_text(json.dumps({"cache": cache, "view_bytes_max": _VIEW_BYTES}))
+    more.setdefault("HOLDFAST_CONFIG", str(settings))
     fleet = Fleet(folder, more, with_redis=with_redis, postgres=server)
     try:
         fleet.start()
