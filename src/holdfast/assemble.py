@@ -163,9 +163,7 @@ async def _assembled(config: Config, clock: Clock | None) -> Assembly:
         await embedders.refresh()
         content_key = content_key or records.content_key
         await _reindexed(records, content_key)
-        index, feeder = await make_index(
-            config, records, embedders.now.embedder.space, metrics, clock
-        )
+        index, feeder = await make_index(config, records, embedders, metrics, clock)
     except BaseException:
         records.close_now()
         await _each(*closers)

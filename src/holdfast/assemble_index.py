@@ -10,6 +10,7 @@ import msgspec
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.clock import Clock
 from holdfast.config import INDEX, Config, Part
+from holdfast.engine.embedders import Embedders
 from holdfast.engine.indexing import Feeder
 from holdfast.errors import IndexUnavailableError
 from holdfast.metrics import Metrics
@@ -27,9 +28,10 @@ _log = logging.getLogger("holdfast")
 
 
 async def make_index(
-    config: Config, records: Store, space: Space, metrics: Metrics, clock: Clock
+    config: Config, records: Store, embedders: Embedders, metrics: Metrics, clock: Clock
 ) -> tuple[EmbeddedIndex | CandidateIndex, Feeder | None]:
     """What finds memories; an external index that is away is waited for while others answer."""
+    space = embedders.now.embedder.space
     bounds = (config.view_bytes_max, config.view_rows_max)
     exact = EmbeddedIndex(records, space.dimensions, *bounds, metrics=metrics)
     if config.index.provider == INDEX:
