@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import numpy as np
@@ -69,9 +70,11 @@ class Counting(EmbeddedIndex):
     degraded: tuple[str, ...] = ()
     meanwhile: Callable[[], Any] | None = None
 
-    async def search(self, project: Project, probe: Probe) -> Found:
+    async def search(
+        self, project: Project, probe: Probe, known: Sequence[EntityState] = ()
+    ) -> Found:
         self.asked += 1
-        found = await super().search(project, probe)
+        found = await super().search(project, probe, known)
         if self.meanwhile is not None:
             await self.meanwhile()
         return Found(hits=found.hits, degraded=self.degraded)
@@ -142,6 +145,17 @@ async def settled(index: CachedIndex, asked: Probe, project: Project = RED) -> F
 def counts(metrics: Metrics) -> dict[str, float]:
     found = metrics.counts().items()
     return {labels[-1]: value for (name, labels), value in found if name.startswith("cache")}
+
+
+async def test_how_an_entity_stands_is_asked_once_a_search(store: Store) -> None:
+    index = cached(store)
+    await settled(index, probe(limit=1))  # the working set is warm then
+    with patch.object(store, "state", side_effect=store.state) as looks:
+        for answered in ("found", "kept"):
+            looks.reset_mock()
+            await settled(index, probe())
+            kept = answered == "found"  # whether nothing was written since is asked behind it
+            assert looks.call_count == 1 + kept, "the index that finds asks no more"
 
 
 async def test_a_hit_is_the_very_answer(store: Store) -> None:

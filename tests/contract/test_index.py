@@ -19,7 +19,7 @@ from holdfast.backends.working_set import Warm
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.filters import Everything, matches
 from holdfast.model import ANY, Entity, Project
-from holdfast.ports import Found, Hit, Index, Probe, View
+from holdfast.ports import EntityState, Found, Hit, Index, Probe, View
 from holdfast.testing.contracts.index import IndexContract, Over
 from holdfast.testing.contracts.values import BLUE, RED, SPACE, Make
 from holdfast.testing.replica import Store
@@ -66,7 +66,9 @@ class Broken(EmbeddedIndex):
         """The answer without the fault."""
         return list((await EmbeddedIndex.search(self, project, probe)).hits)
 
-    async def search(self, project: Project, probe: Probe) -> Found:
+    async def search(
+        self, project: Project, probe: Probe, known: Sequence[EntityState] = ()
+    ) -> Found:
         return Found(hits=tuple(await self.told(project, probe)))
 
     async def told(self, project: Project, probe: Probe) -> list[Hit]:

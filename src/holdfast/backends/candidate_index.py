@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 
 import numpy as np
@@ -142,11 +143,14 @@ class CandidateIndex:
         self._breaker = Breaker(_ONE_FAILURE)
         self._names: Lru[tuple[int, tuple[int, ...]]] = Lru(NAMES_BYTES_MAX)
 
-    async def search(self, project: Project, probe: Probe) -> Found:
+    async def search(
+        self, project: Project, probe: Probe, known: Sequence[EntityState] = ()
+    ) -> Found:
         found: list[Found] = []
-        for start in range(0, len(probe.entities), _ENTITIES_AT_ONCE):
-            some = probe.entities[start : start + _ENTITIES_AT_ONCE]
-            found += await asyncio.gather(*(self._entity(project, probe, each) for each in some))
+        every = list(zip_longest(probe.entities, known))
+        for start in range(0, len(every), _ENTITIES_AT_ONCE):
+            some = every[start : start + _ENTITIES_AT_ONCE]
+            found += await asyncio.gather(*(self._entity(project, probe, *each) for each in some))
         hits = [hit for each in found for hit in each.hits]
         degraded = tuple(dict.fromkeys(part for each in found for part in each.degraded))
         if len(probe.entities) != 1:
@@ -189,16 +193,18 @@ class CandidateIndex:
         self._names.clear()
         self._exact.close_now()
 
-    async def _entity(self, project: Project, probe: Probe, entity: Entity) -> Found:
+    async def _entity(
+        self, project: Project, probe: Probe, entity: Entity, state: EntityState | None
+    ) -> Found:
         """The answer of one entity: by candidates if that is as good, else by all its rows."""
         alone = replace(probe, entities=(entity,))
         away: HoldfastError | None = None
-        known: EntityState | None = None
+        known = () if state is None else (state,)
         try:
             hits = await self._by_candidates(project, probe, entity)
         except _Exactly as reason:
             self._metrics.count("index_answer", str(reason))
-            known = reason.known
+            known = known if reason.known is None else (reason.known,)
         except (IndexUnavailableError, ConfigError) as error:
             self._metrics.count("index_answer", "away")
             self._metrics.seen("index", error.code, 0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Sequence
-from itertools import compress
+from itertools import compress, zip_longest
 
 import numpy as np
 
@@ -61,12 +61,11 @@ class EmbeddedIndex:
         self._loading: dict[Key, asyncio.Task[Warm]] = {}
 
     async def search(
-        self, project: Project, probe: Probe, known: EntityState | None = None
+        self, project: Project, probe: Probe, known: Sequence[EntityState] = ()
     ) -> Found:
-        """`known`: how the only entity of the probe stands, if that was looked up for it."""
         hits: list[Hit] = []
-        for entity in probe.entities:
-            warm = await self._current(project, entity, known)
+        for entity, state in zip_longest(probe.entities, known):
+            warm = await self._current(project, entity, state)
             if probe.epoch not in (None, warm.epoch):
                 raise SpaceSwitched
             if len(warm.memories) > INLINE_ROWS_MAX:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from holdfast.filters import Filter
 from holdfast.model import Entity, Memory, Project, Struct
-from holdfast.ports.records import View
+from holdfast.ports.records import EntityState, View
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,13 +67,18 @@ class Found(Struct, frozen=True, kw_only=True):
 class Index(Protocol):
     """Finds memories; everything in it can be rebuilt from the records."""
 
-    async def search(self, project: Project, probe: Probe) -> Found:
+    async def search(
+        self, project: Project, probe: Probe, known: Sequence[EntityState] = ()
+    ) -> Found:
         """The best `limit` memories that match and are visible, best first.
 
         Each at most once, with a score in 0..1. Equal scores within an entity come in order of
         event time, then of insertion. An unlisted turn may be left out for a fact that came from
         it; the fact then has the better place of the two. Sees every write that was committed
         before the call, through any process.
+
+        `known`: how each entity of the probe stands, for a caller who looked within this search;
+        what it does not say is looked up.
 
         Raises SpaceSwitched if the vectors to compare with are those of another epoch.
         """

@@ -21,7 +21,16 @@ from holdfast.errors import HoldfastError
 from holdfast.limits import CACHE_WRITES_MAX, CACHED_ANSWER_BYTES_MAX, CACHED_ENTITIES_MAX
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Project
-from holdfast.ports import Cache, Found, Index, Probe, QueryEmbedding, Records, SpaceSwitched
+from holdfast.ports import (
+    Cache,
+    EntityState,
+    Found,
+    Index,
+    Probe,
+    QueryEmbedding,
+    Records,
+    SpaceSwitched,
+)
 from holdfast.wrap.flights import Afterwards, Flights
 
 if TYPE_CHECKING:
@@ -70,10 +79,15 @@ class CachedIndex:
         """Bytes held in this process, as estimated."""
         return self._near.nbytes
 
-    async def search(self, project: Project, probe: Probe) -> Found:
-        generations = await self._generations(project, probe)
+    async def search(
+        self, project: Project, probe: Probe, known: Sequence[EntityState] = ()
+    ) -> Found:
+        if not 0 < len(probe.entities) <= CACHED_ENTITIES_MAX:
+            return await self._inner.search(project, probe, known)
+        states = await self._states(project, probe)
+        generations = _generations(states)
         if generations is None or probe.embedding is None:  # the embedder is away: it passes
-            return await self._inner.search(project, probe)
+            return await self._inner.search(project, probe, states)
         name = self._packing.name(
             "answer", self._ranking, _said(project, probe, generations), *_seen(probe.embedding)
         )
@@ -83,27 +97,17 @@ class CachedIndex:
             return found
         if name in self._flights:
             self._metrics.count("cache_lookup", "answer", "joined")
-        return await self._flights.run(
-            name, lambda _: self._find(name, project, probe, generations)
-        )
+        return await self._flights.run(name, lambda _: self._find(name, project, probe, states))
 
-    async def _generations(self, project: Project, probe: Probe) -> list[int] | None:
-        """Of each entity, behind the epoch of the embedding spaces; None for a search whose answer
-        is not to be kept.
-
-        An entity nothing was written to is at generation 0, and is so again after a reset: that
-        number alone comes back, and is no key.
-        """
-        if not 0 < len(probe.entities) <= CACHED_ENTITIES_MAX:
-            return None
+    async def _states(self, project: Project, probe: Probe) -> list[EntityState]:
+        """How each entity stands."""
         states = [await self._records.state(project, entity) for entity in probe.entities]
         if any(probe.epoch not in (None, state.epoch) for state in states):
             raise SpaceSwitched
-        found = [state.generation for state in states]
-        return [states[0].epoch, *found] if all(found) else None
+        return states
 
     async def _find(
-        self, name: str, project: Project, probe: Probe, generations: list[int]
+        self, name: str, project: Project, probe: Probe, states: Sequence[EntityState]
     ) -> Found:
         if self._cache.shared:
             [value] = await self._cache.get([name])
@@ -113,20 +117,25 @@ class CachedIndex:
                 self._keep_near(name, found, len(value or b""))
                 return found
         self._metrics.count("cache_lookup", "answer", "miss")
-        found = await self._inner.search(project, probe)
+        found = await self._inner.search(project, probe, states)
         if not found.degraded:
-            self._afterwards.do(self._keep(name, found, project, probe, generations))
+            self._afterwards.do(self._keep(name, found, project, probe, states))
         return found
 
     async def _keep(
-        self, name: str, found: Found, project: Project, probe: Probe, generations: list[int]
+        self,
+        name: str,
+        found: Found,
+        project: Project,
+        probe: Probe,
+        states: Sequence[EntityState],
     ) -> None:
         """Keep an answer, if nothing was written since its key was made: it may be of what came."""
         payload = _packed(found)
         if payload is None or len(payload) > CACHED_ANSWER_BYTES_MAX:
             return
         try:
-            if await self._generations(project, probe) != generations:
+            if _generations(await self._states(project, probe)) != _generations(states):
                 return
         except (HoldfastError, SpaceSwitched):  # or the store went away meanwhile, or was closed
             return
@@ -170,6 +179,17 @@ class CachedIndex:
         """Give up what is not kept yet, without waiting; the inner index is closed by its owner."""
         self._afterwards.cancel()
         self._near.clear()
+
+
+def _generations(states: Sequence[EntityState]) -> list[int] | None:
+    """Of each entity, behind the epoch of the embedding spaces; None for a search whose answer is
+    not to be kept.
+
+    An entity nothing was written to is at generation 0, and is so again after a reset: that number
+    alone comes back, and is no key.
+    """
+    found = [state.generation for state in states]
+    return [states[0].epoch, *found] if all(found) else None
 
 
 def _said(project: Project, probe: Probe, generations: list[int]) -> bytes:
