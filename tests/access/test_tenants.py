@@ -115,8 +115,8 @@ def warm_for_everybody(patch: pytest.MonkeyPatch) -> None:
     honest = EmbeddedIndex._current
     known: dict[Any, Any] = {}
 
-    async def current(self: Any, project: Any, entity: Any) -> Any:
-        return await honest(self, known.setdefault(entity, project), entity)
+    async def current(self: Any, project: Any, entity: Any, state: Any = None) -> Any:
+        return await honest(self, known.setdefault(entity, project), entity, state)
 
     patch.setattr(EmbeddedIndex, "_current", current)
 

@@ -22,6 +22,7 @@ from holdfast import (
     HoldfastError,
     StoreUnavailableError,
     assemble,
+    assemble_index,
     deadline,
 )
 from holdfast.backends.local_embedder import LocalEmbedder
@@ -248,7 +249,7 @@ def planted_engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     """An engine in this process in place of the configured one."""
     engine = Engine()
     monkeypatch.setattr(
-        assemble,
+        assemble_index,
         "make_vectors",
         lambda part, name, _, bounded, *_more: bounded(part, FaultyVectors(engine, name)),
     )

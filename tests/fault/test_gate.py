@@ -333,7 +333,30 @@ async def test_every_call_of_an_index_is_tried_again_and_passes_its_answer_on(na
 
 async def test_every_call_is_known_here() -> None:
     calls = {name for name in vars(BoundedVectors) if not name.startswith("_")}
-    assert calls == {*CALLS, "close"}
+    assert calls == {*CALLS, "close", "optimize", "optimizing"}
+
+
+class Graph(ScriptedVectors):
+    """One that has something to make."""
+
+    async def optimize(self, told: Any = None) -> None:
+        await self._do("optimize")
+
+    async def optimizing(self) -> int | None:
+        await self._do("optimizing")
+        return 7
+
+
+async def test_what_is_made_later_is_looked_at_again_and_begun_once() -> None:
+    inner = Graph(Dependency(GONE, None, GONE))
+    vectors = bounded(inner)
+    assert await vectors.optimizing() == 7
+    with pytest.raises(IndexUnavailableError):  # whoever feeds it begins anew
+        await vectors.optimize()
+    assert inner.said == ["optimizing", "optimizing", "optimize"]
+    plain = bounded(ScriptedVectors(Dependency(None)))
+    assert await plain.optimizing() is None
+    await plain.optimize()
 
 
 async def test_an_index_that_is_away_is_left_alone_and_says_when_to_come_again() -> None:
