@@ -129,7 +129,9 @@ def main() -> None:
     """Carries out the plan on standard input."""
     load = Load(json.loads(sys.stdin.readline()))
     uvloop.run(load.run())
-    print(json.dumps(load.happened.as_json()))
+    # a buffer of its own: without one, a pipe that is full would cut a long answer off
+    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        out.write(json.dumps(load.happened.as_json()).encode())
 
 
 if __name__ == "__main__":
