@@ -189,16 +189,13 @@ def _acknowledged(bench: Bench, server: Server, model: str, loop: str) -> None:
 
 
 def memory(bench: Bench) -> None:
-    """Whether memory stays flat over many requests that leave the store as large as it was.
-
-    With caches that are full soon: one that fills is no leak, and would hide one.
-    """
+    """Whether memory stays flat over many requests that leave the store as large as it was."""
     if "holdfast" not in bench.contenders:
         return
     rounds = bench.sizes.churn // 3
     each = calls.churn(bench.questions(rounds, 999), bench.more_turns(rounds, 10**6), users=50)
     file = write_calls(bench.folder / "memory.jsonl", each)
-    with serving("holdfast", bench.home("holdfast"), settings=SMALL) as server:
+    with serving("holdfast", bench.home("holdfast")) as server:
         bench.on_step("memory: holdfast")
         every = max(1, len(each) // 100)
         happened = ask(server, file, CLIENTS, bench.sizes.churn_s, rss_every=every)
@@ -214,9 +211,6 @@ def memory(bench: Bench) -> None:
     if tally.errors:
         bench.results.failures.append(f"memory: {dict(tally.errors)}")
 
-
-SMALL = {"cache": {"config": {"bytes_max": 2**22}}, "view_bytes_max": 2**24}
-"""Bounds of what a server keeps to answer sooner."""
 
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "search": search,

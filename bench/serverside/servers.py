@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,26 +44,19 @@ class Server:
 
 
 @contextmanager
-def serving(
-    name: str, home: Path, llm_url: str | None = None, settings: Mapping[str, Any] | None = None
-) -> Iterator[Server]:
+def serving(name: str, home: Path, llm_url: str | None = None) -> Iterator[Server]:
     """A running server on the store under `home`; it is stopped when the block is left.
-
-    `settings`: of Holdfast.
 
     Raises ContenderError if it does not start.
     """
     home.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     log = home / "server.log"
-    environ = environments.variables(name, home)
-    if settings is not None:
-        file = home / "settings.yaml"  # of which JSON is a kind
-        file.write_text(json.dumps(settings))
-        environ["HOLDFAST_CONFIG"] = str(file)
     command = [str(environments.interpreter(name)), *_program(name, home, port, llm_url)]
     with log.open("w") as out:
-        process = subprocess.Popen(command, env=environ, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            command, env=environments.variables(name, home), stdout=out, stderr=out
+        )
     try:
         _wait_for(process, port, name, log)
         yield Server(name, port, process.pid, log)
