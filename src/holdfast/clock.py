@@ -91,7 +91,7 @@ def iso(seconds: float | None) -> str | None:
     return None if seconds is None else _iso(seconds)
 
 
-@lru_cache(maxsize=32_768)
+@lru_cache(maxsize=8_192)
 def _iso(seconds: float) -> str:
     """Remembered, for answers tell the same times again and again: 0.1 us instead of 2 us."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()

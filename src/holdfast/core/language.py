@@ -12,6 +12,10 @@ from typing import Final, Protocol
 
 from holdfast.core.stopwords import STOP_WORDS
 
+WORDS_KEPT: Final = 16_384
+"""Words of which each step of the analysis remembers what it made: some megabytes for each. Most
+words of a text were met before; numbers and names that come once are soon forgotten again."""
+
 LATIN_LANGUAGES: Final[tuple[str, ...]] = (
     "english",
     "german",
@@ -112,7 +116,7 @@ def fold(word: str) -> str:
     return "".join(kept).replace("ß", "ss").replace("ø", "o").replace("ł", "l").replace("ı", "i")
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=WORDS_KEPT)
 def stem(word: str, code: int) -> str:
     """The folded stem of a casefolded word; `code` says the language if its script is Latin."""
     language = LATIN_LANGUAGES[code] if is_latin(word) else _script_stemmer(word)

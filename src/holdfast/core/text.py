@@ -19,6 +19,7 @@ import msgspec
 
 from holdfast.core import language, stopwords
 from holdfast.core.asking import ASKS_WHEN, asked, framing
+from holdfast.core.language import WORDS_KEPT
 from holdfast.core.temporal import MONTHS, TimeSpan, find_spans
 from holdfast.model import IndexTerms
 
@@ -119,7 +120,7 @@ class _Word(msgspec.Struct, frozen=True, gc=False):
     flags: int
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=WORDS_KEPT)
 def _word(raw: str) -> _Word:
     """A word or number as it is compared."""
     normal = unicodedata.normalize("NFKC", raw[:WORD_CHARS_MAX]).casefold()
@@ -136,19 +137,19 @@ def _word(raw: str) -> _Word:
     return _Word(normal, stop, flags)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=WORDS_KEPT)
 def _term(normal: str, code: int, key: bytes) -> bytes:
     """The term of a normal form: 8 bytes."""
     stemmed = normal if normal[0].isdigit() else language.stem(normal, code)
     return _hash(stemmed, key)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=WORDS_KEPT)
 def _hash(piece: str, key: bytes) -> bytes:
     return blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=WORDS_KEPT)
 def _alternatives(normal: str, key: bytes) -> tuple[tuple[int, int], ...]:
     """Every term a stored word of this form may have, with the languages that lead to it."""
     if normal[0].isdigit() or not language.is_latin(normal):
@@ -187,7 +188,7 @@ def _run_flags(run: str) -> int:
     return flags
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=WORDS_KEPT)
 def _chunk(raw: str) -> tuple[_Word, ...] | None:
     """The words of what stands between two blanks; None if a run without spaces is among them."""
     words = []
