@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from support.thorough import often
 
 PAUSE = "SELECT pg_wal_replay_pause()"
 RESUME = "SELECT pg_wal_replay_resume()"
+PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,14 @@ def database(primary: postgres.Server) -> Iterator[str]:
     primary.drop(name)
 
 
+def _there(standby: postgres.Standby, database: str) -> None:
+    """Wait until the standby has a database that was just made; it copies files, and may lag."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not standby.ask(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
+        assert time.monotonic() < deadline, "the standby does not follow"
+        time.sleep(0.02)
+
+
 class Reader:
     """Records that read from a standby, and what became of each read."""
 
@@ -59,6 +69,7 @@ class Reader:
 async def reader(
     primary: postgres.Server, standby: postgres.Standby, database: str
 ) -> AsyncIterator[Reader]:
+    await asyncio.to_thread(_there, standby, database)
     made = Reader(primary.url(database), standby.url(database))
     await made.store.open(SPACE)
     yield made

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from holdfast import AsyncMemory
-from holdfast.model import Project
-from holdfast.ports import Probe
-from holdfast.wrap.cached_index import CachedIndex
+from holdfast.ports import EntityState
+from holdfast.wrap import cached_index
 from support.redis import BINARY, MISSING, Redis, running
 from support.thorough import often
 
@@ -195,25 +194,24 @@ def test_no_answer_is_older_than_a_write(fleet: Fleet) -> None:
     assert fleet.counts("shared_hit") > 20, "and those of others were used"
 
 
-async def deaf(index: CachedIndex, project: Project, probe: Probe) -> list[int] | None:
+Fault = Callable[[Sequence[EntityState]], list[int] | None]
+
+
+def deaf(states: Sequence[EntityState]) -> list[int] | None:
     """Hears of no write."""
     return [1]
 
 
-async def forgetful(index: CachedIndex, project: Project, probe: Probe) -> list[int] | None:
+def forgetful(states: Sequence[EntityState]) -> list[int] | None:
     """Forgets all but the first entity of a question."""
-    entity = probe.entities[0]
-    generation = (await index._records.state(project, entity)).generation
+    generation = states[0].generation
     return [generation] if generation else None
-
-
-Fault = Callable[[CachedIndex, Project, Probe], Awaitable[list[int] | None]]
 
 
 @pytest.mark.parametrize("fault", [deaf, forgetful])
 def test_a_planted_fault_is_caught(
     fleet: Fleet, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CachedIndex, "_generations", fault)
+    monkeypatch.setattr(cached_index, "_generations", fault)
     with pytest.raises((AssertionError, Flaky)):  # what runs at once need not fail again
         campaign(fleet, 400)  # ends at the first that finds it: about the thirtieth of "forgetful"
