@@ -163,6 +163,12 @@ class TooLargeError(ValidationError):
     code = "TOO_LARGE"
 
 
+class EntityTooLargeError(ValidationError):
+    """The search is among more memories than are ranked in one process (`view_rows_max`)."""
+
+    code = "ENTITY_TOO_LARGE"
+
+
 class StoreError(HoldfastError):
     """The record database cannot serve this call."""
 

@@ -14,7 +14,12 @@ import pytest
 from holdfast import AsyncAdmin, AsyncMemory
 from holdfast.directory import Delivery
 from holdfast.engine import webhooks
-from holdfast.errors import ConflictError, NotFoundError, ValidationError
+from holdfast.errors import (
+    ConflictError,
+    EntityTooLargeError,
+    NotFoundError,
+    ValidationError,
+)
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors, reset
 
 pytest.importorskip("pydantic_ai")
@@ -112,6 +117,20 @@ async def test_a_contradiction_supersedes(server: LLMServer, opened: Open) -> No
         assert old["superseded_by"] == second["results"][0]["id"]
         events = await memory.history(first["results"][0]["id"])
         assert [event["event"] for event in events] == ["ADD", "SUPERSEDE"]
+
+
+async def test_a_contradiction_supersedes_where_there_is_too_much_to_search(
+    server: LLMServer, opened: Open
+) -> None:
+    async with opened(view_rows_max=1) as memory:
+        server.say(facts({"turn": 1, "quote": "live in Oslo", "text": "Alice lives in Oslo"}))
+        first = await memory.add("I live in Oslo", user_id="alice")
+        with pytest.raises(EntityTooLargeError):
+            await memory.search("Oslo", filters=ALICE)
+        home = {"turn": 1, "quote": "moved to Bergen", "text": "Alice lives in Bergen"}
+        server.say(facts({**home, "replaces": [1]}))
+        second = await memory.add("I moved to Bergen", user_id="alice")
+        assert second["results"][0]["supersedes"] == [first["results"][0]["id"]]
 
 
 async def test_without_temporal_reasoning_a_fact_has_its_turns_time(

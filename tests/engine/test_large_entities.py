@@ -12,7 +12,7 @@ from holdfast import AsyncMemory
 from holdfast.backends.embedded_index import EmbeddedIndex
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
-from holdfast.errors import IndexUnavailableError, UnsupportedError
+from holdfast.errors import EntityTooLargeError, IndexUnavailableError
 from holdfast.testing.contracts.values import NOW, RED, commit
 from support.candidates import Rig
 from support.embedded import DIMENSIONS
@@ -59,11 +59,11 @@ async def test_a_memory_says_what_to_do(tmp_path: Path) -> None:
             for text in ("Tea is warm.", "Rum is brown."):
                 await memory.add(text, user_id=name, infer=False)
         assert (await memory.search("tea", filters={"user_id": "ana"}))["results"]
-        with pytest.raises(UnsupportedError, match="'\\*' has 4 memories") as refused:
+        with pytest.raises(EntityTooLargeError, match="'\\*' has 4 memories") as refused:
             await memory.search("tea", filters={"user_id": "*"})
         assert "view_rows_max" in str(refused.value)
         await memory.add("Rain is wet.", user_id="ana", infer=False)
         assert (await memory.search("rain", filters={"user_id": "ana"}))["results"]
         await memory.add("Snow is cold.", user_id="ana", infer=False)
-        with pytest.raises(UnsupportedError, match="'ana' has 4 memories"):
+        with pytest.raises(EntityTooLargeError, match="'ana' has 4 memories"):
             await memory.search("rain", filters={"user_id": "ana"})

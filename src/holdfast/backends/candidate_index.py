@@ -36,7 +36,7 @@ from holdfast.core.population import worths
 from holdfast.core.rank import weighted_vector
 from holdfast.core.text import QueryTerm
 from holdfast.core.view import EntityView
-from holdfast.errors import ConfigError, HoldfastError, IndexUnavailableError, UnsupportedError
+from holdfast.errors import ConfigError, EntityTooLargeError, HoldfastError, IndexUnavailableError
 from holdfast.filters import Compare, Everything, conjunction, within
 from holdfast.limits import (
     CANDIDATES_KEPT,
@@ -213,7 +213,7 @@ class CandidateIndex:
             return Found(hits=tuple(hits))
         try:
             found = await self._exact.search(project, alone, known)
-        except UnsupportedError as error:  # there are too many rows to do without the engine
+        except EntityTooLargeError as error:  # there are too many rows to do without the engine
             raise away or error from None
         return replace(found, degraded=("index",) if away else ())
 

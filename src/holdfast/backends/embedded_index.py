@@ -23,7 +23,7 @@ from holdfast.backends.working_set import (
     without,
 )
 from holdfast.core.view import EntityView
-from holdfast.errors import UnsupportedError
+from holdfast.errors import EntityTooLargeError
 from holdfast.limits import VIEW_ROWS_MAX
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Memory, Project
@@ -128,7 +128,7 @@ class EmbeddedIndex:
 
     def _refuse_larger(self, entity: Entity, rows: int) -> None:
         if rows > self._rows_max:
-            raise UnsupportedError(
+            raise EntityTooLargeError(
                 f"{entity.kind}_id {entity.id!r} has {rows:,} memories; "
                 f"at most {self._rows_max:,} are ranked in one process.",
                 hint="Name a user, agent, app or run that has fewer, raise `view_rows_max` if "

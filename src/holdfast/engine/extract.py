@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -30,7 +31,8 @@ from holdfast.engine.ledger import job_payer
 from holdfast.engine.origins import origin_of
 from holdfast.engine.parts import Parts, scope_of
 from holdfast.engine.redaction import storable
-from holdfast.filters import Compare, conjunction, scope_filter
+from holdfast.errors import EntityTooLargeError
+from holdfast.filters import Compare, Filter, conjunction, scope_filter
 from holdfast.limits import NEARBY_MEMORIES_MAX
 from holdfast.model import Job, Json, Kind, Memory, Origin, Scope, Source, Struct, Turn
 from holdfast.ports import (
@@ -44,6 +46,8 @@ from holdfast.ports import (
 )
 
 T = TypeVar("T")
+
+_log = logging.getLogger("holdfast.extract")
 
 CONTEXT_TURNS = 6
 """Earlier turns shown to the model so that it understands the new ones."""
@@ -149,9 +153,27 @@ def _instructions(parts: Parts, job: Job, settings: Mapping[str, Json]) -> str |
 
 
 async def _nearby(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -> list[Memory]:
-    """Existing facts of the scope that the turns may repeat or contradict, best first."""
-    facts = conjunction(scope_filter(scope), Compare("kind", "in", ("fact", "summary")))
-    now = parts.clock.now()
+    """Existing facts of the scope that the turns may repeat or contradict, best first; the newest
+    ones, where there are too many to be searched."""
+    try:
+        return await _nearest(parts, job, scope, turns)
+    except EntityTooLargeError:
+        _log.warning(
+            "job %s: too many memories to search (view_rows_max); the newest count", job.id
+        )
+        listing = Listing(
+            filter=_facts_of(scope), view=View(now=parts.clock.now()), size=NEARBY_MEMORIES_MAX
+        )
+        return list((await parts.records.page(job.project, listing)).memories)
+
+
+def _facts_of(scope: Scope) -> Filter:
+    return conjunction(scope_filter(scope), Compare("kind", "in", ("fact", "summary")))
+
+
+async def _nearest(parts: Parts, job: Job, scope: Scope, turns: Sequence[Turn]) -> list[Memory]:
+    """What a search for each of the turns finds among the facts of the scope, best first."""
+    facts, now = _facts_of(scope), parts.clock.now()
     found: dict[str, tuple[float, Memory]] = {}
     for said in turns:
 

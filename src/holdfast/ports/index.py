@@ -80,7 +80,8 @@ class Index(Protocol):
         `known`: how each entity of the probe stands, for a caller who looked within this search;
         what it does not say is looked up.
 
-        Raises SpaceSwitched if the vectors to compare with are those of another epoch.
+        Raises EntityTooLargeError before anything is read where an entity has too many memories;
+        SpaceSwitched if the vectors to compare with are those of another epoch.
         """
 
     async def names(self, project: Project, entities: Sequence[Entity]) -> Container[int]:

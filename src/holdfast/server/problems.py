@@ -41,8 +41,6 @@ STATUS: Mapping[type[errors.HoldfastError], int] = {
     errors.BackupUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.StoreReadOnlyError: 503,  # a standby, say, until the fail-over is over
-    errors.IndexUnavailableError: 503,
-    errors.CacheUnavailableError: 503,
     errors.OverloadedError: 503,
     errors.RequestTimeoutError: 408,
     errors.ClosedError: 503,
