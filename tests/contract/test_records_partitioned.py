@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -76,6 +77,24 @@ async def test_a_store_goes_on_when_its_tables_are_divided() -> None:
             await _live(admin, "Faro")
             stats = await admin.memory().stats()
             assert (stats["memories"], stats["turns"]) == (4, 4)
+
+
+async def test_backups_are_made_of_divided_tables_and_restored_into_them(tmp_path: Path) -> None:
+    with postgres.partitioned() as one, postgres.partitioned() as other:
+        places = {"provider": "folder", "config": {"path": str(tmp_path / "backups")}}
+        stores = [
+            {"records": {"provider": "postgres", "config": {"url": url}}, "backup": places}
+            for url in (one, other)
+        ]
+        async with AsyncAdmin(stores[0]) as admin:
+            await _live(admin, "Porto")
+            before = await _told(admin)
+            made = await admin.backups.create()
+            assert (await admin.backups.verify(made.id)).memories == 6
+        await AsyncAdmin(stores[1]).backups.restore(made.id)
+        async with AsyncAdmin(stores[1]) as admin:
+            assert await _told(admin) == before
+            await _live(admin, "Faro")
 
 
 def test_no_row_of_another_project_is_seen_or_written_in_any_part() -> None:

@@ -46,7 +46,8 @@ _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _COLUMNS: Final = """
 SELECT c.relname::text, a.attname::text, a.atttypid FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND c.relnamespace = current_schema()::regnamespace
   AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY c.relname, a.attnum
 """

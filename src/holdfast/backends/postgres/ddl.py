@@ -32,7 +32,7 @@ CREATE POLICY {name}_of_project ON {name} USING (
 
 _UNFENCED: Final = """
 SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
   AND a.attname = 'project' AND NOT a.attisdropped
   AND NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid)
 """
