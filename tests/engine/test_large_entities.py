@@ -59,11 +59,12 @@ async def test_a_memory_says_what_to_do(tmp_path: Path) -> None:
             for text in ("Tea is warm.", "Rum is brown."):
                 await memory.add(text, user_id=name, infer=False)
         assert (await memory.search("tea", filters={"user_id": "ana"}))["results"]
-        with pytest.raises(EntityTooLargeError, match="'\\*' has 4 memories") as refused:
+        with pytest.raises(EntityTooLargeError, match="'\\*' has more memories") as refused:
             await memory.search("tea", filters={"user_id": "*"})
         assert "view_rows_max" in str(refused.value)
+        assert "4" not in str(refused.value), "there may be others' among them"
         await memory.add("Rain is wet.", user_id="ana", infer=False)
         assert (await memory.search("rain", filters={"user_id": "ana"}))["results"]
         await memory.add("Snow is cold.", user_id="ana", infer=False)
-        with pytest.raises(EntityTooLargeError, match="'ana' has 4 memories"):
+        with pytest.raises(EntityTooLargeError, match="'ana' has more memories"):
             await memory.search("rain", filters={"user_id": "ana"})

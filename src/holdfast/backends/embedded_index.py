@@ -127,10 +127,10 @@ class EmbeddedIndex:
                 return warm
 
     def _refuse_larger(self, entity: Entity, rows: int) -> None:
-        if rows > self._rows_max:
+        if rows > self._rows_max:  # how many is not told: those outside of a fence are among them
             raise EntityTooLargeError(
-                f"{entity.kind}_id {entity.id!r} has {rows:,} memories; "
-                f"at most {self._rows_max:,} are ranked in one process.",
+                f"{entity.kind}_id {entity.id!r} has more memories than are ranked in one process "
+                f"({self._rows_max:,}).",
                 hint="Name a user, agent, app or run that has fewer, raise `view_rows_max` if "
                 "there is memory for them, or choose an external index.",
             )
