@@ -5,7 +5,7 @@ from __future__ import annotations
 from limits.aio.storage import RedisStorage
 from limits.errors import ConfigurationError
 
-from holdfast.backends.redis_connect import Connected, connect
+from holdfast.backends.redis.connect import Connected, connect
 from holdfast.config import Config, RedisSettings
 from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.limits import REDIS_TIMEOUT_S
