@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Request
-from pydantic import BaseModel, Field, StrictInt, StrictStr
+from pydantic import Field, StrictInt, StrictStr
 
 from holdfast.core.intake import RESERVED_METADATA, clean_scope
 from holdfast.errors import NotFoundError, ValidationError
 from holdfast.filters import named_scope, parse_filter
 from holdfast.limits import PAGE_MAX, PAGE_SIZE_MAX
 from holdfast.model import Json, Scope
-from holdfast.server.bodies import Body
+from holdfast.server.bodies import Body, Done
 from holdfast.server.context import Context
 
 ORGANISATION = "holdfast"
@@ -63,12 +63,6 @@ class MemoryId(Body):
     """Names one memory of a batch."""
 
     memory_id: Annotated[str, Field(examples=["0190f5fe-7c1e-7b5a-9d53-6d7f0a4f1c11"])]
-
-
-class Done(BaseModel):
-    """What was done."""
-
-    message: str
 
 
 class DoneLater(Done):

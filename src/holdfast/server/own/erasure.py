@@ -33,7 +33,7 @@ class SubjectBody(BaseModel):
     run_id: str | None = None
 
 
-class ExportBody(SubjectBody):
+class SubjectExportBody(SubjectBody):
     """Whose data, and in which form."""
 
     form: Annotated[
@@ -91,7 +91,7 @@ async def inventory(
     response_class=StreamingResponse,
 )
 async def export_subject(
-    body: ExportBody, context: Annotated[Context, Depends(allow("export_subject"))]
+    body: SubjectExportBody, context: Annotated[Context, Depends(allow("export_subject"))]
 ) -> StreamingResponse:
     """Memories in all their states, history, turns, jobs and whatever else there is."""
     pieces = context.admin.erasure.export(**body.model_dump(), project=context.project)

@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 
 from holdfast.errors import ModelError
 from holdfast.model import Json
+from holdfast.server.bodies import Done
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import (
-    Done,
+from holdfast.server.mem0_platform.shared import (
     Filters,
     Named,
     Place,

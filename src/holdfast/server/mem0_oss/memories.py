@@ -58,7 +58,7 @@ class Ids(Body):
         return _given(self.user_id, self.agent_id, self.app_id, self.run_id)
 
 
-class AddBody(Ids):
+class OssAddBody(Ids):
     """A conversation to remember."""
 
     messages: list[Message]
@@ -69,7 +69,7 @@ class AddBody(Ids):
     prompt: str | None = None
 
 
-class SearchBody(Ids):
+class OssSearchBody(Ids):
     """A question; the ids are joined to the filters."""
 
     query: Annotated[str, Field(min_length=1, examples=["What may I not eat?"])]
@@ -84,7 +84,7 @@ class SearchBody(Ids):
     show_expired: bool = False
 
 
-class UpdateBody(Body):
+class OssUpdateBody(Body):
     """What is to change; an expiration_date of null clears it."""
 
     text: Annotated[
@@ -103,7 +103,7 @@ async def home() -> Response:
 
 @route("POST", "/memories", summary="Add memories")
 async def add(
-    body: AddBody, request: Request, context: Annotated[Context, Depends(allow("add"))]
+    body: OssAddBody, request: Request, context: Annotated[Context, Depends(allow("add"))]
 ) -> Reply:
     """Remember a conversation; answers when the facts are extracted.
 
@@ -158,7 +158,7 @@ async def get(memory_id: str, context: Annotated[Context, Depends(allow("get"))]
 
 @route("PUT", "/memories/{memory_id}", summary="Change a memory")
 async def update(
-    memory_id: str, body: UpdateBody, context: Annotated[Context, Depends(allow("update"))]
+    memory_id: str, body: OssUpdateBody, context: Annotated[Context, Depends(allow("update"))]
 ) -> Reply:
     """Set its text, add to its metadata, set or clear its expiration."""
     cleared = "expiration_date" in body.model_fields_set
@@ -201,7 +201,9 @@ async def history(memory_id: str, context: Annotated[Context, Depends(allow("his
 
 
 @route("POST", "/search", summary="Search memories")
-async def search(body: SearchBody, context: Annotated[Context, Depends(allow("search"))]) -> Reply:
+async def search(
+    body: OssSearchBody, context: Annotated[Context, Depends(allow("search"))]
+) -> Reply:
     """The memories that answer a question, best first."""
     filters = joined(body.filters, body.named())
     await context.count_user(filters.get("user_id"))

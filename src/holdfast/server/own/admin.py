@@ -11,7 +11,7 @@ from holdfast.core.access import granted
 from holdfast.directory import ProjectInfo
 from holdfast.errors import AccessError, NotFoundError
 from holdfast.server.context import Context, allow
-from holdfast.server.own_shapes import is_unrestricted_admin, key_shape, project_shape
+from holdfast.server.own.shapes import is_unrestricted_admin, key_shape, project_shape
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -64,7 +64,7 @@ class ProjectBody(_Body):
     project_id: Annotated[str | None, Field(min_length=1, max_length=128)] = None
 
 
-class ChangeBody(_Body):
+class ProjectChangeBody(_Body):
     """What to set of a project; null clears a setting."""
 
     name: Annotated[str | None, Field(min_length=1, max_length=256)] = None
@@ -175,7 +175,9 @@ async def get_project(
 
 @route("PATCH", "/holdfast/projects/{project}", summary="Change a project")
 async def update_project(
-    project: str, body: ChangeBody, context: Annotated[Context, Depends(allow("update_project"))]
+    project: str,
+    body: ProjectChangeBody,
+    context: Annotated[Context, Depends(allow("update_project"))],
 ) -> Reply:
     """Set name, description or settings; what is not named stays."""
     await _found(context, project)

@@ -24,8 +24,8 @@ from holdfast.errors import AccessError, HoldfastError, UnsupportedError
 from holdfast.server import problems
 from holdfast.server.auditing import introduce
 from holdfast.server.deployment import Deployment
+from holdfast.server.mcp.tools import TOOLS, Outcome, Tool, call, with_user
 from holdfast.server.reading import whole_body
-from holdfast.server.tools import TOOLS, Outcome, Tool, call, with_user
 
 OPERATIONS_OF_TOOLS: Mapping[str, str] = {tool.name: tool.operation for tool in TOOLS}
 """What each tool does in the words of the policy."""
@@ -114,7 +114,7 @@ def _speaking(caller: _Caller, body: bytes) -> ASGIApp:
     try:
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-        from holdfast.server.agents import server_of
+        from holdfast.server.mcp.server import server_of
     except ModuleNotFoundError:
         raise UnsupportedError(
             "This deployment does not speak MCP.", hint="pip install 'holdfast[mcp]'"

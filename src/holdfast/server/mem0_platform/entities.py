@@ -13,17 +13,8 @@ from holdfast.core.intake import clean_id
 from holdfast.limits import PAGE_MAX, PAGE_SIZE_MAX
 from holdfast.model import ENTITY_KINDS, EntityKind, JobState, Json
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import (
-    ORGANISATION,
-    DoneLater,
-    Pages,
-    Place,
-    When,
-    check_place,
-    page_answer,
-)
-from holdfast.server.mem0_platform_reading import whole_list
-from holdfast.server.mem0_platform_shapes import (
+from holdfast.server.mem0_platform.reading import whole_list
+from holdfast.server.mem0_platform.shapes import (
     EntityPage,
     EntityShape,
     EventPage,
@@ -31,6 +22,15 @@ from holdfast.server.mem0_platform_shapes import (
     MemoryShape,
     entity_shape,
     event_shape,
+)
+from holdfast.server.mem0_platform.shared import (
+    ORGANISATION,
+    DoneLater,
+    Pages,
+    Place,
+    When,
+    check_place,
+    page_answer,
 )
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes

@@ -12,9 +12,8 @@ from holdfast.core.webhooks import EVENT_TYPES
 from holdfast.directory import Webhook
 from holdfast.errors import NotFoundError, ValidationError
 from holdfast.model import Json
-from holdfast.server.bodies import Body
+from holdfast.server.bodies import Body, Done
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import Done
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 

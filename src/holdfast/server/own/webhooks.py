@@ -11,8 +11,8 @@ from holdfast.clock import iso
 from holdfast.directory import Delivery
 from holdfast.limits import PAGE_SIZE_MAX
 from holdfast.model import Json
+from holdfast.server.bodies import Done
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import Done
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 

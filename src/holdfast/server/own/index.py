@@ -11,8 +11,8 @@ from holdfast.clock import iso
 from holdfast.engine.reindexing import IndexStatus
 from holdfast.indexes import IndexWork
 from holdfast.model import Json
+from holdfast.server.bodies import Done
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import Done
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -20,7 +20,7 @@ route = Routes("Holdfast: index")
 router = route.router
 
 
-class VerifyBody(BaseModel):
+class IndexVerifyBody(BaseModel):
     """How the index is compared with the records."""
 
     model_config = ConfigDict(extra="forbid")
@@ -83,7 +83,7 @@ async def index_status(context: Annotated[Context, Depends(allow("index"))]) -> 
     response_model=WorkShape,
 )
 async def verify_index(
-    body: VerifyBody, context: Annotated[Context, Depends(allow("change_index"))]
+    body: IndexVerifyBody, context: Annotated[Context, Depends(allow("change_index"))]
 ) -> Reply:
     """Begins in the background of the process that answers; the status tells how it goes."""
     return Reply(_work(await context.admin.index.begin("repair" if body.repair else "verify")), 202)

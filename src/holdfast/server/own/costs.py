@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from holdfast.core.budgets import budget_shape, status_shape
 from holdfast.core.usage import report_shape
 from holdfast.errors import AccessError
+from holdfast.server.bodies import Done
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import Done
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 

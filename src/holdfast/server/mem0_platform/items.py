@@ -12,10 +12,11 @@ from pydantic import Field
 from holdfast.errors import NotFoundError, ValidationError
 from holdfast.limits import BATCH_MAX
 from holdfast.model import ANY, Json
+from holdfast.server.bodies import Done
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import (
+from holdfast.server.mem0_platform.shapes import Change, MemoryShape, change_shape, memory_shape
+from holdfast.server.mem0_platform.shared import (
     IDS,
-    Done,
     DoneLater,
     MemoryId,
     Place,
@@ -27,7 +28,6 @@ from holdfast.server.mem0_platform_parts import (
     no_memory,
     own_metadata,
 )
-from holdfast.server.mem0_platform_shapes import Change, MemoryShape, change_shape, memory_shape
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 

@@ -13,7 +13,7 @@ from holdfast.core.audit_shapes import as_csv, as_jsonl, row_shape
 from holdfast.errors import AccessError
 from holdfast.limits import ID_CHARS_MAX, PAGE_SIZE_MAX
 from holdfast.server.context import Context, allow
-from holdfast.server.own_admin import Named, project_of
+from holdfast.server.own.admin import Named, project_of
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 from holdfast.trail import Anchor, AuditRow, Verdict
@@ -77,7 +77,7 @@ class HeadsShape(BaseModel):
     results: list[AnchorShape]
 
 
-class VerifyBody(BaseModel):
+class AuditVerifyBody(BaseModel):
     """What the chain is compared with."""
 
     model_config = ConfigDict(extra="forbid")
@@ -224,7 +224,7 @@ async def audit_head(
     response_model=VerdictsShape,
 )
 async def verify_audit(
-    body: VerifyBody,
+    body: AuditVerifyBody,
     context: Annotated[Context, Depends(allow("audit"))],
     project: Named = None,
     everywhere: All = False,

@@ -24,8 +24,8 @@ from holdfast.errors import (
     NotFoundError,
     ValidationError,
 )
-from holdfast.server.auth import Verify
-from holdfast.server.oidc_keys import ALGORITHMS, IssuerKeys, is_safe
+from holdfast.server.auth.credentials import Verify
+from holdfast.server.auth.oidc_keys import ALGORITHMS, IssuerKeys, is_safe
 
 LEEWAY_S: Final = 30
 """Seconds by which the clocks of issuer and server may differ."""

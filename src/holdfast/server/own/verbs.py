@@ -18,7 +18,7 @@ from holdfast.core.affinity import users_in
 from holdfast.core.forms import operation_of, todays
 from holdfast.errors import ValidationError
 from holdfast.server.context import Context, allow
-from holdfast.server.own_documents import arguments_schema, returns_schema
+from holdfast.server.own.documents import arguments_schema, returns_schema
 from holdfast.server.reading import json_body
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes

@@ -21,7 +21,7 @@ router = route.router
 Above = Annotated[float | None, Field(gt=0)]
 
 
-class ChangeBody(BaseModel):
+class EmbedderChangeBody(BaseModel):
     """How fast vectors are made, and for how much money."""
 
     model_config = ConfigDict(extra="forbid")
@@ -105,7 +105,7 @@ async def embedder_status(context: Annotated[Context, Depends(allow("embedder"))
     response_model=ChangeWorkShape,
 )
 async def change_embedder(
-    body: ChangeBody, context: Annotated[Context, Depends(allow("change_embedder"))]
+    body: EmbedderChangeBody, context: Annotated[Context, Depends(allow("change_embedder"))]
 ) -> Reply:
     """Begins in the background of the process that answers; the status tells how it goes. One that
     was interrupted goes on."""

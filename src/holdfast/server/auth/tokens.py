@@ -14,7 +14,7 @@ from holdfast.directory import Account, Session
 from holdfast.errors import AuthenticationError
 from holdfast.limits import ACCESS_TOKEN_S
 from holdfast.model import Struct
-from holdfast.server.auth import Verify
+from holdfast.server.auth.credentials import Verify
 
 ALGORITHM = "HS256"
 ISSUER = "holdfast"

@@ -13,9 +13,9 @@ from holdfast.core.project_settings import DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX
 from holdfast.directory import Member, ProjectInfo
 from holdfast.errors import NotFoundError, ValidationError
 from holdfast.model import Json
-from holdfast.server.bodies import Body
+from holdfast.server.bodies import Body, Done
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import ORGANISATION, Done
+from holdfast.server.mem0_platform.shared import ORGANISATION
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -29,14 +29,14 @@ route = Routes("Mem0 platform: projects", slashes=True)
 router = route.router
 
 
-class ProjectBody(Body):
+class PlatformProjectBody(Body):
     """A new project."""
 
     name: Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX, examples=["support"])]
     description: Annotated[str | None, Field(max_length=DESCRIPTION_CHARS_MAX)] = None
 
 
-class SettingsBody(Body):
+class ProjectSettingsBody(Body):
     """What is to be set of a project; null and what is left out stay as they are."""
 
     name: Annotated[str | None, Field(min_length=1, max_length=NAME_CHARS_MAX)] = None
@@ -132,7 +132,7 @@ async def projects(
 @route("POST", _PROJECTS, summary="Create a project", response_model=ProjectMade)
 async def create_project(
     org_id: Organisation,
-    body: ProjectBody,
+    body: PlatformProjectBody,
     context: Annotated[Context, Depends(allow("create_project"))],
 ) -> Reply:
     """A new, empty project; keys for it are made by whoever runs the deployment."""
@@ -161,7 +161,7 @@ async def get_project(
 async def update_project(
     org_id: Organisation,
     project_id: Project,
-    body: SettingsBody,
+    body: ProjectSettingsBody,
     context: Annotated[Context, Depends(allow("update_project"))],
 ) -> Reply:
     """Set what a project's extraction heeds, and its name."""

@@ -16,8 +16,8 @@ from holdfast.errors import NotFoundError, ValidationError
 from holdfast.limits import PROFILES_SAMPLED_MAX
 from holdfast.model import Json
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform import IdempotencyKey
-from holdfast.server.mem0_platform_parts import Place, check_place
+from holdfast.server.mem0_platform.adding import IdempotencyKey
+from holdfast.server.mem0_platform.shared import Place, check_place
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Route, Routes
 
@@ -57,7 +57,7 @@ class KindBody(Place):
     custom_instructions: str | None = None
 
 
-class SettingsBody(Place):
+class ProfileSettingsBody(Place):
     """What is to be set; what is left out stays."""
 
     enabled: bool | None = None
@@ -191,7 +191,7 @@ async def settings(
 
 @route("POST", _SETTINGS, summary="Change the settings of profiles", response_model=SettingsShape)
 async def update_settings(
-    body: SettingsBody, context: Annotated[Context, Depends(allow("update_project"))]
+    body: ProfileSettingsBody, context: Annotated[Context, Depends(allow("update_project"))]
 ) -> Reply:
     """Set the form of profiles, or whether they are made. Those that are there stay until they are
     made anew."""

@@ -13,7 +13,16 @@ from holdfast.limits import BARE_LIST_MAX, PAGE_MAX, PAGE_SIZE_MAX, TOP_K_MAX
 from holdfast.model import Json
 from holdfast.server.bodies import Body
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import (
+from holdfast.server.mem0_platform.shapes import (
+    Found,
+    HitShape,
+    MemoryPage,
+    MemoryShape,
+    hit_shape,
+    memory_shape,
+    only,
+)
+from holdfast.server.mem0_platform.shared import (
     Filters,
     Named,
     Pages,
@@ -25,15 +34,6 @@ from holdfast.server.mem0_platform_parts import (
     page_answer,
     refuse_ids,
     refuse_unoffered,
-)
-from holdfast.server.mem0_platform_shapes import (
-    Found,
-    HitShape,
-    MemoryPage,
-    MemoryShape,
-    hit_shape,
-    memory_shape,
-    only,
 )
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes

@@ -23,8 +23,8 @@ from holdfast.core.breaker import Breaker, BreakerBounds
 from holdfast.errors import RateLimitError
 from holdfast.limits import REDIS_PAUSE_S
 from holdfast.model import Struct
-from holdfast.server.limiter_redis import close_storage, shared_storage
-from holdfast.server.windows import Windows
+from holdfast.server.rates.redis import close_storage, shared_storage
+from holdfast.server.rates.windows import Windows
 
 _ONE_FAILURE = BreakerBounds(failures_in_row=1, pause_s=REDIS_PAUSE_S, pause_max_s=REDIS_PAUSE_S)
 """Counting here costs nothing: no call waits for a second failure."""

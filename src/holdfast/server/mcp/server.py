@@ -11,7 +11,7 @@ from mcp.server import Server
 
 import holdfast
 from holdfast.errors import HoldfastError
-from holdfast.server.tools import BY_NAME, Outcome, Tool
+from holdfast.server.mcp.tools import BY_NAME, Outcome, Tool
 
 Carry = Callable[[Tool, Mapping[str, Any]], Awaitable[Outcome]]
 """Carries out a tool for whoever asks. Raises HoldfastError."""

@@ -17,7 +17,7 @@ from holdfast.limits import (
     SIGN_UPS_PER_MINUTE_MAX,
 )
 from holdfast.model import Json
-from holdfast.server.auth import credential_of
+from holdfast.server.auth.credentials import credential_of
 from holdfast.server.bodies import Body
 from holdfast.server.context import Context, address_of, allow, counted
 from holdfast.server.deployment import Deployment
@@ -75,7 +75,7 @@ class PasswordBody(Body):
     new_password: Password
 
 
-class KeyBody(Body):
+class OssKeyBody(Body):
     """What a key is called."""
 
     label: Annotated[str, Field(max_length=256, examples=["laptop"])]
@@ -195,7 +195,7 @@ async def keys(context: Annotated[Context, Depends(allow("own_keys"))]) -> Reply
 
 @route("POST", "/api-keys", summary="Make a key", status_code=201)
 async def create_key(
-    body: KeyBody, context: Annotated[Context, Depends(allow("change_own_keys"))]
+    body: OssKeyBody, context: Annotated[Context, Depends(allow("change_own_keys"))]
 ) -> Reply:
     """A key that may do what its maker may; it is told this once."""
     made = await context.admin.create_key(

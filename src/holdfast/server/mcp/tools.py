@@ -13,8 +13,8 @@ from typing import Any
 from holdfast.client import AsyncMemory
 from holdfast.errors import NotFoundError, ValidationError
 from holdfast.remote.client import AsyncClient
-from holdfast.server import tool_schemas as schemas
-from holdfast.server.tool_texts import event_line, found, listed, memory_line, remembered
+from holdfast.server.mcp import schemas
+from holdfast.server.mcp.texts import event_line, found, listed, memory_line, remembered
 
 Face = AsyncMemory | AsyncClient
 Arguments = dict[str, Any]

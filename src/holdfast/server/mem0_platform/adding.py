@@ -11,7 +11,8 @@ from holdfast.core.outcome import HELD
 from holdfast.errors import UnsupportedError, ValidationError
 from holdfast.model import ENTITY_KINDS, Json
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform_parts import (
+from holdfast.server.mem0_platform.shapes import result_shape
+from holdfast.server.mem0_platform.shared import (
     ORGANISATION,
     Filters,
     Named,
@@ -23,7 +24,6 @@ from holdfast.server.mem0_platform_parts import (
     refuse_unoffered,
     scope_for_writing,
 )
-from holdfast.server.mem0_platform_shapes import result_shape
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
