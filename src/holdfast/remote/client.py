@@ -50,7 +50,7 @@ class AsyncClient(Connection):
             messages: text, `{"role", "content", "name"?, "timestamp"?, "trust"?}`, or several.
             timestamp: when it was said; temporal_reasoning: whether a model dates what is told.
             expiration_date: the last day (UTC) it is found; immutable: only deletion may touch it.
-            memory_type: "procedural_memory": one summary of an agent's run; trust: "untrusted": held.
+            memory_type: "procedural_memory": a summary of an agent's run; trust: "untrusted": held.
             prompt: instructions to the model; custom_categories: names, or `{name: description}`.
             idempotency_key: the same call again gets the first answer; wait: False: do not wait.
 
