@@ -52,7 +52,7 @@ from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from holdfast.assemble import Assembly
-    from holdfast.backends.endpoints import Look
+    from holdfast.backends.models.endpoints import Look
 
 _VIEWS_MAX = 4_096
 

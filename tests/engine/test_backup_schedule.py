@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast.admin import AsyncAdmin
-from holdfast.backends.folder_destination import FolderDestination
+from holdfast.backends.backups.folder import FolderDestination
 from holdfast.clock import ManualClock
 from holdfast.config import BackupSettings
 from holdfast.core.cron import next_time

@@ -26,7 +26,7 @@ from holdfast import (
     deadline,
 )
 from holdfast.backends.local_embedder import LocalEmbedder
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
 from holdfast.engine import worker
 from holdfast.errors import IndexUnavailableError
 from holdfast.ports import Match, TermMatches

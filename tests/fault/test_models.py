@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends.models import build_embedder, build_llm
+from holdfast.backends.models.providers import build_embedder, build_llm
 from holdfast.errors import (
     BadAnswerError,
     ConfigError,

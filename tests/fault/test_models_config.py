@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends import models_catalog as catalog
-from holdfast.backends.models import build_embedder, build_llm
-from holdfast.backends.models_embed import SentenceEmbedder, batches, cut
+from holdfast.backends.models import catalog
+from holdfast.backends.models.embed import SentenceEmbedder, batches, cut
+from holdfast.backends.models.providers import build_embedder, build_llm
 from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.model import Space
 from support.llm_server import LLMServer, chat, hashed_vectors
@@ -187,7 +187,7 @@ def test_a_missing_library_names_its_extra(
 
 def test_choosing_nothing_imports_nothing() -> None:
     code = (
-        "import sys, holdfast.backends.models; "
+        "import sys, holdfast.backends.models.providers; "
         "print([m for m in ('pydantic_ai', 'openai', 'httpx2', 'numpy') if m in sys.modules])"
     )
     ran = subprocess.run(

@@ -14,7 +14,7 @@ import pytest
 
 from holdfast import limits
 from holdfast.admin import AsyncAdmin
-from holdfast.backends import endpoints
+from holdfast.backends.models import endpoints
 from holdfast.errors import StoreUnavailableError
 from holdfast.metrics import Sight
 from holdfast.server import health

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from holdfast.backends.prices import ListPrices
+from holdfast.backends.models.prices import ListPrices
 from holdfast.config import ModelPrice, load_config
 from holdfast.core.periods import day_number, day_text, span
 from holdfast.core.pricing import Unpriced, configured_cost, saved_by_provider, worst_cost

@@ -13,6 +13,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+class Done(BaseModel):
+    """What was done."""
+
+    message: str
+
+
 class Problem(BaseModel):
     """What an error says."""
 

@@ -26,7 +26,7 @@ from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
 if TYPE_CHECKING:
-    from holdfast.backends.endpoints import Look
+    from holdfast.backends.models.endpoints import Look
 
 route = Routes("Health")
 router = route.router
