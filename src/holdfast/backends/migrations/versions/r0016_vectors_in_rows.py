@@ -1,7 +1,7 @@
 """SQLite: vectors in ordinary rows, three of a kilobyte to a page.
 
-A table without rowids keeps whole rows in its index, and what is above a quarter of a page goes to a
-page of its own: a vector of 256 floats took 4.6 kB.
+A table without rowids keeps whole rows in its index, and what is above a quarter of a page goes to
+a page of its own: a vector of 256 floats took 4.6 kB.
 """
 
 from __future__ import annotations
