@@ -13,7 +13,7 @@ import pytest
 
 from holdfast import AsyncMemory
 from holdfast.admin import AsyncAdmin
-from holdfast.audit import Audit
+from holdfast.admin.audit import Audit
 from holdfast.engine import read
 from holdfast.engine.trail import AuditPage
 from holdfast.errors import AccessError

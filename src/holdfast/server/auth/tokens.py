@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import jwt
 
-from holdfast.accounts import place_of
 from holdfast.admin import AsyncAdmin
+from holdfast.admin.accounts import place_of
 from holdfast.core.access import Principal
 from holdfast.directory import Account, Session
 from holdfast.errors import AuthenticationError

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from holdfast.backups import BackupWork
+from holdfast.admin.backups import BackupWork
 from holdfast.clock import iso
 from holdfast.engine.backups import Backup
 from holdfast.model import Json

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from fastapi import Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from holdfast.admin.embedders import ChangeWork
 from holdfast.clock import iso
-from holdfast.embedders import ChangeWork
 from holdfast.engine.reembedding import ChangeLimits, Switched
 from holdfast.model import Json
 from holdfast.server.context import Context, allow

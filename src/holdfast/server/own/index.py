@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from fastapi import Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from holdfast.admin.indexes import IndexWork
 from holdfast.clock import iso
 from holdfast.engine.reindexing import IndexStatus
-from holdfast.indexes import IndexWork
 from holdfast.model import Json
 from holdfast.server.bodies import Done
 from holdfast.server.context import Context, allow

@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
-from holdfast.accounts import Accounts
+from holdfast.admin.accounts import Accounts
+from holdfast.admin.audit import Audit
+from holdfast.admin.backups import Backups, Source
+from holdfast.admin.budgets import Budgets
+from holdfast.admin.embedders import EmbedderChange
+from holdfast.admin.erasure import Erasures
+from holdfast.admin.exports import Exports
+from holdfast.admin.indexes import Indexes
+from holdfast.admin.profiles import Profiles
+from holdfast.admin.quarantine import Quarantine
+from holdfast.admin.retention import Retention
+from holdfast.admin.sealing import Sealing
+from holdfast.admin.usage import UsageLedger
+from holdfast.admin.webhooks import Webhooks
 from holdfast.assemble import Assembly
-from holdfast.audit import Audit
-from holdfast.backups import Backups, Source
-from holdfast.budgets import Budgets
 from holdfast.client import AsyncMemory
 from holdfast.config import Config
 from holdfast.core import intake, verbs
@@ -27,7 +37,6 @@ from holdfast.core.fence import OPEN, Fence
 from holdfast.core.project_settings import clean_description, clean_name
 from holdfast.core.suggest import USE_CASE_CHARS_MAX, Suggestion
 from holdfast.directory import PERMISSIONS, ApiKey, Member, Permission, ProjectInfo
-from holdfast.embedders import EmbedderChange
 from holdfast.engine import keys as keying
 from holdfast.engine import members as joining
 from holdfast.engine import projects as projecting
@@ -36,19 +45,10 @@ from holdfast.engine.auditing import audited
 from holdfast.engine.keys import KeyRequest, NewKey, Recogniser
 from holdfast.engine.parts import Parts
 from holdfast.engine.uses import last_uses
-from holdfast.erasure import Erasures
 from holdfast.errors import ClosedError, StoreError, ValidationError
-from holdfast.exports import Exports
-from holdfast.indexes import Indexes
 from holdfast.metrics import Metrics, Part
 from holdfast.model import Census, Entity, Json, Trust, When
-from holdfast.profiles import Profiles
-from holdfast.quarantine import Quarantine
 from holdfast.registry import providers
-from holdfast.retention import Retention
-from holdfast.sealing import Sealing
-from holdfast.usage import UsageLedger
-from holdfast.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from holdfast.assemble import Assembly
