@@ -174,10 +174,7 @@ def search(
     found = answer["results"]
     if found:
         screen = output.console(no_color=common.no_color)
-        if wide:
-            output.print_whole(screen, found)
-        else:
-            screen.print(output.memory_table(found, scored=True))
+        output.print_memories(screen, found, scored=True, whole=wide)
         if explain:
             screen.print(_explanation(found))
     else:
@@ -224,10 +221,7 @@ def list_(
         typer.echo("No memories.")
         return
     screen = output.console(no_color=common.no_color)
-    if wide:
-        output.print_whole(screen, rows)
-    else:
-        screen.print(output.memory_table(rows, scored=False))
+    output.print_memories(screen, rows, scored=False, whole=wide)
     if page.get("cursor"):
         typer.echo(f"{len(rows)} of {page['total']:,}. More: --cursor {page['cursor']}", err=True)
 
