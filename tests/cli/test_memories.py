@@ -176,7 +176,9 @@ def test_nothing_found_is_said_and_is_no_error(done: Done, told: Told) -> None:
 
 
 def test_other_peoples_text_cannot_steer_the_terminal(done: Done, told: Told) -> None:
-    remember(told, "--category", "\x1b[1m", "before \x1b[2J\x9b31m after [bold]not markup[/bold] :smile:")
+    remember(
+        told, "--category", "\x1b[1m", "before \x1b[2J\x9b31m after [bold]not markup[/bold] :smile:"
+    )
     for shown in (
         done("list", "-u", "ada"),
         done("list", "-u", "ada", "--wide"),
