@@ -222,7 +222,7 @@ def test_other_peoples_text_cannot_steer_the_terminal(done: Done, told: Told) ->
         (["search", "--filter", '{"NOT": [{"user_id": "a"}]}', "hello"], None, "FILTER"),
         (["search", "--filter", '{"NOT":' * 40 + "{}" + "}" * 40, "hello"], None, "FILTER"),
         (["list", "-u", "ada", "--cursor", "nonsense"], None, "cursor"),
-        (["list", "-u", "ada", "-n", "100000"], None, "top_k"),
+        (["list", "-u", "ada", "-n", "100000"], None, "--limit"),
         (["update", "some-id"], None, "nothing to change"),
         (["update", "some-id", "--expires", "2030-01-01", "--never-expires"], None, "contradict"),
         (["delete"], None, "ids"),

@@ -14,6 +14,7 @@ from holdfast.cli.inputs import json_object, text_from
 from holdfast.cli.options import Common, Ids, Of
 from holdfast.cli.store import opened
 from holdfast.errors import NotFoundError, ValidationError
+from holdfast.limits import PAGE_SIZE_MAX
 from holdfast.model import Answer
 
 if TYPE_CHECKING:
@@ -196,7 +197,9 @@ def _explanation(found: Sequence[Mapping[str, Any]]) -> Any:
 def list_(
     common: Common,
     of: Of,
-    top_k: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
+    top_k: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=PAGE_SIZE_MAX, help="How many at most.")
+    ] = 20,
     cursor: Annotated[
         str | None, typer.Option("--cursor", help="Go on where the last page ended.")
     ] = None,
