@@ -158,7 +158,7 @@ def test_an_interrupted_import_says_how_far_it_came(
     result = run("import", file, "--user", "ada")
     assert result.exit_code == 130
     assert result.stderr.splitlines() == [
-        "2 of 2 messages are stored; the same command goes on from there.",
+        "2 of 2 messages or more are stored; the same command goes on from there.",
         "interrupted",
     ]
 

@@ -87,7 +87,8 @@ def _going_on(total: int) -> Iterator[Callable[[output.Advance], output.Advance]
         yield counted
     except KeyboardInterrupt:
         typer.echo(
-            f"{stored:,} of {total:,} messages are stored; the same command goes on from there.",
+            f"{stored:,} of {total:,} messages or more are stored;"
+            " the same command goes on from there.",
             err=True,
         )
         raise
