@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from holdfast.config import load_config
 from holdfast.errors import ConfigError
-from holdfast.server import oidc_keys
 from holdfast.server.app import build
-from holdfast.server.oidc_keys import IssuerKeys, is_safe, public_key
+from holdfast.server.auth import oidc_keys
+from holdfast.server.auth.oidc_keys import IssuerKeys, is_safe, public_key
 from support.issuer import AUDIENCE, Issuer, issuing, jwk
 from support.served import Served, served
 

@@ -9,8 +9,8 @@ import pytest
 
 from holdfast import AsyncMemory
 from holdfast.core import access, forms
-from holdfast.server import own
 from holdfast.server.app import build
+from holdfast.server.own import verbs as own
 from server.test_clients import verbs
 from support.served import Served, served
 

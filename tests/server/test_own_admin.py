@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from holdfast.core.access import Principal
-from holdfast.server import auth
+from holdfast.server.auth import credentials as auth
 from support.served import Served
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from holdfast import limits
-from holdfast.server import limiter_redis
+from holdfast.server.rates import redis as limiter_redis
 from support.certificates import certificate
 from support.redis import BINARY, MISSING, Redis, free_port, running
 from support.served import PLAIN, Served, served

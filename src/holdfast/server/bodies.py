@@ -21,6 +21,12 @@ IdempotencyKey = Annotated[
 """A header that any route takes which adds."""
 
 
+class Done(BaseModel):
+    """What was done."""
+
+    message: str
+
+
 class Problem(BaseModel):
     """What an error says."""
 

@@ -7,15 +7,15 @@ import logging
 from dataclasses import dataclass, field
 
 from holdfast.admin import AsyncAdmin
-from holdfast.server.auth import Authenticator, Verifier
+from holdfast.server.auth.credentials import Authenticator, Verifier
+from holdfast.server.auth.oidc import issuer_verifier
+from holdfast.server.auth.secret import signing_key
+from holdfast.server.auth.tokens import Tokens, account_verifier
 from holdfast.server.backed_up import BackedUp
 from holdfast.server.census import Counted
-from holdfast.server.limiter import Limiter
-from holdfast.server.oidc import issuer_verifier
+from holdfast.server.rates.limiter import Limiter
 from holdfast.server.request_log import RequestLog
-from holdfast.server.secret import signing_key
 from holdfast.server.telemetry import Telemetry
-from holdfast.server.tokens import Tokens, account_verifier
 
 _log = logging.getLogger("holdfast.server")
 
