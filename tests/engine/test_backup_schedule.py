@@ -32,7 +32,7 @@ def scheduled(tmp_path: Path, **more: Any) -> Any:
 def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     """The time of everything that is about backups."""
     made = ManualClock(START)
-    monkeypatch.setattr("holdfast.backups.SystemClock", lambda: made)
+    monkeypatch.setattr("holdfast.admin.backups.SystemClock", lambda: made)
     return made
 
 

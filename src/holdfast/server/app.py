@@ -12,66 +12,13 @@ import holdfast
 from holdfast.admin import AsyncAdmin
 from holdfast.config import Config
 from holdfast.model import Json
-from holdfast.server import (
-    document,
-    health,
-    mcp,
-    mem0_oss,
-    mem0_oss_accounts,
-    mem0_oss_settings,
-    mem0_platform,
-    mem0_platform_entities,
-    mem0_platform_exports,
-    mem0_platform_items,
-    mem0_platform_profiles,
-    mem0_platform_reading,
-    mem0_platform_setup,
-    mem0_platform_webhooks,
-    metrics,
-    own,
-    own_admin,
-    own_audit,
-    own_backups,
-    own_costs,
-    own_embedder,
-    own_erasure,
-    own_index,
-    own_quarantine,
-    own_retention,
-    own_webhooks,
-    problems,
-)
+from holdfast.server import document, health, mem0_oss, mem0_platform, metrics, own, problems
+from holdfast.server.mcp import routes as mcp
 from holdfast.server.opening import Opening
 from holdfast.server.stack import surround
 from holdfast.server.telemetry import Telemetry
 
-PARTS = (
-    mem0_platform,
-    mem0_platform_reading,
-    mem0_platform_profiles,  # before the entities, whose names may hold a slash
-    mem0_platform_entities,
-    mem0_platform_exports,
-    mem0_platform_items,
-    mem0_platform_setup,
-    mem0_platform_webhooks,
-    mem0_oss,
-    mem0_oss_accounts,
-    mem0_oss_settings,
-    own,
-    own_admin,
-    own_audit,
-    own_backups,
-    own_costs,
-    own_embedder,
-    own_index,
-    own_erasure,
-    own_retention,
-    own_quarantine,
-    own_webhooks,
-    mcp,
-    health,
-    metrics,
-)
+PARTS = (*mem0_platform.PARTS, *mem0_oss.PARTS, *own.PARTS, mcp, health, metrics)
 """The modules that have routes; of two that fit a path, the first one answers."""
 
 
