@@ -77,7 +77,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def absent(text: str) -> list[str]:
-    """Files (`x/y.py`) and folders (`x/`) that a page names, from any folder on, and that are not."""
+    """Files (`x/y.py`) and folders (`x/`) that a page names, and that are not there."""
     files = [f"/{source.name(path)}" for path in source.tracked()]
 
     def is_there(name: str) -> bool:
