@@ -39,6 +39,12 @@ def ask(server: Served, path: str = "/health") -> httpx.Response:
     return httpx.get(f"{server.url}{path}", verify=PLAIN, timeout=60)
 
 
+def test_monitors_may_ask_for_the_head_alone(server: Served) -> None:
+    for path in ("/health/live", "/health/ready", "/health"):
+        answer = httpx.head(f"{server.url}{path}", verify=PLAIN)
+        assert (answer.status_code, answer.content) == (200, b""), path
+
+
 def test_a_server_that_does_well(server: Served) -> None:
     assert ask(server, "/health/live").json() == {"status": "ok"}
     assert ask(server, "/health/ready").json() == {"status": "ready"}

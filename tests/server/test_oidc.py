@@ -119,6 +119,40 @@ def test_refused_tokens(issuer: Issuer, ask: Ask) -> None:
     assert got == dict.fromkeys(refused, 401)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"exp": 1}, "The token has expired."),
+        ({"nbf": 4_000_000_000}, "The token is not good yet."),
+        ({"iat": 4_000_000_000}, "The token is not good yet."),
+        ({"aud": "another"}, "The token is for another audience."),
+        ({"aud": None}, "The token lacks the claim aud."),
+        ({"exp": None}, "The token lacks the claim exp."),
+        ({"sub": None}, "The token lacks the claim sub."),
+        ({"sub": ""}, "The token lacks the claim sub."),
+        ({"iss": "https://issuer.example"}, "The token is of an issuer that is not known here."),
+        ({"iss": None}, "The token is of an issuer that is not known here."),
+    ],
+)
+def test_a_refusal_tells_what_is_wrong_with_a_token(
+    issuer: Issuer, ask: Ask, wrong: dict[str, Any], told: str
+) -> None:
+    answer = ask(issuer.token(**wrong))
+    assert answer.status_code == 401
+    assert answer.json()["detail"].startswith(told)
+    assert AUDIENCE not in answer.text
+    assert issuer.url not in answer.text
+
+
+def test_a_refusal_tells_what_is_wrong_with_a_signature(issuer: Issuer, ask: Ask) -> None:
+    stranger = Issuer()
+    stranger.url = issuer.url
+    assert "does not fit its key" in ask(stranger.token()).json()["detail"]
+    unsigned = by_hand({"alg": "none", "kid": "one"}, issuer.claims(), lambda _: b"")
+    assert "an algorithm that is not taken" in ask(unsigned).json()["detail"]
+    assert ask("a.b.c").json()["detail"].startswith("The API key is not valid.")
+
+
 def test_clocks_may_differ_a_little(issuer: Issuer, ask: Ask) -> None:
     now = int(time.time())
     assert ask(issuer.token(exp=now - 5, nbf=now + 5)).status_code == 200

@@ -241,11 +241,17 @@ class AsyncAdmin:
         """
         parts = await self._parts(project)
         await projecting.find(parts, parts.project)
+        ends_at = intake.moment(expires_at, "expires_at")
+        if ends_at is not None and ends_at <= parts.clock.now():
+            raise ValidationError(
+                "expires_at is over already: the key would never be good.",
+                hint="A date is its first moment, midnight UTC.",
+            )
         request = KeyRequest(
             label=intake.clean_text(label, "label", 256) if label else "",
             permissions=_permissions(permissions),
             fence=_fence(users, agents, apps, runs),
-            expires_at=intake.moment(expires_at, "expires_at"),
+            expires_at=ends_at,
             account=account,
             trust=_trust(trust, permissions),
         )

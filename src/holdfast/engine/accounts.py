@@ -204,7 +204,7 @@ async def sign_in(parts: Parts, digests: Passwords, email: str, password: str) -
     account = found[0] if found else None
     good = await digests.proves(password, account)
     if account is None or not good:
-        raise AuthenticationError(_WRONG)
+        raise AuthenticationError(_WRONG, hint="Check both.")
     return await start(parts, account.id)
 
 

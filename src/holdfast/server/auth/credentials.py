@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
+import jwt
 from starlette.requests import Request
 
 from holdfast.admin import AsyncAdmin
@@ -14,16 +16,25 @@ from holdfast.errors import AuthenticationError
 Verify = Callable[[str], Awaitable[Principal]]
 """Whose token it is. Raises AuthenticationError."""
 
+
+class Verifier(NamedTuple):
+    """Who knows the tokens of an issuer."""
+
+    issuer: str
+    """What its tokens' claim `iss` says, to the letter."""
+    verify: Verify
+
+
 _SCHEMES = ("token", "bearer")
 
 
 class Authenticator:
     """Knows keys, and, where they are set up, tokens of accounts and of an issuer."""
 
-    def __init__(self, admin: AsyncAdmin, verifiers: list[Verify]) -> None:
-        """`verifiers`: tried in order on what looks like a JWT."""
+    def __init__(self, admin: AsyncAdmin, verifiers: Sequence[Verifier]) -> None:
+        """`verifiers`: for what looks like a JWT; one for each issuer."""
         self._admin = admin
-        self._verifiers = verifiers
+        self._verifiers = {each.issuer: each.verify for each in verifiers}
 
     async def principal(self, request: Request) -> Principal:
         """Who sent this request. Raises AuthenticationError."""
@@ -43,12 +54,28 @@ class Authenticator:
         return await self._admin.recognise(credential)
 
     async def _token(self, token: str) -> Principal:
-        for verify in self._verifiers:
-            try:
-                return await verify(token)
-            except AuthenticationError:
-                continue
-        return await self._admin.recognise(token)  # an admin key may look like anything
+        try:
+            return await self._admin.recognise(token)  # an admin key may look like anything
+        except AuthenticationError:
+            issuer = _issuer_of(token)
+            if issuer is None:
+                raise
+        verify = self._verifiers.get(issuer)
+        if verify is None:
+            raise AuthenticationError(
+                "The token is of an issuer that is not known here.",
+                hint="Its claim `iss` must be the setting server.oidc_issuer, to the letter.",
+            )
+        return await verify(token)
+
+
+def _issuer_of(token: str) -> str | None:
+    """Of which issuer a token says it is, unproven; None if it is no token."""
+    try:
+        issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
+    except (jwt.PyJWTError, TypeError, ValueError):
+        return None
+    return issuer if isinstance(issuer, str) else ""
 
 
 def credential_of(request: Request) -> str | None:

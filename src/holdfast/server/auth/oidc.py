@@ -24,7 +24,7 @@ from holdfast.errors import (
     NotFoundError,
     ValidationError,
 )
-from holdfast.server.auth.credentials import Verify
+from holdfast.server.auth.credentials import Verifier
 from holdfast.server.auth.oidc_keys import ALGORITHMS, IssuerKeys, is_safe
 
 LEEWAY_S: Final = 30
@@ -35,9 +35,24 @@ USERS_MAX: Final = 1_000
 
 _CLAIMS: Final = ["exp", "iss", "aud", "sub"]
 _INVALID: Final = "The token is not valid."
+_REFUSALS: Final[Mapping[type[Exception], tuple[str, str]]] = {
+    jwt.ExpiredSignatureError: ("The token has expired.", "Get a new one."),
+    jwt.ImmatureSignatureError: (
+        "The token is not good yet.",
+        "Its claim `nbf` or `iat` is ahead: compare the clocks of issuer and server.",
+    ),
+    jwt.InvalidAudienceError: (
+        "The token is for another audience.",
+        "Its claim `aud` must be, or list, the setting server.oidc_audience.",
+    ),
+    jwt.InvalidSignatureError: (
+        "The signature of the token does not fit its key.",
+        "Get a new one.",
+    ),
+}
 
 
-def issuer_verifier(admin: AsyncAdmin) -> Verify | None:
+def issuer_verifier(admin: AsyncAdmin) -> Verifier | None:
     """Knows the tokens of the configured issuer; None if none is.
 
     Raises ConfigError for settings that would let others in.
@@ -52,7 +67,7 @@ def issuer_verifier(admin: AsyncAdmin) -> Verify | None:
         claims = await verified(token, config, keys)
         return await principal_of(claims, admin)
 
-    return verify
+    return Verifier(config.oidc_issuer, verify)
 
 
 def check(config: ServerConfig) -> None:
@@ -78,8 +93,18 @@ async def verified(token: str, config: ServerConfig, keys: IssuerKeys) -> Mappin
         _decoded(token, config)
         key = await keys.find(header.get("kid"), header["alg"])
         return _decoded(token, config, key, header["alg"])
-    except (jwt.PyJWTError, TypeError, ValueError):
-        raise AuthenticationError(_INVALID, hint="Get a new one.") from None
+    except (jwt.PyJWTError, TypeError, ValueError) as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: Exception) -> AuthenticationError:
+    """What is wrong with a token, in words that tell nothing but what its claims are about."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return AuthenticationError(f"The token lacks the claim {error.claim}.")
+    for kind, (told, hint) in _REFUSALS.items():
+        if isinstance(error, kind):
+            return AuthenticationError(told, hint=hint)
+    return AuthenticationError(_INVALID, hint="Get a new one.")
 
 
 def _decoded(
@@ -88,7 +113,7 @@ def _decoded(
     """The claims of a token, checked; without a key, all but the signature is."""
     options: Any = {f"verify_{name}": True for name in ("exp", "nbf", "iat", "aud", "iss", "sub")}
     options |= {"require": _CLAIMS, "verify_signature": algorithm is not None}
-    found: Mapping[str, Any] = jwt.decode(
+    found: dict[str, Any] = jwt.decode(
         token,
         key,
         algorithms=[algorithm] if algorithm else None,
@@ -97,6 +122,8 @@ def _decoded(
         audience=config.oidc_audience,
         leeway=LEEWAY_S,
     )
+    if not found["sub"]:  # nobody
+        raise jwt.MissingRequiredClaimError("sub")
     return found
 
 
@@ -108,7 +135,12 @@ def _header(token: str) -> Mapping[str, Any]:
         raise AuthenticationError(_INVALID) from None
     key_id = header.get("kid")
     named = key_id is None or isinstance(key_id, str)
-    if str(header.get("alg")) not in ALGORITHMS or "crit" in header or not named:
+    if str(header.get("alg")) not in ALGORITHMS:
+        raise AuthenticationError(
+            "The token is signed with an algorithm that is not taken.",
+            hint=f"Those taken are {', '.join(ALGORITHMS)}.",
+        )
+    if "crit" in header or not named:
         raise AuthenticationError(_INVALID)
     return header
 

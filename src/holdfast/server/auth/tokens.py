@@ -14,7 +14,7 @@ from holdfast.directory import Account, Session
 from holdfast.errors import AuthenticationError
 from holdfast.limits import ACCESS_TOKEN_S
 from holdfast.model import Struct
-from holdfast.server.auth.credentials import Verify
+from holdfast.server.auth.credentials import Verifier
 
 ALGORITHM = "HS256"
 ISSUER = "holdfast"
@@ -72,11 +72,11 @@ class Tokens:
         return Claims(claims["sub"], claims["sid"])
 
 
-def account_verifier(admin: AsyncAdmin, tokens: Tokens) -> Verify:
+def account_verifier(admin: AsyncAdmin, tokens: Tokens) -> Verifier:
     """Knows access tokens of accounts that are still signed in."""
 
     async def verify(token: str) -> Principal:
         claims = tokens.read(token, "access")
         return await admin.accounts.principal(claims.account, claims.session)
 
-    return verify
+    return Verifier(ISSUER, verify)

@@ -13,7 +13,7 @@ from holdfast.errors import ValidationError
 from holdfast.limits import PAGE_SIZE_MAX, TOP_K_MAX
 from holdfast.model import ENTITY_KINDS, UNSET, Json
 from holdfast.server import problems, upstream
-from holdfast.server.bodies import Body
+from holdfast.server.bodies import Body, IdempotencyKey
 from holdfast.server.context import Context, allow
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
@@ -103,7 +103,10 @@ async def home() -> Response:
 
 @route("POST", "/memories", summary="Add memories")
 async def add(
-    body: OssAddBody, request: Request, context: Annotated[Context, Depends(allow("add"))]
+    body: OssAddBody,
+    request: Request,
+    context: Annotated[Context, Depends(allow("add"))],
+    idempotency_key: IdempotencyKey = None,
 ) -> Reply:
     """Remember a conversation; answers when the facts are extracted.
 
@@ -120,6 +123,7 @@ async def add(
         infer=body.infer,
         memory_type=body.memory_type,
         prompt=body.prompt,
+        idempotency_key=idempotency_key,
     )
     if added.get("status") == "FAILED":
         code = upstream.code_named(added.get("error_code"))

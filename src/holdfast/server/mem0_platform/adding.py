@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Header, Query
+from fastapi import Depends, Query
 from pydantic import BaseModel, Field
 
 from holdfast.core.outcome import HELD
 from holdfast.errors import UnsupportedError, ValidationError
 from holdfast.model import ENTITY_KINDS, Json
+from holdfast.server.bodies import IdempotencyKey
 from holdfast.server.context import Context, allow
 from holdfast.server.mem0_platform.shapes import result_shape
 from holdfast.server.mem0_platform.shared import (
@@ -33,11 +34,6 @@ router = route.router
 _QUEUED = "Memory processing has been queued for background execution"
 _STORED = "Memories stored successfully"
 _FAILED = "The messages are kept; the model's part was given up"
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(alias="Idempotency-Key", description="The same key and body are carried out once."),
-]
 
 
 class AddBody(Named):

@@ -15,8 +15,8 @@ from holdfast.core.profiles import KINDS, ProfileKind
 from holdfast.errors import NotFoundError, ValidationError
 from holdfast.limits import PROFILES_SAMPLED_MAX
 from holdfast.model import Json
+from holdfast.server.bodies import IdempotencyKey
 from holdfast.server.context import Context, allow
-from holdfast.server.mem0_platform.adding import IdempotencyKey
 from holdfast.server.mem0_platform.shared import Place, check_place
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Route, Routes

@@ -17,6 +17,7 @@ from holdfast.client import AsyncMemory
 from holdfast.core.affinity import users_in
 from holdfast.core.forms import operation_of, todays
 from holdfast.errors import ValidationError
+from holdfast.limits import ID_CHARS_MAX
 from holdfast.server.context import Context, allow
 from holdfast.server.own.documents import arguments_schema, returns_schema
 from holdfast.server.reading import json_body
@@ -25,6 +26,15 @@ from holdfast.server.routing import Routes
 
 NOT_VERBS = frozenset({"open", "close", "aclose", "from_config"})
 """Public methods of `AsyncMemory` that concern the caller's own process."""
+
+_KEY_HEADER = "Idempotency-Key"
+KEY_PARAMETER = {
+    "name": _KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX},
+    "description": "The same as the argument `idempotency_key`.",
+}
 
 route = Routes("Holdfast")
 router = route.router
@@ -60,17 +70,29 @@ def _register(verb: str, method: Any) -> None:
             "requestBody": {
                 "required": bool(required),
                 "content": {"application/json": {"schema": schema}},
-            }
+            },
+            **({"parameters": [KEY_PARAMETER]} if "idempotency_key" in names else {}),
         },
     )
     async def carry_out(request: Request, context: Context = allowed) -> Reply:
-        given = await json_body(request)
+        given = _with_key(await json_body(request), request.headers.get(_KEY_HEADER), names)
         _check(verb, given, names, required)
         call = todays(verb, given)
         for user in users_in(call.given):
             await context.count_user(user)
         answer = getattr(context.memory, verb)(**call.given)
         return Reply(await answer if inspect.isawaitable(answer) else answer)
+
+
+def _with_key(given: dict[str, Any], key: str | None, names: frozenset[str]) -> Mapping[str, Any]:
+    """The arguments, with the key that the header tells. Raises ValidationError."""
+    if key is None or "idempotency_key" not in names:
+        return given
+    if given.get("idempotency_key") not in (None, key):
+        raise ValidationError(
+            f"idempotency_key and the header {_KEY_HEADER} are different.", hint="Send one of them."
+        )
+    return {**given, "idempotency_key": key}
 
 
 def _check(verb: str, given: Mapping[str, Any], names: frozenset[str], required: list[str]) -> None:
