@@ -122,6 +122,67 @@ def test_lines_may_come_from_standard_input_and_say_whose_they_are(told: Told) -
     assert told("list", "-u", "bob")["results"][0]["memory"] == "hi"
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("form", [[], ["--format", "jsonl"]])
+def test_a_listing_can_be_imported(
+    indent: int | None, form: list[str], told: Told, done: Done, tmp_path: Path
+) -> None:
+    told("add", "-u", "ada", "--at", "2024-02-29", "I keep bees.")
+    listing = told("list", "-u", "ada")
+    file = tmp_path / "memories.json"
+    file.write_text(json.dumps(listing, indent=indent))
+    done("delete", "--all", "-u", "ada", "--yes")
+    assert told("import", file, *form)["added"] == 1
+    (back,) = told("list", "-u", "ada")["results"]
+    assert (back["memory"], back["event_at"][:10]) == ("I keep bees.", "2024-02-29")
+
+
+def test_what_is_in_runs_only_is_said(run: Any, write: Write) -> None:
+    document, _ = FORMS["chatgpt"]
+    file = write("c.json", document)
+    said = run("import", file).stderr
+    assert "2 messages are in runs only" in said
+    assert "--user" in said
+    assert run("import", file, "--user", "ada").stderr == ""
+
+
+def test_an_interrupted_import_says_how_far_it_came(
+    run: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*_: Any, advance: Any, **__: Any) -> None:
+        advance(2)
+        raise KeyboardInterrupt
+
+    file = write("chat.json", OPENAI)
+    monkeypatch.setattr(transfer, "store", interrupted)
+    result = run("import", file, "--user", "ada")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines() == [
+        "2 of 2 messages or more are stored; the same command goes on from there.",
+        "interrupted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"text": "caf\xe9"}\n'.encode("latin-1"), "UTF-8"),
+        ('{"text": "tea"}\n'.encode("utf-16"), "UTF-8"),
+        (b'\n{"text": "tea", "metadata": {"x": NaN}}\n', "write null"),
+        (b'{"text": "tea"\n{"text": "tea"}\n', "truncated"),
+    ],
+)
+def test_a_bad_first_line_is_named(
+    content: bytes, says: str, refused: Refused, tmp_path: Path
+) -> None:
+    file = tmp_path / "facts.jsonl"
+    file.write_bytes(content)
+    line = refused(2, "import", file, "-u", "ada")
+    number = 2 if content.startswith(b"\n") else 1
+    assert f"facts.jsonl line {number}: " in line
+    assert says in line
+
+
 def test_a_broken_off_import_goes_on_where_it_stopped(
     told: Told, run: Any, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("opanai", {}, "Did you mean 'openai'"),
         ("", {}, "Known are"),
+        ("fastembed", {}, "Known are"),
+        ("openai", {"openrouter_base_url": "http://x"}, 'the provider "openrouter"'),
+        ("lmstudio", {"lmstudio_response_format": {}}, "Leave it out"),
         ("openai", {"modle": "m"}, "Did you mean 'model'"),
         ("openai", {"ollama_base_url": "http://x"}, "Did you mean 'openai_base_url'"),
         ("openai", {"embedding_dims": 3}, "no setting 'embedding_dims'"),

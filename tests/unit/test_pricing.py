@@ -166,3 +166,12 @@ def test_what_a_provider_had_in_its_cache_is_cheaper_by_so_much() -> None:
     assert saved_by_provider(Unpriced(), usage, NOW) == 0
     dearer = ListPrices({"tests:m": ModelPrice(input=1.0, output=1.0, cached=2.0)})
     assert saved_by_provider(dearer, usage, NOW) == 0, "nothing is made up"
+
+
+def test_a_model_of_ones_own_machines_has_no_price_and_that_is_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ListPrices({}).load(["ollama:llama3.1", "vllm:Qwen/Qwen2.5", "lmstudio:x", "openai:unheard-of"])
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 1
+    assert "openai:unheard-of" in warned[0]

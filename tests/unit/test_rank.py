@@ -294,6 +294,20 @@ def test_scores_are_high_for_answers_and_low_for_strangers() -> None:
     assert stranger.scores[0] < 0.2
 
 
+@pytest.mark.parametrize("question", ["hello", "???", "ok", "Why?", "who am I", "\U0001f44d"])
+@pytest.mark.parametrize("weights", PROFILES)
+def test_a_question_without_a_word_that_tells_is_not_taken_to_be_answered(
+    question: str, weights: Weights
+) -> None:
+    asked = analyze_query(question)
+    assert asked.terms == (), "stop words only"
+    unlike = QueryEmbedding(vector=np.array([1.0, 0.0], np.float32))
+    for talk in (TALK, TALK[:1]):
+        view = view_of(talk, [[0.1, 0.995]] * len(talk))
+        for embedding in (None, unlike):
+            assert rank(view, asked, embedding, weights=weights).scores[0] < 0.5
+
+
 def test_limits_and_empty_views() -> None:
     empty = EntityView.build([], 2)
     assert rank(empty, analyze_query("boat"), None).rows.tolist() == []

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 ID_TAIL = 8
 """Characters shown of an id: its last ones, which chance fills (the first are the time)."""
 
+TABLE_COLUMNS_MIN = 60
+"""Columns of the narrowest terminal that gets memories in a table: in a narrower one, their texts
+would be cut."""
+FULL_ID_COLUMNS_MIN = 110
+"""Columns of a terminal in which whole ids, to copy, leave enough room for the texts."""
+
 _UNITS = ("kB", "MB", "GB", "TB")
 
 
@@ -86,8 +92,21 @@ def table(*headings: str | tuple[str, Mapping[str, Any]]) -> Table:
     return made
 
 
-def memory_table(memories: Sequence[Mapping[str, Any]], *, scored: bool) -> Table:
-    """A table of memories with the ends of their ids; `scored`: with their scores."""
+def print_memories(
+    screen: Console, memories: Sequence[Mapping[str, Any]], *, scored: bool, whole: bool
+) -> None:
+    """A table, if it is not to be `whole` and there is room for one."""
+    if whole or screen.width < TABLE_COLUMNS_MIN:
+        print_whole(screen, memories)
+    else:
+        full = screen.width >= FULL_ID_COLUMNS_MIN
+        screen.print(memory_table(memories, scored=scored, full_ids=full))
+
+
+def memory_table(
+    memories: Sequence[Mapping[str, Any]], *, scored: bool, full_ids: bool = False
+) -> Table:
+    """A table of memories with their ids or the ends of them; `scored`: with their scores."""
     headings: list[Any] = [("score", {"justify": "right", "style": "cyan"})] if scored else []
     headings += [
         ("date", {"no_wrap": True, "style": "green"}),
@@ -99,7 +118,8 @@ def memory_table(memories: Sequence[Mapping[str, Any]], *, scored: bool) -> Tabl
     for memory in memories:
         score = [f"{memory['score']:.2f}"] if scored else []
         text = printable(memory["memory"])
-        made.add_row(*score, day(_when(memory)), _who(memory), text, short_id(memory["id"]))
+        name = memory["id"] if full_ids else short_id(memory["id"])
+        made.add_row(*score, day(_when(memory)), _who(memory), text, name)
     return made
 
 
@@ -114,7 +134,7 @@ def print_whole(screen: Console, memories: Sequence[Mapping[str, Any]]) -> None:
         if "score" in memory:
             head.append(f"  {memory['score']:.2f}", style="cyan")
         screen.print(head, soft_wrap=True)
-        details = [_belongs(memory), _who(memory), *memory.get("categories", ())]
+        details = [_belongs(memory), _who(memory), *map(printable, memory.get("categories", ()))]
         details.append(_compact(memory.get("metadata")))
         screen.print(Padding(Text("  ".join(filter(None, details)), style="dim"), (0, 0, 0, 2)))
         screen.print(Padding(Text(printable(memory["memory"])), (0, 0, 0, 2)))

@@ -32,7 +32,6 @@ NEIGHBOURS: Final = (("previous", 0.7), ("before_previous", 0.5), ("next", 0.5))
 """Turns whose words count for a row that lacks them, and at what discount."""
 MASS_SCALE: Final = 0.1
 SPEAKERS_NAMED_MAX: Final = 8
-NEUTRAL_COVERAGE: Final = 0.4
 LEVELS_OFF: Final = 2.0
 """Of similarity: three standard deviations above the mean are 0.76 of what can be had."""
 STANDING_MAX: Final = 200
@@ -112,19 +111,16 @@ def calibration_inputs(matches: Matches, total: Floats, rows: NDArray[np.intp]) 
 
     One; the share of the question's information that the row has, and that its neighbours add;
     how far its meaning stands out; what its sum falls short of the best; the logarithm of the
-    view's size, for among many rows some match by accident. A question of stop words only says
-    nothing by its words and is given the benefit of the doubt.
+    view's size, for among many rows some match by accident. Of a question of stop words only
+    ("hello", "why?") no row has anything: only how its meaning stands out tells of it.
     """
     table = np.empty((6, len(rows)), dtype=np.float32)
     table[0] = 1.0
-    if matches.rarity:
-        scale = np.float32(1.0 / max(matches.mass * (1.0 - matches.no_words), 1e-6))
-        table[1] = matches.coverage[rows]
-        table[2] = matches.context[rows]
-        table[1:3] *= scale
-        np.minimum(table[1:3], 1.0, out=table[1:3])
-    else:
-        table[1:3] = NEUTRAL_COVERAGE
+    scale = np.float32(1.0 / max(matches.mass * (1.0 - matches.no_words), 1e-6))
+    table[1] = matches.coverage[rows]
+    table[2] = matches.context[rows]
+    table[1:3] *= scale
+    np.minimum(table[1:3], 1.0, out=table[1:3])
     table[3] = 0.0 if matches.similarity is None else matches.similarity[rows]
     table[4] = total[rows] - total[rows[:1]]
     table[5] = math.log(matches.rows)

@@ -165,6 +165,18 @@ EMBEDDER_KEYS: Final = (
     "memory_update_embedding_type", "memory_search_embedding_type",
 )  # fmt: skip
 
+_OPENROUTER: Final = 'Leave it out, and choose the provider "openrouter".'
+_INSTEAD: Final[Mapping[str, str]] = {
+    "openrouter_base_url": _OPENROUTER,
+    "models": _OPENROUTER,
+    "route": _OPENROUTER,
+    "site_url": _OPENROUTER,
+    "app_name": _OPENROUTER,
+    "lmstudio_response_format": "Leave it out: every question asks for the form it needs.",
+    "response_callback": "Leave it out: `holdfast usage` and the metrics tell of every call.",
+}
+"""What to do in place of settings that Mem0's providers have."""
+
 DIMENSIONS: Final[Mapping[str, int]] = {
     "text-embedding-3-small": 1536,
     "text-embedding-3-large": 3072,
@@ -219,7 +231,8 @@ def find_provider(name: str) -> Provider:
     found = PROVIDERS.get(_ALIASES.get(wanted, wanted))
     if found is None:
         known = [*PROVIDERS, *_ALIASES]
-        raise ConfigError(f"no model provider is called {name!r}.", hint=_nearest(wanted, known))
+        hint = _nearest(wanted, known, likeness=0.6)
+        raise ConfigError(f"no model provider is called {name!r}.", hint=hint)
     return found
 
 
@@ -230,9 +243,8 @@ def check_keys(provider: Provider, config: Mapping[str, Any], more: Iterable[str
     )  # fmt: skip
     for key in config:
         if key not in known:
-            raise ConfigError(
-                f"{provider.name} has no setting {key!r}.", hint=_nearest(str(key), known)
-            )
+            hint = _INSTEAD.get(key) or _nearest(str(key), known)
+            raise ConfigError(f"{provider.name} has no setting {key!r}.", hint=hint)
     if config.get("enable_vision"):
         raise ConfigError(f"{provider.name}: enable_vision is not offered.", hint="Remove it.")
 
@@ -311,7 +323,7 @@ def _from_env(names: Iterable[str]) -> str:
     return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
 
 
-def _nearest(wanted: str, known: Iterable[str]) -> str:
+def _nearest(wanted: str, known: Iterable[str], likeness: float = 0.5) -> str:
     names = sorted(set(known))
-    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(wanted, names, n=1, cutoff=likeness)
     return f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join(names)}."

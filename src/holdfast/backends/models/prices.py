@@ -15,6 +15,7 @@ from holdfast.config import ModelPrice
 from holdfast.core.pricing import configured_cost, consistent, nano_of
 from holdfast.model import Cost, Usage
 
+_OWN_MACHINES: Final = ("ollama", "lmstudio", "vllm")
 _KNOWN_MAX: Final = 1_024
 _log = logging.getLogger("holdfast")
 
@@ -28,10 +29,15 @@ class ListPrices:
         self._version = ""
 
     def load(self, models: Iterable[str]) -> None:
-        """Read the list, which takes a while, and say in the log which models it does not know."""
+        """Read the list, which takes a while, and say in the log which models it does not know.
+
+        Models that run on machines of one's own have no price: that is no warning.
+        """
         for model in models:
             if self.cost(Usage(model=model, input_tokens=1), 0.0) is None:
-                _log.warning(
+                own = model.partition(":")[0] in _OWN_MACHINES
+                _log.log(
+                    logging.INFO if own else logging.WARNING,
                     "no price is known of %s: its calls are not counted in money"
                     " (`prices` in the configuration can tell it)",
                     model,
