@@ -15,8 +15,8 @@ from holdfast.server.context import Context, allow
 from holdfast.server.own.shapes import (
     KeysShape,
     NewKeyShape,
-    ProjectShape,
-    ProjectsShape,
+    OwnProject,
+    OwnProjects,
     WhoShape,
     is_unrestricted_admin,
     key_shape,
@@ -169,7 +169,7 @@ async def revoke_key(
     return Reply({"message": "Key revoked."})
 
 
-@route("GET", "/holdfast/projects", summary="List projects", response_model=ProjectsShape)
+@route("GET", "/holdfast/projects", summary="List projects", response_model=OwnProjects)
 async def list_projects(context: Annotated[Context, Depends(allow("projects"))]) -> Reply:
     """Every project."""
     return Reply({"results": [project_shape(one) for one in await context.admin.projects()]})
@@ -180,7 +180,7 @@ async def list_projects(context: Annotated[Context, Depends(allow("projects"))])
     "/holdfast/projects",
     summary="Create a project",
     status_code=201,
-    response_model=ProjectShape,
+    response_model=OwnProject,
 )
 async def create_project(
     body: ProjectBody, context: Annotated[Context, Depends(allow("create_project"))]
@@ -192,7 +192,7 @@ async def create_project(
     return Reply(project_shape(made), 201)
 
 
-@route("GET", "/holdfast/projects/{project}", summary="Get a project", response_model=ProjectShape)
+@route("GET", "/holdfast/projects/{project}", summary="Get a project", response_model=OwnProject)
 async def get_project(
     project: str, context: Annotated[Context, Depends(allow("get_project"))]
 ) -> Reply:
@@ -201,7 +201,7 @@ async def get_project(
 
 
 @route(
-    "PATCH", "/holdfast/projects/{project}", summary="Change a project", response_model=ProjectShape
+    "PATCH", "/holdfast/projects/{project}", summary="Change a project", response_model=OwnProject
 )
 async def update_project(
     project: str,

@@ -56,7 +56,7 @@ class NewKeyShape(KeyShape):
     secret: Annotated[str, Field(description="The whole key; it is told this once.")]
 
 
-class ProjectShape(BaseModel):
+class OwnProject(BaseModel):
     """A project, and what was set for it."""
 
     id: str
@@ -67,10 +67,10 @@ class ProjectShape(BaseModel):
     updated_at: str | None
 
 
-class ProjectsShape(BaseModel):
+class OwnProjects(BaseModel):
     """Every project."""
 
-    results: list[ProjectShape]
+    results: list[OwnProject]
 
 
 def key_shape(key: ApiKey, used_at: float | None = None) -> dict[str, Any]:
