@@ -276,6 +276,30 @@ def test_times_named(question: str, start: float, end: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "nothing_else"),
+    [
+        ("What did I do in June?", True),
+        ("What did we talk about on 1 September 2023?", True),
+        ("last month", True),
+        ("Give me a summary of our conversations of the past two weeks", False),
+        ("a summary of our conversations, last week", True),
+        ("what did I say yesterday, and what happened two days ago?", True),
+        ("2023-05-01", True),
+        ("Was ist im Juni passiert?", True),
+        ("昨天", True),
+        ("昨天吃了什么", False),
+        ("Who sold the boat in June?", False),
+        ("When did I sell it?", False),
+        ("what happened?", False),
+        ("\u0130\u0130\u0130 in June", False),
+        ("", False),
+    ],
+)
+def test_a_question_for_nothing_but_a_time_is_told(question: str, nothing_else: bool) -> None:
+    assert analyze_query(question, reference=NOW).only_times is nothing_else
+
+
+@pytest.mark.parametrize(
     ("question", "month", "number"),
     [("in July", 7, 0), ("on July 4th", 7, 4), ("on 4 July", 7, 4), ("in May", 5, 0)],
 )

@@ -84,6 +84,23 @@ _BESIDE_IT: Final = frozenset(
 )
 """Words that say what form the answer is to have, if one of the above is in the question too."""
 
+OF_ANYTHING: Final = frozenset(
+    """
+    say said saying tell told telling talk talked talking speak spoke happen happened happening
+    thing things anything everything something
+    sagen gesagt sagte erzählen erzählt erzählte reden geredet passiert passierte geschehen geschah
+    etwas alles
+    dire dit disais raconter raconté parler parlé passé arrivé chose choses quelque
+    decir dicho dije dijo contar contado conté hablar hablado hablamos pasó pasado ocurrió algo todo
+    dizer disse contar contei falar falamos aconteceu coisa coisas algo tudo
+    dire detto dissi raccontare raccontato parlare parlato successo accaduto cosa cose qualcosa
+    zeggen gezegd zei vertellen verteld praten gepraat gebeurd gebeurde iets alles
+    говорил говорила говорили сказал сказала рассказал рассказала случилось произошло
+    """.split()
+)
+"""Words of saying and happening, which fit whatever was said or happened: a question that has
+nothing but them and a time asks for all of that time."""
+
 
 def framing(words: Sequence[str]) -> list[bool]:
     """For each casefolded word of a question whether it is part of its frame.

@@ -125,21 +125,29 @@ _EAST_ASIAN_RELATIVE: Final = (
 )
 
 
-def find_spans(text: str, reference: datetime | None, zone: tzinfo) -> tuple[TimeSpan, ...]:
-    """The times a question names, at most 8. `text` is lower case.
+def find_spans(
+    text: str, reference: datetime | None, zone: tzinfo
+) -> tuple[tuple[TimeSpan, ...], list[tuple[int, int]]]:
+    """The times a question names, at most 8, and where it names them. `text` is lower case.
 
     Times relative to now are understood only with `reference`. Days begin in `zone`.
     """
     spans: list[TimeSpan] = []
-    for span in _spans(text, reference, zone):
+    places: list[tuple[int, int]] = []
+    for span, place in _spans(text, reference, zone):
+        places.append(place)
         if span not in spans:
             spans.append(span)
         if len(spans) == 8:
             break
-    return tuple(spans)
+    return tuple(spans), places
 
 
-def _spans(text: str, reference: datetime | None, zone: tzinfo) -> Iterator[TimeSpan]:
+Named = tuple[TimeSpan, tuple[int, int]]
+"""A time, and the first and the last but one character of its name."""
+
+
+def _spans(text: str, reference: datetime | None, zone: tzinfo) -> Iterator[Named]:
     rest = text
     if any(char.isdigit() for char in text) or any(
         word in MONTHS for word in re.split(r"\W+", text)
@@ -148,10 +156,15 @@ def _spans(text: str, reference: datetime | None, zone: tzinfo) -> Iterator[Time
             for match in pattern.finditer(rest):
                 span = _calendar_span(match, groups, zone)
                 if span is not None:
-                    yield span
-            rest = pattern.sub(" ", rest)
+                    yield span, match.span()
+            rest = pattern.sub(_blank, rest)
     if reference is not None and 1970 <= reference.year <= 9000:
         yield from _relative_spans(rest, reference.astimezone(zone))
+
+
+def _blank(match: re.Match[str]) -> str:
+    """As many spaces: what follows stays where it is."""
+    return " " * len(match[0])
 
 
 _CALENDAR: Final = (
@@ -210,21 +223,21 @@ def _months_later(start: datetime, months: int) -> datetime:
     return start.replace(year=index // 12, month=index % 12 + 1, day=1)
 
 
-def _relative_spans(text: str, now: datetime) -> Iterator[TimeSpan]:
+def _relative_spans(text: str, now: datetime) -> Iterator[Named]:
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     for pattern, days in _NEAR_DAYS:
-        if pattern.search(text):
-            yield _days(today + timedelta(days=days), 1)
+        if match := pattern.search(text):
+            yield _days(today + timedelta(days=days), 1), match.span()
     for match in _AGO.finditer(text):
-        yield _ago(today, _number(match["n"]), match["unit"])
+        yield _ago(today, _number(match["n"]), match["unit"]), match.span()
     for match in _PAST.finditer(text):
         length = _number(match["n"]) * _UNIT_DAYS[match["unit"]]
-        yield _days(today - timedelta(days=length), length + 1)
+        yield _days(today - timedelta(days=length), length + 1), match.span()
     for match in _RELATIVE.finditer(text):
-        yield _named_relative(today, match["which"], match["unit"])
+        yield _named_relative(today, match["which"], match["unit"]), match.span()
     for pattern, which, unit in _EAST_ASIAN_RELATIVE:
-        if pattern.search(text):
-            yield _named_relative(today, which, unit)
+        if match := pattern.search(text):
+            yield _named_relative(today, which, unit), match.span()
 
 
 _UNIT_DAYS: Final = {"day": 1, "week": 7, "month": 30, "year": 365}
