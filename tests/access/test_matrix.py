@@ -25,7 +25,9 @@ OPEN_ROUTES = frozenset(
     {
         ("GET", "/"),
         ("GET", "/docs"),
-        ("GET", "/docs/oauth2-redirect"),
+        ("GET", "/docs/assets/swagger-ui-bundle.js"),
+        ("GET", "/docs/assets/swagger-ui.css"),
+        ("GET", "/docs/assets/redoc.standalone.js"),
         ("GET", "/redoc"),
         ("GET", "/openapi.json"),
         ("GET", "/health"),

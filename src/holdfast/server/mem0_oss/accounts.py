@@ -18,9 +18,10 @@ from holdfast.limits import (
 )
 from holdfast.model import Json
 from holdfast.server.auth.credentials import credential_of
-from holdfast.server.bodies import Body
+from holdfast.server.bodies import Body, Done
 from holdfast.server.context import Context, address_of, allow, counted
 from holdfast.server.deployment import Deployment
+from holdfast.server.mem0_oss.shapes import OwnKey, OwnKeyMade, Person, Setup, TokenPair
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -84,7 +85,12 @@ class OssKeyBody(Body):
 # ------------------------------------------------------------------ signing in
 
 
-@route("GET", "/auth/setup-status", summary="Whether an administrator is to be registered")
+@route(
+    "GET",
+    "/auth/setup-status",
+    summary="Whether an administrator is to be registered",
+    response_model=Setup,
+)
 async def setup_status(
     deployment: Annotated[Deployment, Depends(counted("setup", SETUP_LOOKS_PER_MINUTE_MAX))],
 ) -> Reply:
@@ -92,7 +98,9 @@ async def setup_status(
     return Reply({"needsSetup": await deployment.admin.accounts.needs_setup()})
 
 
-@route("POST", "/auth/register", summary="Register the first administrator")
+@route(
+    "POST", "/auth/register", summary="Register the first administrator", response_model=TokenPair
+)
 async def register(
     body: RegisterBody,
     deployment: Annotated[Deployment, Depends(counted("register", SIGN_UPS_PER_MINUTE_MAX))],
@@ -103,7 +111,7 @@ async def register(
     return Reply(deployment.tokens.pair(account, await accounts.start(account.id)))
 
 
-@route("POST", "/auth/login", summary="Sign in")
+@route("POST", "/auth/login", summary="Sign in", response_model=TokenPair)
 async def login(
     body: LoginBody,
     deployment: Annotated[Deployment, Depends(counted("login", SIGN_INS_PER_MINUTE_MAX))],
@@ -113,7 +121,7 @@ async def login(
     return await _pair(deployment, session)
 
 
-@route("POST", "/auth/refresh", summary="Get new tokens")
+@route("POST", "/auth/refresh", summary="Get new tokens", response_model=TokenPair)
 async def refresh(
     body: RefreshBody,
     deployment: Annotated[Deployment, Depends(counted("refresh", REFRESHES_PER_MINUTE_MAX))],
@@ -135,13 +143,13 @@ async def _pair(deployment: Deployment, session: Session) -> Reply:
 # ------------------------------------------------------------------ oneself
 
 
-@route("GET", "/auth/me", summary="Who am I")
+@route("GET", "/auth/me", summary="Who am I", response_model=Person)
 async def me(context: Annotated[Context, Depends(allow("account"))]) -> Reply:
     """The account behind a token or key; for the admin key, the oldest."""
     return Reply(_person(await _account(context)))
 
 
-@route("PATCH", "/auth/me", summary="Change name or address")
+@route("PATCH", "/auth/me", summary="Change name or address", response_model=Person)
 async def update_me(
     body: ProfileBody, context: Annotated[Context, Depends(allow("change_account"))]
 ) -> Reply:
@@ -153,7 +161,7 @@ async def update_me(
     return Reply(_person(changed))
 
 
-@route("POST", "/auth/change-password", summary="Change the password")
+@route("POST", "/auth/change-password", summary="Change the password", response_model=Done)
 async def change_password(
     body: PasswordBody,
     request: Request,
@@ -172,7 +180,9 @@ async def change_password(
     return Reply({"message": "Password updated."})
 
 
-@route("POST", "/auth/onboarding-complete", summary="Note that the wizard is done")
+@route(
+    "POST", "/auth/onboarding-complete", summary="Note that the wizard is done", response_model=Done
+)
 async def onboarding_complete(
     context: Annotated[Context, Depends(allow("change_account"))],
 ) -> Reply:
@@ -185,7 +195,7 @@ async def onboarding_complete(
 # ------------------------------------------------------------------ one's own keys
 
 
-@route("GET", "/api-keys", summary="List one's keys")
+@route("GET", "/api-keys", summary="List one's keys", response_model=list[OwnKey])
 async def keys(context: Annotated[Context, Depends(allow("own_keys"))]) -> Reply:
     """The keys of one's account that are not revoked, the newest first."""
     found = await context.admin.accounts.keys(await _owner(context))
@@ -193,7 +203,7 @@ async def keys(context: Annotated[Context, Depends(allow("own_keys"))]) -> Reply
     return Reply([_key(key) | {"last_used_at": iso(uses.get(key.id))} for key in found])
 
 
-@route("POST", "/api-keys", summary="Make a key", status_code=201)
+@route("POST", "/api-keys", summary="Make a key", status_code=201, response_model=OwnKeyMade)
 async def create_key(
     body: OssKeyBody, context: Annotated[Context, Depends(allow("change_own_keys"))]
 ) -> Reply:
@@ -207,7 +217,7 @@ async def create_key(
     return Reply(_key(made.key) | {"key": made.secret}, 201)
 
 
-@route("DELETE", "/api-keys/{key_id}", summary="Revoke a key")
+@route("DELETE", "/api-keys/{key_id}", summary="Revoke a key", response_model=Done)
 async def revoke_key(
     key_id: str, context: Annotated[Context, Depends(allow("change_own_keys"))]
 ) -> Reply:

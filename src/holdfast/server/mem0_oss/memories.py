@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from pydantic import AliasChoices, Field
@@ -13,8 +13,17 @@ from holdfast.errors import ValidationError
 from holdfast.limits import PAGE_SIZE_MAX, TOP_K_MAX
 from holdfast.model import ENTITY_KINDS, UNSET, Json
 from holdfast.server import problems, upstream
-from holdfast.server.bodies import Body, IdempotencyKey
+from holdfast.server.bodies import Body, Done, IdempotencyKey
 from holdfast.server.context import Context, allow
+from holdfast.server.mem0_oss.shapes import (
+    Kind,
+    OssAdded,
+    OssChange,
+    OssEntity,
+    OssHits,
+    OssMemories,
+    OssMemory,
+)
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -32,7 +41,6 @@ _ANYBODY = {"OR": [{f"{kind}_id": "*"} for kind in ENTITY_KINDS]}
 _ROW = ("id", "memory", "user_id", "agent_id", "app_id", "run_id", "hash", "expiration_date",
         "metadata", "created_at", "updated_at")  # fmt: skip
 
-Kind = Literal["user", "agent", "app", "run"]
 Id = Annotated[str | None, Query(examples=["alice"])]
 
 
@@ -101,7 +109,7 @@ async def home() -> Response:
     return RedirectResponse("/docs", 307)
 
 
-@route("POST", "/memories", summary="Add memories")
+@route("POST", "/memories", summary="Add memories", response_model=OssAdded)
 async def add(
     body: OssAddBody,
     request: Request,
@@ -132,7 +140,7 @@ async def add(
     return Reply(added)
 
 
-@route("GET", "/memories", summary="List memories")
+@route("GET", "/memories", summary="List memories", response_model=OssMemories)
 async def get_all(
     context: Annotated[Context, Depends(allow("get_all"))],
     user_id: Id = None,
@@ -154,13 +162,13 @@ async def get_all(
     return Reply({"results": found["results"][:top_k]})
 
 
-@route("GET", "/memories/{memory_id}", summary="Get a memory")
+@route("GET", "/memories/{memory_id}", summary="Get a memory", response_model=OssMemory | None)
 async def get(memory_id: str, context: Annotated[Context, Depends(allow("get"))]) -> Reply:
     """One memory; null if there is none."""
     return Reply(await context.memory.get(memory_id))
 
 
-@route("PUT", "/memories/{memory_id}", summary="Change a memory")
+@route("PUT", "/memories/{memory_id}", summary="Change a memory", response_model=Done)
 async def update(
     memory_id: str, body: OssUpdateBody, context: Annotated[Context, Depends(allow("update"))]
 ) -> Reply:
@@ -175,14 +183,14 @@ async def update(
     return Reply(changed)
 
 
-@route("DELETE", "/memories/{memory_id}", summary="Delete a memory")
+@route("DELETE", "/memories/{memory_id}", summary="Delete a memory", response_model=Done)
 async def delete(memory_id: str, context: Annotated[Context, Depends(allow("delete"))]) -> Reply:
     """Delete one memory, with what was said in it."""
     await context.memory.delete(memory_id)
     return Reply({"message": "Memory deleted successfully"})
 
 
-@route("DELETE", "/memories", summary="Delete somebody's memories")
+@route("DELETE", "/memories", summary="Delete somebody's memories", response_model=Done)
 async def delete_all(
     context: Annotated[Context, Depends(allow("purge"))],
     user_id: Id = None,
@@ -198,13 +206,18 @@ async def delete_all(
     return Reply({"message": "All relevant memories deleted"})
 
 
-@route("GET", "/memories/{memory_id}/history", summary="Changes of a memory")
+@route(
+    "GET",
+    "/memories/{memory_id}/history",
+    summary="Changes of a memory",
+    response_model=list[OssChange],
+)
 async def history(memory_id: str, context: Annotated[Context, Depends(allow("history"))]) -> Reply:
     """Every change, oldest first."""
     return Reply(await context.memory.history(memory_id))
 
 
-@route("POST", "/search", summary="Search memories")
+@route("POST", "/search", summary="Search memories", response_model=OssHits)
 async def search(
     body: OssSearchBody, context: Annotated[Context, Depends(allow("search"))]
 ) -> Reply:
@@ -224,14 +237,14 @@ async def search(
     return Reply(found)
 
 
-@route("POST", "/reset", summary="Delete everything")
+@route("POST", "/reset", summary="Delete everything", response_model=Done)
 async def reset(context: Annotated[Context, Depends(allow("reset"))]) -> Reply:
     """Delete every memory of the project."""
     await context.memory.reset()
     return Reply({"message": "All memories reset"})
 
 
-@route("GET", "/entities", summary="Who has memories")
+@route("GET", "/entities", summary="Who has memories", response_model=list[OssEntity])
 async def entities(context: Annotated[Context, Depends(allow("entities"))]) -> Reply:
     """Users, agents, apps and runs with the number of their memories, at most ten thousand."""
     found: list[Json] = []
@@ -244,7 +257,12 @@ async def entities(context: Annotated[Context, Depends(allow("entities"))]) -> R
     return Reply(sorted(rows, key=lambda row: (row["type"], row["id"])))
 
 
-@route("DELETE", "/entities/{kind}/{entity_id:path}", summary="Delete an entity's memories")
+@route(
+    "DELETE",
+    "/entities/{kind}/{entity_id:path}",
+    summary="Delete an entity's memories",
+    response_model=Done,
+)
 async def delete_entity(
     kind: Kind, entity_id: str, context: Annotated[Context, Depends(allow("purge"))]
 ) -> Reply:

@@ -12,8 +12,9 @@ from pydantic import Field
 from holdfast.config import Config, Part, redacted
 from holdfast.errors import UnsupportedError, ValidationError
 from holdfast.model import Json
-from holdfast.server.bodies import Body
+from holdfast.server.bodies import Body, Done
 from holdfast.server.context import Context, allow
+from holdfast.server.mem0_oss.shapes import AnsweredRequest, Configuration, Instructions, Providers
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -45,20 +46,20 @@ class UseCaseBody(Body):
     use_case: Annotated[str, Field(min_length=1, examples=["A coach for runners"])]
 
 
-@route("GET", "/configure", summary="The settings in force")
+@route("GET", "/configure", summary="The settings in force", response_model=Configuration)
 async def configuration(context: Annotated[Context, Depends(allow("settings"))]) -> Reply:
     """Models and project settings, secrets hidden; the models' own settings for the administrator
     of the deployment only."""
     return Reply(await _settings(context, whole=context.principal.is_root))
 
 
-@route("GET", "/configure/providers", summary="Providers of models")
+@route("GET", "/configure/providers", summary="Providers of models", response_model=Providers)
 async def providers(context: Annotated[Context, Depends(allow("settings"))]) -> Reply:
     """The providers a configuration may name."""
     return Reply(context.admin.providers())
 
 
-@route("POST", "/configure", summary="Change settings")
+@route("POST", "/configure", summary="Change settings", response_model=Done)
 async def configure(
     body: _SETTINGS, context: Annotated[Context, Depends(allow("configure"))]
 ) -> Reply:
@@ -85,7 +86,12 @@ async def configure(
     return Reply({"message": "Configuration set successfully"})
 
 
-@route("POST", "/generate-instructions", summary="Write instructions for a use case")
+@route(
+    "POST",
+    "/generate-instructions",
+    summary="Write instructions for a use case",
+    response_model=Instructions,
+)
 async def generate_instructions(
     body: UseCaseBody, context: Annotated[Context, Depends(allow("instructions"))]
 ) -> Reply:
@@ -96,7 +102,7 @@ async def generate_instructions(
     )
 
 
-@route("GET", "/requests", summary="The last requests")
+@route("GET", "/requests", summary="The last requests", response_model=list[AnsweredRequest])
 async def requests(
     context: Annotated[Context, Depends(allow("requests"))],
     limit: Annotated[int, Query(ge=1, le=200)] = 50,

@@ -10,8 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from holdfast.core.access import granted
 from holdfast.directory import ProjectInfo
 from holdfast.errors import AccessError, NotFoundError
+from holdfast.server.bodies import Done
 from holdfast.server.context import Context, allow
-from holdfast.server.own.shapes import is_unrestricted_admin, key_shape, project_shape
+from holdfast.server.own.shapes import (
+    KeysShape,
+    NewKeyShape,
+    OwnProject,
+    OwnProjects,
+    WhoShape,
+    is_unrestricted_admin,
+    key_shape,
+    project_shape,
+)
 from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
@@ -80,7 +90,7 @@ class ProjectChangeBody(_Body):
     ] = None
 
 
-@route("GET", "/holdfast/whoami", summary="Who the credential belongs to")
+@route("GET", "/holdfast/whoami", summary="Who the credential belongs to", response_model=WhoShape)
 async def whoami(context: Annotated[Context, Depends(allow("whoami"))]) -> Reply:
     """The project, the permissions and the restrictions of the credential."""
     who, fence = context.principal, context.principal.fence
@@ -99,7 +109,7 @@ async def whoami(context: Annotated[Context, Depends(allow("whoami"))]) -> Reply
     )
 
 
-@route("GET", "/holdfast/keys", summary="List API keys")
+@route("GET", "/holdfast/keys", summary="List API keys", response_model=KeysShape)
 async def list_keys(
     context: Annotated[Context, Depends(allow("keys"))], project: Named = None
 ) -> Reply:
@@ -109,7 +119,13 @@ async def list_keys(
     return Reply({"results": [key_shape(key, uses.get(key.id)) for key in keys]})
 
 
-@route("POST", "/holdfast/keys", summary="Create an API key", status_code=201)
+@route(
+    "POST",
+    "/holdfast/keys",
+    summary="Create an API key",
+    status_code=201,
+    response_model=NewKeyShape,
+)
 async def create_key(
     body: KeyBody,
     context: Annotated[Context, Depends(allow("change_keys"))],
@@ -123,7 +139,12 @@ async def create_key(
     return Reply({**key_shape(made.key), "secret": made.secret}, 201)
 
 
-@route("POST", "/holdfast/keys/{key_id}/rotate", summary="Change an API key for a new one")
+@route(
+    "POST",
+    "/holdfast/keys/{key_id}/rotate",
+    summary="Change an API key for a new one",
+    response_model=NewKeyShape,
+)
 async def rotate_key(
     key_id: str,
     body: RotationBody,
@@ -136,7 +157,7 @@ async def rotate_key(
     return Reply({**key_shape(made.key), "secret": made.secret})
 
 
-@route("DELETE", "/holdfast/keys/{key_id}", summary="Revoke an API key")
+@route("DELETE", "/holdfast/keys/{key_id}", summary="Revoke an API key", response_model=Done)
 async def revoke_key(
     key_id: str,
     context: Annotated[Context, Depends(allow("change_keys"))],
@@ -148,13 +169,19 @@ async def revoke_key(
     return Reply({"message": "Key revoked."})
 
 
-@route("GET", "/holdfast/projects", summary="List projects")
+@route("GET", "/holdfast/projects", summary="List projects", response_model=OwnProjects)
 async def list_projects(context: Annotated[Context, Depends(allow("projects"))]) -> Reply:
     """Every project."""
     return Reply({"results": [project_shape(one) for one in await context.admin.projects()]})
 
 
-@route("POST", "/holdfast/projects", summary="Create a project", status_code=201)
+@route(
+    "POST",
+    "/holdfast/projects",
+    summary="Create a project",
+    status_code=201,
+    response_model=OwnProject,
+)
 async def create_project(
     body: ProjectBody, context: Annotated[Context, Depends(allow("create_project"))]
 ) -> Reply:
@@ -165,7 +192,7 @@ async def create_project(
     return Reply(project_shape(made), 201)
 
 
-@route("GET", "/holdfast/projects/{project}", summary="Get a project")
+@route("GET", "/holdfast/projects/{project}", summary="Get a project", response_model=OwnProject)
 async def get_project(
     project: str, context: Annotated[Context, Depends(allow("get_project"))]
 ) -> Reply:
@@ -173,7 +200,9 @@ async def get_project(
     return Reply(project_shape(await _found(context, project)))
 
 
-@route("PATCH", "/holdfast/projects/{project}", summary="Change a project")
+@route(
+    "PATCH", "/holdfast/projects/{project}", summary="Change a project", response_model=OwnProject
+)
 async def update_project(
     project: str,
     body: ProjectChangeBody,
@@ -185,7 +214,7 @@ async def update_project(
     return Reply(project_shape(await context.admin.update_project(values, project=project)))
 
 
-@route("DELETE", "/holdfast/projects/{project}", summary="Delete a project")
+@route("DELETE", "/holdfast/projects/{project}", summary="Delete a project", response_model=Done)
 async def delete_project(
     project: str, context: Annotated[Context, Depends(allow("delete_project"))]
 ) -> Reply:

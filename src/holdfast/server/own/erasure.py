@@ -20,6 +20,15 @@ router = route.router
 
 ErasureId = Annotated[str, Path(examples=["0197a3c0-0000-7000-8000-000000000000"])]
 _TYPES = {"json": "application/json", "html": "text/html"}
+_EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "text/html": {"schema": {"type": "string"}},
+        },
+        "description": "One document, as `form` asks for it.",
+    }
+}
 
 
 class SubjectBody(BaseModel):
@@ -89,6 +98,7 @@ async def inventory(
     "/holdfast/subjects/export",
     summary="Export everything that is known of a subject",
     response_class=StreamingResponse,
+    responses=_EXPORTED,
 )
 async def export_subject(
     body: SubjectExportBody, context: Annotated[Context, Depends(allow("export_subject"))]

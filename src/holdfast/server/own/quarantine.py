@@ -72,6 +72,38 @@ class HeldShape(BaseModel):
     ]
 
 
+class HeldMessage(BaseModel):
+    """A message of a held add."""
+
+    role: str
+    content: str
+    name: str | None
+    said_at: str | None
+    reasons: Annotated[list[str], Field(description="Why it is held; none: it goes along.")]
+
+
+class HeldWhole(BaseModel):
+    """A held add with all its messages, and the arguments it came with."""
+
+    id: str
+    user_id: str | None = None
+    agent_id: str | None = None
+    app_id: str | None = None
+    run_id: str | None = None
+    added_by: AddedBy
+    created_at: str
+    messages: list[HeldMessage]
+    metadata: dict[str, Any] | None = None
+    categories: list[str] | None = None
+    custom_categories: list[Any] | dict[str, Any] | None = None
+    expires_on: str | None = None
+    immutable: bool = False
+    infer: bool = True
+    instructions: str | None = None
+    procedural: bool = False
+    temporal_reasoning: bool = True
+
+
 class HeldListShape(BaseModel):
     """A page of what is held."""
 
@@ -117,7 +149,9 @@ async def list_held(
     return Reply({"results": rows, "total": found.total})
 
 
-@route("GET", "/holdfast/quarantine/{held_id}", summary="Show what is held")
+@route(
+    "GET", "/holdfast/quarantine/{held_id}", summary="Show what is held", response_model=HeldWhole
+)
 async def show_held(
     held_id: HeldId, context: Annotated[Context, Depends(allow("quarantine"))]
 ) -> Reply:

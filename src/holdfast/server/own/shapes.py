@@ -2,10 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
 
 from holdfast.clock import iso
-from holdfast.directory import ApiKey, ProjectInfo
+from holdfast.directory import ApiKey, Permission, ProjectInfo
+
+Ids = Annotated[list[str] | None, Field(description="The only ones it is for; null: no bound.")]
+
+
+class WhoShape(BaseModel):
+    """Who a credential belongs to, and what it may do."""
+
+    id: str
+    kind: Literal["root", "key", "account", "token", "anyone"]
+    project: str
+    permissions: list[Permission]
+    users: Ids
+    agents: Ids
+    apps: Ids
+    runs: Ids
+    trust: Literal["trusted", "untrusted"]
+
+
+class KeyShape(BaseModel):
+    """A key without what proves it."""
+
+    id: Annotated[str, Field(examples=["2ef2540a0751"])]
+    project: str
+    label: Annotated[str, Field(examples=["The mobile app"])]
+    permissions: list[Permission]
+    users: Ids
+    agents: Ids
+    apps: Ids
+    runs: Ids
+    trust: Literal["trusted", "untrusted"]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: Annotated[str | None, Field(description="To within some minutes.")]
+
+
+class KeysShape(BaseModel):
+    """Keys, the newest first."""
+
+    results: list[KeyShape]
+
+
+class NewKeyShape(KeyShape):
+    """A key that was just made."""
+
+    secret: Annotated[str, Field(description="The whole key; it is told this once.")]
+
+
+class OwnProject(BaseModel):
+    """A project, and what was set for it."""
+
+    id: str
+    name: str
+    description: str | None
+    settings: dict[str, Any]
+    created_at: str
+    updated_at: str | None
+
+
+class OwnProjects(BaseModel):
+    """Every project."""
+
+    results: list[OwnProject]
 
 
 def key_shape(key: ApiKey, used_at: float | None = None) -> dict[str, Any]:
