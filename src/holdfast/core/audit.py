@@ -376,7 +376,7 @@ _ID: Final = re.compile(r"[\w.:@+=/\- ]{1,128}")
 
 
 def told_id(value: object) -> str | None:
-    """An id as the audit keeps it; None for what is not of the form of an id: it may be any text."""
+    """An id as the audit keeps it; None for what does not look like one, and may be any text."""
     return value if isinstance(value, str) and _ID.fullmatch(value) else None
 
 
