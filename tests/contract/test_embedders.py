@@ -24,7 +24,6 @@ class TestLocalEmbedder(EmbedderContract):
 @pytest.fixture
 def remote() -> Iterator[Embedder]:
     """An embedder behind a real socket."""
-    pytest.importorskip("pydantic_ai", reason="needs the extra models")
     from holdfast.backends.models.providers import build_embedder
 
     with LLMServer() as server:

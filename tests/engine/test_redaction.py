@@ -35,7 +35,6 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def server() -> Iterator[LLMServer]:
-    pytest.importorskip("pydantic_ai")
     with LLMServer() as running:
         yield running
 

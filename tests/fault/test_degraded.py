@@ -37,8 +37,6 @@ from support.redis_line import RedisLine
 from tests.fault import matrix
 from tests.fault.matrix import CELLS, DONE, FAULTS, GIVEN_UP, KEPT, NOT_ASKED, VERBS, WITHOUT
 
-pytest.importorskip("pydantic_ai")
-
 ANN = {"user_id": "ann"}
 PLANTED = "I am allergic to peanuts."
 ADDED = "My boat is called Wanda."

@@ -32,8 +32,6 @@ from support.llm_server import (
     reset,
 )
 
-pytest.importorskip("pydantic_ai")
-
 SCHEMA = {
     "type": "object",
     "properties": {"facts": {"type": "array", "items": {"type": "string"}}},

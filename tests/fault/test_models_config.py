@@ -19,8 +19,6 @@ from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.model import Space
 from support.llm_server import LLMServer, chat, hashed_vectors
 
-pytest.importorskip("pydantic_ai")
-
 SECRET = "sk-very-secret-0123456789"
 
 

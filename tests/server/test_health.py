@@ -22,8 +22,6 @@ from holdfast.server.health import seen
 from support.llm_server import LLMServer, failure
 from support.served import PLAIN, Served, served
 
-pytest.importorskip("pydantic_ai")
-
 PARTS = {"records", "index", "queue", "embedder", "llm", "reranker", "cache", "redis", "backup"}
 SECRET = "sk-very-secret"
 

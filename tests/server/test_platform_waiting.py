@@ -15,8 +15,6 @@ from server.platform_client import added, talking, texts
 from support.llm_server import LLMServer, chat, failure
 from support.served import Served, served
 
-pytest.importorskip("pydantic_ai")
-
 FACT = {
     "turn": 1, "quote": "allergic to peanuts", "text": "Ann is allergic to peanuts.", "when": "",
     "entities": [], "categories": ["health"], "replaces": [],

@@ -6,19 +6,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from holdfast.backends.keyrings.providers import build
-from holdfast.config import Part
-from holdfast.errors import ConfigError, CorruptError, KeyRingError, MissingExtraError
-
-pytest.importorskip("google.cloud.kms_v1")
-pytest.importorskip("azure.keyvault.keys")
-
 import grpc
+import pytest
 
 from holdfast.backends.keyrings.azure import AzureKeyRing, AzureSettings
 from holdfast.backends.keyrings.google import GoogleKeyRing, GoogleSettings
+from holdfast.backends.keyrings.providers import build
+from holdfast.config import Part
+from holdfast.errors import ConfigError, CorruptError, KeyRingError, MissingExtraError
 from support import cloud_kms_grpc as google
 from support import key_vault_wire as azure
 

@@ -123,7 +123,8 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def kms() -> Any:
-    boto3 = pytest.importorskip("boto3")
+    import boto3
+
     return boto3.client(
         "kms", region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b"
     )

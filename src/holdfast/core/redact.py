@@ -10,7 +10,7 @@ import json
 import re
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from holdfast.core.answers import json_line
 from holdfast.model import Json
@@ -24,7 +24,6 @@ value in the whole store, and nothing to whoever has no key."""
 Named = Callable[[str, str], str]
 """The stand-in for a kind and a value."""
 
-STYLES: Final[tuple[Style, ...]] = get_args(Style)
 MARK_CHARS: Final = 8
 """Hexadecimal digits that tell values apart in the style `keyed`."""
 

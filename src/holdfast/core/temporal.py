@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 import msgspec
@@ -264,6 +264,3 @@ def _named_relative(today: datetime, which: str, unit: str) -> TimeSpan:
     if unit == "weekend":
         return _days(monday + timedelta(days=4), 3)
     return _days(monday, 7)
-
-
-DEFAULT_ZONE: Final[tzinfo] = UTC

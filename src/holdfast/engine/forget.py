@@ -239,7 +239,7 @@ async def _end(parts: Parts, erasure: Erasure, remains: Mapping[str, int]) -> Er
     if remains:
         _log.error("erasure %s: %d rows are left", erasure.id, sum(remains.values()))
     else:
-        receipt = await signed(parts, _receipt(parts, erasure, now))
+        receipt = await signed(parts, _receipt(erasure, now))
         values |= {"state": "DONE", "subject": None, "receipt": receipt}
     running = (Where("id", erasure.id), Where("state", "RUNNING"))
     await parts.directory.update(Erasure, *running, values=values)
@@ -249,7 +249,7 @@ async def _end(parts: Parts, erasure: Erasure, remains: Mapping[str, int]) -> Er
     return found[0]
 
 
-def _receipt(parts: Parts, erasure: Erasure, now: float) -> dict[str, Json]:
+def _receipt(erasure: Erasure, now: float) -> dict[str, Json]:
     return {
         "form": RECEIPT_FORM,
         "what": "erasure",

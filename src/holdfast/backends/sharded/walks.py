@@ -15,8 +15,6 @@ from holdfast.errors import IndexUnavailableError
 _WALKS_MAX: Final = 8
 """Walks during a rebalancing that are remembered at once, 100 bytes a point."""
 
-_Told = tuple[bytes, int, int, str | None]
-
 
 @dataclass
 class Walk:

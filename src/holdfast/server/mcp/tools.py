@@ -1,6 +1,6 @@
 """What agents can do over MCP: the tools of Mem0's MCP server, by name, and what each carries out.
 
-Nothing here knows the protocol (`server.agents`): a tool is its description, its schema and a
+Nothing here knows the protocol (`mcp.server` does): a tool is its description, its schema and a
 function of a memory and the arguments. Agents read the descriptions; they are the manual.
 """
 
