@@ -32,6 +32,8 @@ from holdfast.model import (
 )
 from holdfast.ports import Delta, EntityState, Listing, Op, View
 
+Listed = tuple[list[EntitySummary], Mapping[EntityKind, int]]
+
 
 class Broken(MemoryRecords):
     """Base of the stores with a fault."""
@@ -211,26 +213,20 @@ class ExpiresByNow(View_):
 
 
 class ListsEntitiesAsTheyCame(Broken):
-    async def entities(
-        self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
+    async def entities(self, project: Project, offset: int, size: int) -> Listed:
         found, total = await super().entities(project, 0, 10**9)
         found.sort(key=lambda each: (each.id, each.kind))
         return found[offset : offset + size], total
 
 
 class CountsEntitiesOfThePage(Broken):
-    async def entities(
-        self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
+    async def entities(self, project: Project, offset: int, size: int) -> Listed:
         found, _ = await super().entities(project, offset, size)
         return found, Counter(each.kind for each in found)
 
 
 class CountsHiddenMemories(Broken):
-    async def entities(
-        self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
+    async def entities(self, project: Project, offset: int, size: int) -> Listed:
         found, total = await super().entities(project, offset, size)
         held = [len(self.tables.holds(project, Entity(each.kind, each.id))) for each in found]
         return [change(e, memories=n) for e, n in zip(found, held, strict=True)], total
