@@ -153,6 +153,12 @@ def test_expiry_is_set_and_removed(told: Told) -> None:
     assert told("search", "-u", "ada", "bees")["results"] != []
 
 
+def test_wide_shows_until_when_it_is_valid(told: Told, done: Done) -> None:
+    remember(told, "--expires", "2099-01-01", "--immutable", BEES)
+    wide = done("list", "-u", "ada", "--wide")
+    assert "expires 2099-01-01  immutable" in wide
+
+
 def test_delete_all_needs_whose_and_a_yes(told: Told, done: Done, refused: Refused) -> None:
     remember(told, BEES)
     assert "--user" in refused(2, "delete", "--all", "--yes")

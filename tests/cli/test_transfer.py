@@ -339,7 +339,18 @@ def test_a_large_export_turns_pages(
          "-u", "ada")  # fmt: skip
     monkeypatch.setattr(transfer, "PAGE", 5)
     texts = [json.loads(line)["memory"] for line in done("export").splitlines()]
-    assert sorted(map(int, texts)) == list(range(23))
+    assert list(map(int, texts)) == list(range(23)), "oldest first"
+
+
+def test_what_comes_back_is_listed_in_the_order_it_was(told: Told, tmp_path: Path) -> None:
+    for number in range(5):
+        told("add", "-u", "ada", "--at", f"2024-03-0{9 - number}", f"Note {number}")
+    before = [item["memory"] for item in told("list", "-u", "ada")["results"]]
+    file = tmp_path / "backup.jsonl"
+    told("export", "-o", file)
+    told("import", file, "--home", tmp_path / "other")
+    after = told("list", "-u", "ada", "--home", tmp_path / "other")["results"]
+    assert [item["memory"] for item in after] == before
 
 
 def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(
@@ -375,7 +386,8 @@ def test_an_export_takes_the_place_of_the_old_file_in_one_step(told: Told, tmp_p
 def test_an_export_into_a_folder_that_is_not_there_is_an_error_of_the_file(
     refused: Refused, tmp_path: Path
 ) -> None:
-    assert "(FILE)" in refused(1, "export", "-o", tmp_path / "none" / "file.jsonl")
+    file = tmp_path / "none" / "file.jsonl"
+    assert f"{file}: No such file" in refused(1, "export", "-o", file)
 
 
 def test_an_empty_store_exports_nothing(done: Done) -> None:

@@ -150,11 +150,39 @@ def test_dates_named_meet_the_date_of_the_row() -> None:
     talk = [("Ann", "one thing"), ("Ann", "other thing")]
     made = view_of(talk, event_time=datetime(2023, 7, 12, 18, tzinfo=UTC).timestamp())
     for question in ("on 12 July 2023", "in July 2023", "in 2023", "on July 12", "in July"):
-        found = rank(made, analyze_query(question), None, weights=only("date"))
+        found = rank(made, analyze_query(f"colour {question}"), None, weights=only("date"))
         assert found.parts["date"].tolist() == [1.0, 1.0], question
     for question in ("on 13 July 2023", "in June", "in 2022", "on July 13"):
         found = rank(made, analyze_query(question), None, weights=only("date"))
         assert found.parts["date"].tolist() == [0.0, 0.0], question
+
+
+@pytest.mark.parametrize("weights", PROFILES)
+def test_a_question_for_nothing_but_a_time_is_answered_by_that_time(weights: Weights) -> None:
+    def entries(said: str, at: datetime, start: int) -> list[Entry]:
+        found = analyze(said, actor="Ann", role=None)
+        return [
+            Entry(id=f"m{seq}", seq=seq, terms=found.terms, flags=found.flags, words=found.words,
+                  speaker=found.speaker, event_time=at.timestamp(), session="s")
+            for seq in (start, start + 1)
+        ]  # fmt: skip
+
+    view = EntityView.build(
+        [
+            *entries(
+                "The roof will be mended in June, they say.", datetime(2024, 2, 1, tzinfo=UTC), 0
+            ),
+            *entries("Leo fell off a swing.", datetime(2024, 6, 3, tzinfo=UTC), 2),
+            *entries("We sold the boat.", datetime(2024, 7, 9, tzinfo=UTC), 4),
+        ],
+        2,
+    )
+    june = rank(view, analyze_query("What happened in June?"), None, limit=6, weights=weights)
+    scores = dict(zip(june.rows.tolist(), june.scores.tolist(), strict=True))
+    assert min(scores[2], scores[3]) > 0.4
+    assert max(scores[4], scores[5]) < 0.1
+    named = rank(view, analyze_query("Who sold it in June?"), None, limit=6, weights=weights)
+    assert dict(zip(named.rows.tolist(), named.scores.tolist(), strict=True))[2] < scores[2] - 0.1
 
 
 def test_questions_and_replies() -> None:

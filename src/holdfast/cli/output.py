@@ -135,7 +135,7 @@ def print_whole(screen: Console, memories: Sequence[Mapping[str, Any]]) -> None:
             head.append(f"  {memory['score']:.2f}", style="cyan")
         screen.print(head, soft_wrap=True)
         details = [_belongs(memory), _who(memory), *map(printable, memory.get("categories", ()))]
-        details.append(_compact(memory.get("metadata")))
+        details += [_validity(memory), _compact(memory.get("metadata"))]
         screen.print(Padding(Text("  ".join(filter(None, details)), style="dim"), (0, 0, 0, 2)))
         screen.print(Padding(Text(printable(memory["memory"])), (0, 0, 0, 2)))
 
@@ -210,6 +210,12 @@ def _who(memory: Mapping[str, Any]) -> str:
 def _belongs(memory: Mapping[str, Any]) -> str:
     named = ((kind, memory.get(f"{kind}_id")) for kind in ("user", "agent", "app", "run"))
     return printable(" ".join(f"{kind}={name}" for kind, name in named if name is not None))
+
+
+def _validity(memory: Mapping[str, Any]) -> str:
+    last, end = memory.get("expiration_date"), memory.get("valid_to")
+    told = [f"expires {last}" if last else "", f"true until {day(end)}" if end else ""]
+    return "  ".join(filter(None, [*told, "immutable" if memory.get("immutable") else ""]))
 
 
 def _compact(value: Any) -> str:

@@ -207,9 +207,12 @@ def export(
 
 
 def _all(memory: Any, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Oldest first: imported in this order, they are listed as they were."""
     cursor: str | None = None
     while True:
-        page = memory.get_all(filters=filters, top_k=PAGE, show_expired=True, cursor=cursor)
+        page = memory.get_all(
+            filters=filters, top_k=PAGE, show_expired=True, oldest_first=True, cursor=cursor
+        )
         yield from page["results"]
         cursor = page["cursor"]
         if cursor is None:
@@ -228,7 +231,10 @@ def _target(file: Path | None) -> Iterator[IO[str]]:
     if file is None or str(file) == "-":
         yield sys.stdout
         return
-    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent)
+    except OSError as fault:
+        raise OSError(fault.errno, fault.strerror, str(file)) from fault
     part = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as target:

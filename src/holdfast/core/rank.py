@@ -34,6 +34,8 @@ MASS_SCALE: Final = 0.1
 SPEAKERS_NAMED_MAX: Final = 8
 LEVELS_OFF: Final = 2.0
 """Of similarity: three standard deviations above the mean are 0.76 of what can be had."""
+NOTHING_ELSE: Final = 3.0
+"""Worth of being from the time that a question names, if that is all it asks."""
 STANDING_MAX: Final = 200
 """Rows whose place by similarity counts."""
 STRADDLING: Final = 0.85
@@ -121,6 +123,8 @@ def calibration_inputs(matches: Matches, total: Floats, rows: NDArray[np.intp]) 
     table[2] = matches.context[rows]
     table[1:3] *= scale
     np.minimum(table[1:3], 1.0, out=table[1:3])
+    if matches.query.only_times and (dated := date(matches)) is not None:
+        np.maximum(table[1], dated[rows] > 0.0, out=table[1])
     table[3] = 0.0 if matches.similarity is None else matches.similarity[rows]
     table[4] = total[rows] - total[rows[:1]]
     table[5] = math.log(matches.rows)
@@ -392,7 +396,7 @@ def time(matches: Matches) -> Floats | None:
 
 
 def date(matches: Matches) -> Floats | None:
-    """The row is from a time the question names."""
+    """The row is from a time the question names; that counts more where it names nothing else."""
     view = matches.view
     if not matches.query.spans:
         return None
@@ -403,7 +407,7 @@ def date(matches: Matches) -> Floats | None:
         else:
             at = view.columns.event_time
             hit |= (at >= span.start) & (at < span.end)
-    return hit.astype(np.float32)
+    return hit.astype(np.float32) * np.float32(NOTHING_ELSE if matches.query.only_times else 1.0)
 
 
 def question(matches: Matches) -> Floats:

@@ -38,7 +38,7 @@ def _from_file(path: Path) -> bytes:
     """The file's secret; made if there is none, by exactly one of those who try at once."""
     try:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)  # records may be elsewhere
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # records may be elsewhere
             _make(path)
         secret = path.read_bytes()
     except OSError as error:
