@@ -141,5 +141,5 @@ async def test_a_store_that_is_away_is_told_once_by_what_tells_webhooks(
         await asyncio.gather(task, return_exceptions=True)
     await sender.close()
     said = [record.getMessage() for record in caplog.records if record.name == "holdfast.webhooks"]
-    once = "webhooks are told nothing for now, it is tried again: STORE_UNAVAILABLE"
+    once = "webhooks cannot be told anything, it is tried again: STORE_UNAVAILABLE"
     assert [each.partition(" (")[0] for each in said] == [once, "webhooks are told again"] * 2

@@ -62,7 +62,7 @@ async def serve(parts: Parts, sender: Sender) -> None:
                 return  # the store is gone before its user
             except HoldfastError as error:
                 if not is_held_up:
-                    told = "webhooks are told nothing for now, it is tried again: %s (%s)"
+                    told = "webhooks cannot be told anything, it is tried again: %s (%s)"
                     _log.error(told, error.code, type(error).__name__)
                 is_held_up = True
             else:
