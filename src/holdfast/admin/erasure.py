@@ -1,4 +1,4 @@
-"""The public face of erasure: to forget a subject, and to see and prove that it was forgotten."""
+"""The public face of erasure: forgetting a subject, and proving that it was forgotten."""
 
 from __future__ import annotations
 
