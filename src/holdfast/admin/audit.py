@@ -1,4 +1,4 @@
-"""The public face of the audit: who did what, whether that was meddled with, what is kept."""
+"""The public face of the audit: its rows, their verification, what is kept of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public face of erasure: to forget a subject, and to see and prove that it was forgotten."""
+"""The public face of erasure: forgetting a subject, and proving that it was forgotten."""
 
 from __future__ import annotations
 
@@ -209,7 +209,9 @@ class Erasures:
             except ClosedError:
                 return  # the store is gone before its user
             except HoldfastError as error:
-                _log.warning("an erasure does not come to its end yet: %s", error.code)
+                _log.warning(
+                    "erasures that have not ended are not gone on with yet: %s", error.code
+                )
             await asyncio.sleep(limits.ERASURE_POLL_S)
 
     async def _ended(self, parts: Parts, erasure: Erasure, told: Told | None) -> Erasure:

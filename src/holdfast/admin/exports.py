@@ -1,4 +1,4 @@
-"""The public face of what is made of memories: exports, summaries, and opinions on them."""
+"""The public face of exports, summaries and feedback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public face of the external index: how it stands, whether it is right, to build it anew."""
+"""The public face of the external index: its status, verification, repair and rebuilding."""
 
 from __future__ import annotations
 

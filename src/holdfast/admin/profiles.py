@@ -1,4 +1,4 @@
-"""The public face of profiles: what is remembered of one user or agent, in a form of one's own."""
+"""The public face of profiles: what is remembered of one user or agent, in the project's form."""
 
 from __future__ import annotations
 

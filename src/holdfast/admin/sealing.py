@@ -1,4 +1,4 @@
-"""The public face of sealing: how texts are sealed, to seal what is plain, to rotate keys."""
+"""The public face of sealing: its status, sealing what is plain, rotating keys."""
 
 from __future__ import annotations
 

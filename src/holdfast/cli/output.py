@@ -31,8 +31,7 @@ _UNITS = ("kB", "MB", "GB", "TB")
 
 
 class Advance(Protocol):
-    """Reports that so many more units of a long work are done, of how many if that is known by
-    now, and what else there is to say of it."""
+    """Reports progress: `done` more units, of `total` if that is known by now, and a note."""
 
     def __call__(self, done: int, /, *, total: int | None = None, note: str = "") -> None: ...
 

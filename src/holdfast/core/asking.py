@@ -1,4 +1,4 @@
-"""What a question asks for, told from its words."""
+"""What a question asks for, judged by its words."""
 
 from __future__ import annotations
 

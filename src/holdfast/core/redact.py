@@ -43,7 +43,7 @@ class Placeholders:
     """
 
     def __init__(self, texts: Sequence[str] = ()) -> None:
-        """`texts`: all that the placeholders will stand beside."""
+        """`texts`: where placeholders will stand; names that occur in them are not given out."""
         self._taken = {name for text in texts for name in _NAME.findall(text)}
         self._names: dict[tuple[str, str], str] = {}
         self._values: dict[str, str] = {}

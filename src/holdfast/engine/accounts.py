@@ -67,7 +67,7 @@ def wanted(email: object, name: object, password: object, role: object) -> Wante
 
 
 def clean_address(value: object) -> str:
-    """An address as people are told apart by."""
+    """An address in the form in which accounts are compared."""
     return clean_email(intake.clean_text(value, "email", EMAIL_CHARS_MAX))
 
 

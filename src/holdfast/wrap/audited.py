@@ -1,4 +1,4 @@
-"""What is done to records and directory stands in the audit, in the same transaction."""
+"""Records and directory whose changes put a row into the audit, in the same transaction."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from holdfast.metrics import Metrics
 from holdfast.model import (
     Census,
     Entity,
+    EntityKind,
     EntitySummary,
     HistoryEvent,
     Json,
@@ -154,7 +155,7 @@ class AuditedRecords:
 
     async def entities(
         self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], int]:
+    ) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
         return await self._inner.entities(project, offset, size)
 
     async def state(self, project: Project, entity: Entity) -> EntityState:

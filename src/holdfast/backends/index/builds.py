@@ -1,4 +1,4 @@
-"""`ports.Collections` for any engine."""
+"""`ports.Collections` for any engine: the numbered collections of an index, opened on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes by which people sign in to Mem0's open-source server, and keep its keys."""
+"""The routes of Mem0's open-source server for signing in, and for keys."""
 
 from __future__ import annotations
 

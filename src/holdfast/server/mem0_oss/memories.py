@@ -1,4 +1,4 @@
-"""The routes of Mem0's open-source server: the same verbs, without a version and a last slash."""
+"""The routes of Mem0's open-source server for memories: no version, no slash at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes of Mem0's open-source server that tell and change settings, and tell of requests."""
+"""The routes of Mem0's open-source server for settings, and for the log of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes of Mem0's hosted platform: who calls, adds, and counts."""
+"""The routes of Mem0's hosted platform that add memories, say who calls (ping), and count."""
 
 from __future__ import annotations
 

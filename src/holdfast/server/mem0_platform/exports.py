@@ -1,4 +1,4 @@
-"""The hosted platform's routes that make something of memories, and take opinions on them."""
+"""The routes of Mem0's hosted platform for exports, summaries and feedback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hosted platform's routes for profiles: of one user or agent, in the form of the project."""
+"""The routes of Mem0's hosted platform for profiles of users and agents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes by which projects and their members are set up, as Mem0's platform has them."""
+"""The routes of Mem0's hosted platform for projects, their settings and their members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the hosted platform's routes share: who is meant, which page, and ids that are none."""
+"""What the hosted platform's routes share: who is meant, pages, and the check of ids."""
 
 from __future__ import annotations
 

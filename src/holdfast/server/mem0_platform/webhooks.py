@@ -1,4 +1,4 @@
-"""The routes by which webhooks are set up, as Mem0's platform has them."""
+"""The routes of Mem0's hosted platform for webhooks."""
 
 from __future__ import annotations
 

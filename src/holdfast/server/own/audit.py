@@ -1,4 +1,4 @@
-"""Our own routes to the audit: who did what, whether that was meddled with, what is kept."""
+"""Our own routes to the audit: its rows, their verification, what is kept of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own routes to backups: which there are, how they stand, to make one."""
+"""Our own routes to backups: list them, their status, make one."""
 
 from __future__ import annotations
 

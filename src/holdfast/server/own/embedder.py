@@ -1,4 +1,4 @@
-"""Our own routes to changing the embedder: how it stands, change, cut-over, roll-back, finish."""
+"""Our own routes to changing the embedder: status, change, cut-over, roll-back, finish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own routes to everything that is known of a subject: to export it, and to erase it."""
+"""Our own routes to export everything that is known of a subject, and to erase it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own routes to the external index: how it stands, whether it is right, to build it anew."""
+"""Our own routes to the external index: its status, verification, repair and rebuilding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own routes to see what was sent to webhooks, to send it again, and to change a secret."""
+"""Our own routes to what was sent to webhooks: list it, send it again; change a secret."""
 
 from __future__ import annotations
 
