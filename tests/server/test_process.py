@@ -10,7 +10,6 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -34,12 +33,6 @@ FACTS = json.dumps(
 )  # fmt: skip
 SAID = "I keep three hives of bees in Kent."
 SEARCH = {"query": "bees", "filters": {"user_id": "ann"}, "rerank": True}
-
-
-@pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
 
 
 @pytest.fixture
