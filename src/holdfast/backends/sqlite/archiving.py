@@ -80,13 +80,22 @@ class SqliteArchiving:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqliteSnapshot]:
         with translate(self._path):
-            connection = await asyncio.to_thread(self._reader)
+            connection = await self._read_connection()
             try:
                 # a read makes the snapshot; what is committed later is not in it
                 await asyncio.to_thread(_begin, connection)
                 yield SqliteSnapshot(connection, self._clock.now())
             finally:
                 await asyncio.to_thread(connection.close)
+
+    async def _read_connection(self) -> SqliteConnection:
+        opening = asyncio.get_running_loop().run_in_executor(None, self._reader)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # the thread opens it all the same, and nobody else would close it
+            opening.add_done_callback(_close)
+            raise
 
     def _reader(self) -> SqliteConnection:
         if not self._path.exists():
@@ -147,6 +156,12 @@ class SqliteArchiving:
             connection.close()
             raise
         return connection
+
+
+def _close(opening: asyncio.Future[SqliteConnection]) -> None:
+    """Close what was opened for a caller who is gone."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _in_transaction(connection: SqliteConnection, work: Callable[[SqliteConnection], T]) -> T:
