@@ -1,0 +1,208 @@
+"""The signals that rank: each gives one number per row, and what they are worth is learned.
+
+`SIGNALS`, at the end, lists them: traits of the rows, which do not depend on what is asked, and
+functions of `Matches`. To add one, see `bench/tune_ranking.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.core.asking import ASKS_NUMBER, ASKS_OVERVIEW, ASKS_WHEN
+from holdfast.core.columns import ASSISTANT
+from holdfast.core.matching import Matches
+from holdfast.core.temporal import TimeSpan
+from holdfast.core.view import STEADY, EntityView
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+STANDING_MAX: Final = 200
+"""Rows whose place by similarity counts."""
+NEAR_DAYS: Final = 7.0
+"""This many days from a time that is named a row counts 1/e: of what happened one talks soon."""
+NEAR_DAYS_YEARLY: Final = 5.0
+"""The same for a day of any year, within its month."""
+_DAY_S: Final = 86_400.0
+
+
+def semantic(matches: Matches) -> Floats | None:
+    """How much more similar the row is to the question than the other rows are."""
+    return matches.meaning
+
+
+def between(matches: Matches) -> Floats | None:
+    """The neighbours have words of the question, and the row is similar to it."""
+    if matches.meaning is None or not len(matches.impact):
+        return None
+    return np.asarray(matches.context * matches.meaning / np.float32(max(matches.mass, 1e-6)))
+
+
+def semantic_session(matches: Matches) -> Floats | None:
+    """The most similar row of the session."""
+    if matches.similarity is None:
+        return None
+    view = matches.view
+    return _per_row(view, np.maximum.reduceat(matches.similarity, view.segment_starts))
+
+
+def standing(matches: Matches) -> Floats | None:
+    """Of whole texts: the logarithm of the place by similarity, from 0 for the first to -1.
+
+    The best few of a view stand much further apart for some questions than for others.
+    """
+    if matches.similarity is None or not matches.contextual:
+        return None
+    best = best_rows(matches.similarity, None, STANDING_MAX)
+    value = np.full(len(matches.view), -1.0, dtype=np.float32)
+    value[best] = _STANDINGS[: len(best)]
+    return value
+
+
+def matched(matches: Matches) -> Floats | None:
+    """How many words of the question the row has, whatever they are worth; their logarithm."""
+    return np.asarray(np.log1p(matches.words)) if matches.rarity else None
+
+
+def rarest(matches: Matches) -> Floats | None:
+    """Beside the similarity of whole texts: the row has the rarest word of the question.
+
+    Nothing if no row has it: then no single word tells.
+    """
+    if not matches.contextual or not matches.rarity:
+        return None
+    word = matches.rarity.index(max(matches.rarity))
+    return np.asarray((matches.impact[word, :-1] > 0.0) * np.float32(matches.mass))
+
+
+def spoken(matches: Matches) -> Floats | None:
+    """Beside the similarity of whole texts: words of the question, said by the one it names."""
+    if matches.named is None or not matches.contextual:
+        return None
+    return matches.named * matches.coverage
+
+
+def keyword(matches: Matches) -> Floats:
+    """The words of the question that the row, or the name of its speaker, has."""
+    return matches.coverage
+
+
+def context(matches: Matches) -> Floats:
+    """Words of the question that the row lacks and a neighbouring turn has."""
+    return matches.context
+
+
+def session(matches: Matches) -> Floats | None:
+    """How much of the question the whole session speaks of."""
+    view = matches.view
+    if not len(matches.impact):
+        return None
+    best = np.maximum.reduceat(matches.impact[:, :-1], view.segment_starts, axis=1)
+    return _per_row(view, np.add.reduce(best, axis=0) / np.float32(max(matches.mass, 1e-6)))
+
+
+def time(matches: Matches) -> Floats | None:
+    """The question asks when, and the row has a time expression."""
+    return matches.view.traits.time if matches.query.asks & ASKS_WHEN else None
+
+
+def date(matches: Matches) -> Floats | None:
+    """The row is from a time the question names, or from soon before or after it."""
+    if not matches.query.spans:
+        return None
+    near = np.zeros(len(matches.view))
+    for span in matches.query.spans:
+        np.maximum(near, _nearness(matches.view, span), out=near)
+    return near.astype(np.float32)
+
+
+def _nearness(view: EntityView, span: TimeSpan) -> NDArray[np.float64]:
+    """[n]: 1 within the span, and falling with the days to it."""
+    if span.month:
+        apart = np.abs(view.day.astype(np.float64) - span.day) if span.day else 0.0
+        return np.asarray((view.month == span.month) * np.exp(-apart / NEAR_DAYS_YEARLY))
+    at = view.columns.event_time
+    apart = np.maximum(np.maximum(span.start - at, at - span.end), 0.0)
+    return np.asarray(np.exp(apart / (-NEAR_DAYS * _DAY_S)))
+
+
+def reply(matches: Matches) -> Floats:
+    """The previous turn asked something in the words of the question, so the row may answer it."""
+    view = matches.view
+    share = np.add.reduce(matches.impact, axis=0) / np.float32(max(matches.mass, 1e-6))
+    return np.asarray(share[view.previous] * view.traits.asked)
+
+
+def speaker(matches: Matches) -> Floats | None:
+    """The person the question names is the one who speaks."""
+    return matches.named
+
+
+def own(matches: Matches) -> Floats | None:
+    """The question names one who speaks here, and the speaker of the row talks about themselves."""
+    return None if matches.named is None else matches.view.traits.told
+
+
+def number(matches: Matches) -> Floats | None:
+    """The question asks for a number, and the row has one."""
+    return matches.view.traits.number if matches.query.asks & ASKS_NUMBER else None
+
+
+def overview(matches: Matches) -> Floats | None:
+    """The question asks for a summary, and an assistant speaks: its answers sum up."""
+    if not matches.query.asks & ASKS_OVERVIEW:
+        return None
+    return np.asarray(matches.view.columns.role == ASSISTANT, dtype=np.float32)
+
+
+def best_rows(total: Floats, eligible: Bools | None, limit: int) -> NDArray[np.intp]:
+    """Rows with the highest totals, ties by row; only eligible ones."""
+    if eligible is not None:
+        candidates = np.flatnonzero(eligible)
+        return candidates[best_rows(total[candidates], None, limit)]
+    limit = max(0, limit)
+    if limit and len(total) > 4 * limit:
+        ordered = total.copy()
+        ordered.partition(len(total) - limit)
+        top = (total >= ordered[len(total) - limit]).nonzero()[0]
+        best: NDArray[np.intp] = top[(-total[top]).argsort(kind="stable")]
+    else:
+        best = (-total).argsort(kind="stable")
+    return best[:limit]
+
+
+def _per_row(view: EntityView, per_session: Floats) -> Floats:
+    return np.asarray(per_session[view.segment])
+
+
+_STANDINGS: Final = (-np.log1p(np.arange(STANDING_MAX)) / np.log1p(STANDING_MAX)).astype(np.float32)
+
+Signal = Callable[[Matches], Floats | None]
+
+ASKED: Final[tuple[tuple[str, Signal], ...]] = (
+    ("semantic", semantic),
+    ("semantic_session", semantic_session),
+    ("keyword", keyword),
+    ("matched", matched),
+    ("context", context),
+    ("between", between),
+    ("session", session),
+    ("time", time),
+    ("date", date),
+    ("reply", reply),
+    ("speaker", speaker),
+    ("own", own),
+    ("number", number),
+    ("standing", standing),
+    ("rarest", rarest),
+    ("spoken", spoken),
+    ("overview", overview),
+)
+"""Signals that depend on the question."""
+
+SIGNALS: Final = (*STEADY, *(name for name, _ in ASKED))
+"""Every signal, by the name it has in the weights and in `explain`."""
