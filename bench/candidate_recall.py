@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import AsyncMemory
-from holdfast.backends.builds import Builds
-from holdfast.backends.candidate_index import Bounds, CandidateIndex
-from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
+from holdfast.backends.index.builds import Builds
+from holdfast.backends.index.candidates import Bounds, CandidateIndex
+from holdfast.backends.index.embedded import EmbeddedIndex
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
 from holdfast.clock import SystemClock
 from holdfast.core.batches import batches
 from holdfast.engine.indexing import Feeder

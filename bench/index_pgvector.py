@@ -24,8 +24,8 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from holdfast.backends import pgvector_points as rows
-from holdfast.backends.pgvector import build
+from holdfast.backends.pgvector import points as rows
+from holdfast.backends.pgvector.vectors import build
 from holdfast.config import Part
 from holdfast.model import ANY, Entity, Project, Space
 from holdfast.ports import Point, Vectors

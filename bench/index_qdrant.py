@@ -31,8 +31,8 @@ from uuid import uuid4
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
-from holdfast.backends.qdrant import build
-from holdfast.backends.qdrant_connect import LocalConnection, ServerConnection
+from holdfast.backends.qdrant.connect import LocalConnection, ServerConnection
+from holdfast.backends.qdrant.vectors import build
 from holdfast.config import Part
 from holdfast.model import Entity, Project, Space
 from holdfast.ports import Point

@@ -35,8 +35,8 @@ import psycopg
 from qdrant_client import AsyncQdrantClient, models
 
 from holdfast.admin import AsyncAdmin
-from holdfast.backends import pgvector_points as rows
 from holdfast.backends.local_embedder import LocalEmbedder
+from holdfast.backends.pgvector import points as rows
 from holdfast.limits import EXACT_ROWS
 from tests.drill import life
 

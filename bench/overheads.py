@@ -21,8 +21,8 @@ from statistics import median
 
 import numpy as np
 
-from holdfast.backends.shard_maps import FileShardMaps
-from holdfast.backends.sharded import ShardedSettings, ShardedVectors, ShardSettings
+from holdfast.backends.sharded.maps import FileShardMaps
+from holdfast.backends.sharded.vectors import ShardedSettings, ShardedVectors, ShardSettings
 from holdfast.metrics import Metrics
 from holdfast.model import Entity, Project, Space
 from holdfast.ports import Match, TermMatches, Vectors

@@ -1,7 +1,7 @@
 """Holdfast, Mem0 as shipped and the bare limit, measured in one run: `make bench`.
 
     python bench/run.py [--quick] [--only NAME,..] [--contenders NAME,..]
-                        [--json FILE] [--markdown FILE]
+                        [--fsync-ms N] [--json FILE] [--markdown FILE]
 
 Prints a table of medians and ratios with the targets beside them. What is measured and how is told
 in `docs/benchmarks.md`. Exits with 1 if a contender failed, 0 otherwise, targets met or not.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from sidebyside.contender import NAMES
 from sidebyside.data import write_turns
 from sidebyside.measures import Results, all_specs
 from sidebyside.scenarios import FULL, QUICK, Bench, Sizes, scenarios
+from sidebyside.slow_disk import SlowDiskError, slow_disk
 
 PIPED_WIDTH = 160
 
@@ -34,6 +36,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small stores, under two minutes")
     parser.add_argument("--only", metavar="NAME,..", help="scenarios to run (default: all)")
     parser.add_argument("--contenders", metavar="NAME,..", default=",".join(NAMES))
+    parser.add_argument(
+        "--fsync-ms", type=float, default=0.0, metavar="N", help="a disk that is so much slower"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here")
     return parser.parse_args()
@@ -131,9 +136,13 @@ def main() -> int:
         if "mem0" in contenders:
             with console.status("preparing Mem0's own environment (once)"):
                 environments.ensure_peer()
-    except environments.PeerUnavailableError as error:
+        if arguments.fsync_ms:
+            os.environ |= slow_disk(arguments.fsync_ms)  # the contenders inherit it
+    except (environments.PeerUnavailableError, SlowDiskError) as error:
         raise SystemExit(str(error)) from error
     results, seconds = _measure(sizes, names, contenders, console)
+    if arguments.fsync_ms:
+        results.notes.append(f"every fsync took {arguments.fsync_ms:g} ms longer than the disk's")
     report.print_table(results, console)
     about = report.about_machine(versions(contenders), contenders, arguments.quick)
     console.print(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
+from shutil import which
 
 import pytest
 from sidebyside import data, disturbance, report
 from sidebyside.measures import TARGETS, Results, Spec, all_specs, median_rate, percentile
 from sidebyside.processes import ContenderError, WorkerProcess
 from sidebyside.scenarios import FULL, QUICK, Bench, Sizes
+from sidebyside.slow_disk import SlowDiskError, slow_disk
 from sidebyside.writers import write_all
 
 PER_USER = 100
@@ -240,3 +244,26 @@ def test_refused_adds_are_counted_and_the_writers_go_on() -> None:
     assert sorted(stored) == ["fine", "good"]
     assert written.errors == ["OSError: disk full"]
     assert written.seconds > 0
+
+
+@pytest.mark.skipif(not (which("cc") and which("strace")), reason="cc or strace is not installed")
+def test_a_slow_disk_waits_after_each_sync_and_syncs_still(tmp_path: Path) -> None:
+    script = "import os, sys; file = open(sys.argv[1], 'w'); os.fsync(file.fileno())"
+    variables = slow_disk(0.5)
+    assert variables["SLOW_DISK_US"] == "500"
+    traced = ["strace", "-f", "-e", "trace=fsync,fdatasync,nanosleep,clock_nanosleep"]
+    done = subprocess.run(
+        [*traced, sys.executable, "-c", script, str(tmp_path / "file")],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    calls = [line for line in done.stderr.splitlines() if "sync(" in line or "sleep(" in line]
+    assert ["sync" in call for call in calls] == [True, False]
+
+
+def test_a_slow_disk_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SlowDiskError, match="C compiler"):
+        slow_disk(1)

@@ -1,4 +1,4 @@
-"""Who is acting, and what they are about to do: known to everything that is done in between.
+"""Who is acting, and what they are doing: known to everything that is called meanwhile.
 
 An act belongs to a context, as a request or a task has one. It is begun at a public face, written
 into the transaction of what it changes, and noted at its end if it changed nothing.
@@ -20,7 +20,7 @@ Sort = Literal["read", "write", "admin"]
 """What an act does: looks at memories or settings, changes memories, or runs the deployment."""
 
 Way = Literal["", "import", "approval"]
-"""By which way something is added: by a call; from a file; by somebody who lets it in."""
+"""How something comes to be added: by a call (""), from a file, or by an approval."""
 
 Ids = tuple[str | None, str | None, str | None, str | None]
 """A user, an agent, an app and a run."""
@@ -75,12 +75,12 @@ class Act:
         """The id of what it is done to."""
         self.count: int | None = None
         self.is_watched = False
-        """Whether it is of interest whom it is about."""
+        """Whether the audit wants to know whose memories it is about."""
         self.written = False
         """Whether it stands in a transaction."""
 
     def about(self, *ids: Ids) -> None:
-        """It is about memories of these; too many to name are told as anybody's."""
+        """Note whose memories the act is about; beyond AUDIT_SUBJECTS_MAX they become ANYBODY."""
         for one in ids:
             if one not in self.subjects:
                 is_full = len(self.subjects) >= AUDIT_SUBJECTS_MAX
@@ -98,7 +98,7 @@ def act_now() -> Act | None:
 
 
 def watched_act() -> Act | None:
-    """What is being done in this context, if it is of interest whom it is about."""
+    """The act of this context, if the audit wants to know whose memories it is about."""
     act = _act.get()
     return act if act is not None and act.is_watched else None
 
@@ -110,7 +110,7 @@ def actor_now() -> Actor:
 
 @contextmanager
 def doing(act: Act | None) -> Iterator[None]:
-    """What is done inside is this act; None: nobody's."""
+    """Make this the act of everything done inside; None: it belongs to no act."""
     token = _act.set(act)
     try:
         yield
@@ -120,7 +120,7 @@ def doing(act: Act | None) -> Iterator[None]:
 
 @contextmanager
 def acting(actor: Actor) -> Iterator[None]:
-    """Whoever acts inside."""
+    """Make this the actor of everything done inside."""
     token = _actor.set(actor)
     try:
         yield
@@ -129,13 +129,13 @@ def acting(actor: Actor) -> Iterator[None]:
 
 
 def way_now() -> Way:
-    """By which way comes what is added in this context: "" by a call that says no more."""
+    """How what is added in this context comes to be added."""
     return _way.get()
 
 
 @contextmanager
 def coming_by(way: Way) -> Iterator[None]:
-    """What is added inside comes by this way."""
+    """Make this the way of everything added inside."""
     token = _way.set(way)
     try:
         yield
@@ -144,7 +144,7 @@ def coming_by(way: Way) -> Iterator[None]:
 
 
 def process_actor(via: str) -> Actor:
-    """Whoever runs this process, by another way than the library."""
+    """The user who runs this process, acting `via` another face than the library."""
     return Actor(*_process_user(), via=via)
 
 

@@ -63,12 +63,12 @@ from holdfast.wrap.cached_embedder import CachedEmbedder
 from holdfast.wrap.cached_index import CachedIndex
 
 if TYPE_CHECKING:
-    from holdfast.backends.candidate_index import CandidateIndex
-    from holdfast.backends.embedded_index import EmbeddedIndex
-    from holdfast.backends.endpoints import Endpoints
+    from holdfast.backends.index.candidates import CandidateIndex
+    from holdfast.backends.index.embedded import EmbeddedIndex
+    from holdfast.backends.models.endpoints import Endpoints
+    from holdfast.backends.models.prices import ListPrices
     from holdfast.backends.postgres.records import PostgresRecords
-    from holdfast.backends.prices import ListPrices
-    from holdfast.backends.redactors import PatternSettings
+    from holdfast.backends.redactors.providers import PatternSettings
 
 _log = logging.getLogger("holdfast")
 
@@ -326,7 +326,7 @@ def _models(
     here = all(each.in_process for each in embedders)
     if here and not llms and config.reranker is None:
         return _Models(embedders, None, None)
-    from holdfast.backends.endpoints import Endpoints
+    from holdfast.backends.models.endpoints import Endpoints
     from holdfast.wrap.gate import Bounds
     from holdfast.wrap.models import Wrapping
 

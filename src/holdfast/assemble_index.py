@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from holdfast.backends.embedded_index import EmbeddedIndex
+from holdfast.backends.index.embedded import EmbeddedIndex
 from holdfast.clock import Clock
 from holdfast.config import INDEX, Config, Part
 from holdfast.engine.embedders import Embedders
@@ -19,8 +19,8 @@ from holdfast.ports import Vectors
 from holdfast.registry import Store, breaker_of, index_settings, make_vectors
 
 if TYPE_CHECKING:
-    from holdfast.backends.builds import Builds
-    from holdfast.backends.candidate_index import CandidateIndex
+    from holdfast.backends.index.builds import Builds
+    from holdfast.backends.index.candidates import CandidateIndex
     from holdfast.backends.postgres.records import PostgresRecords
     from holdfast.wrap.gate import Gate
 
@@ -36,8 +36,8 @@ async def make_index(
     exact = EmbeddedIndex(records, space.dimensions, *bounds, metrics=metrics)
     if config.index.provider == INDEX:
         return exact, None
-    from holdfast.backends.builds import Builds
-    from holdfast.backends.candidate_index import Bounds, CandidateIndex
+    from holdfast.backends.index.builds import Builds
+    from holdfast.backends.index.candidates import Bounds, CandidateIndex
     from holdfast.wrap.bounded_vectors import BoundedVectors, index_gate
 
     settings, part = index_settings(config.index)

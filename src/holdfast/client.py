@@ -142,20 +142,20 @@ class AsyncMemory:
     ) -> Answer:
         """Remember a text, a message or a conversation of up to 1,000 messages.
 
-        Turns are durable and searchable before any model is asked. With one and `infer` it extracts
-        facts; else each message is a memory. Raises ValidationError, ConflictError.
+        The turns are stored and searchable before any model is asked. With one, and `infer`, facts
+        are taken from them; otherwise each is a memory. Raises ValidationError, ConflictError.
 
         Args:
             messages: text, `{"role", "content", "name"?, "timestamp"?, "trust"?}`, or several.
-            timestamp: when it was said (default now); temporal_reasoning: False: it happened then.
-            expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
-            memory_type: "procedural_memory": one summary of agent_id's run; trust: or "untrusted".
-            prompt: instructions to the model; custom_categories: names, or {name: description}.
-            idempotency_key: the same call again has the first answer; wait: False: an `event_id`.
+            timestamp: when it was said; temporal_reasoning: whether a model dates what is told.
+            expiration_date: the last day (UTC) it is found; immutable: only deletion may touch it.
+            memory_type: "procedural_memory": a summary of an agent's run; trust: "untrusted": held.
+            prompt: instructions to the model; custom_categories: names, or `{name: description}`.
+            idempotency_key: the same call again gets the first answer; wait: False: do not wait.
 
         Returns:
-            `{"results": [{"id", "memory", "event": ADD, UPDATE, NONE (known) or HELD}]}`; of a job
-            `event_id`, `status` too: SUCCEEDED, PENDING (`degraded` is away) or FAILED (`error`).
+            `{"results": [{"id", "memory", "event"}]}`: ADD, UPDATE, NONE (known) or HELD. With a
+            job, `event_id`, `status`, and what is away (`degraded`) or went wrong (`error`).
         """
         parts = await self._ready()
         request = adding.AddRequest(
@@ -207,7 +207,7 @@ class AsyncMemory:
             cursor: from the previous page's answer.
             page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
-            show_superseded: what was true only before as well.
+            show_superseded: also what was true only before.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -217,7 +217,7 @@ class AsyncMemory:
         old = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
         size = intake.clean_count(either(limit, top_k), "top_k", limits.PAGE_SIZE_MAX)
         request = reading.ListRequest(
-            filter=call_filter(filters, old, limit),
+            filter=call_filter(filters, old),
             size=size,
             cursor=intake.clean_cursor(cursor),
             offset=(intake.clean_count(page, "page", limits.PAGE_MAX) - 1) * size,
@@ -231,7 +231,7 @@ class AsyncMemory:
     async def count(self, filters: Mapping[str, Json]) -> int:
         """How many memories match, exactly."""
         parts = await self._ready()
-        request = reading.ListRequest(filter=call_filter(filters, {}, None), size=1)
+        request = reading.ListRequest(filter=call_filter(filters, {}), size=1)
         return (await reading.get_all(parts, request)).total
 
     async def search(
@@ -264,8 +264,10 @@ class AsyncMemory:
             rerank: score the best 50 (or `top_k`) anew by the configured reranker; without one, or
                 if it fails, the order stays and the answer says so in `degraded`.
             explain: add `score_details`, the share of each signal in the score.
-            reference_date: from when "last week" is told; temporal_reasoning: False: as any words.
-            as_of: search what was true then, not now; show_superseded: only before that as well.
+            reference_date: the day that "last week" in the question counts from; default: today.
+            temporal_reasoning: whether times that the question names raise what is of that time.
+            as_of: search what was true then, not what is true now.
+            show_superseded: also what was true only before.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -277,7 +279,7 @@ class AsyncMemory:
         old = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
         request = searching.SearchRequest(
             query=intake.clean_text(query, "query", limits.QUERY_CHARS_MAX),
-            filter=call_filter(filters, old, limit),
+            filter=call_filter(filters, old),
             top_k=intake.clean_count(either(limit, top_k), "top_k", limits.TOP_K_MAX),
             threshold=least,
             reference=intake.moment(reference_date, "reference_date"),
@@ -289,11 +291,9 @@ class AsyncMemory:
             temporal_reasoning=intake.clean_flag(temporal_reasoning, "temporal_reasoning"),
         )
         found = await searching.search(parts, request)
-        results = [
-            shapes.hit_shape(h, explain=request.explain, threshold=least) for h in found.hits
-        ]
-        degraded = {"degraded": list(found.degraded)} if found.degraded else {}
-        return {"results": results, **degraded}
+        return shapes.found_shape(
+            found.hits, found.degraded, explain=request.explain, threshold=least
+        )
 
     async def update(
         self,

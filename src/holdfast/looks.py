@@ -1,8 +1,9 @@
-"""One look for a request: it asks several times whether what was set for the deployment has
-changed, for its key, its budgets and its project, and is told each time what it was told first.
+"""One look-up of the directory's stamp for each request, not one for each question.
 
-A look belongs to a context, as a time limit does. What it told is good for a moment only: tasks
-that a request leaves behind, and streams that stay open, look again.
+A request asks several times whether the settings of the deployment have changed: for its key, its
+budgets and its project. It is answered with the stamp that was read first. A look belongs to a
+context, as a time limit does, and is good for GOOD_S only: tasks that a request leaves behind, and
+streams that stay open, look again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _look: ContextVar[_Look | None] = ContextVar("holdfast_look", default=None)
 
 @contextmanager
 def one_look() -> Iterator[None]:
-    """What is done inside is done at once: what changes elsewhere meanwhile is for the next."""
+    """Share one look inside: what changes elsewhere meanwhile is seen by the next request."""
     token = _look.set(_Look())
     try:
         yield
@@ -40,20 +41,20 @@ def one_look() -> Iterator[None]:
 
 
 def seen() -> int | None:
-    """What this context was told a moment ago; None: it has to look."""
+    """The stamp this context read a moment ago; None: it has to look."""
     look = _look.get()
     return look.stamp if look is not None and time.monotonic() < look.until else None
 
 
 def saw(stamp: int) -> None:
-    """Remember what this context was told."""
+    """Remember the stamp that this context has read."""
     look = _look.get()
     if look is not None:
         look.stamp, look.until = stamp, time.monotonic() + GOOD_S
 
 
 def look_again() -> None:
-    """This context changed something itself."""
+    """Forget the stamp: this context has changed something itself."""
     look = _look.get()
     if look is not None:
         look.until = -math.inf

@@ -57,8 +57,8 @@ from holdfast.ports.sealing import Seals
 from holdfast.ports.subjects import Subjects
 
 if TYPE_CHECKING:
-    from holdfast.backends.prices import ListPrices
-    from holdfast.backends.redactors import PatternSettings
+    from holdfast.backends.models.prices import ListPrices
+    from holdfast.backends.redactors.providers import PatternSettings
     from holdfast.backends.sql.keys import Sealing
     from holdfast.engine.backups import Shelf
 
@@ -120,10 +120,10 @@ class Store(Records, Jobs, Protocol):
 
 
 VECTORS: dict[str, str] = {
-    "qdrant": "holdfast.backends.qdrant",
-    "pgvector": "holdfast.backends.pgvector",
-    "pinecone": "holdfast.backends.pinecone",
-    "weaviate": "holdfast.backends.weaviate",
+    "qdrant": "holdfast.backends.qdrant.vectors",
+    "pgvector": "holdfast.backends.pgvector.vectors",
+    "pinecone": "holdfast.backends.pinecone.vectors",
+    "weaviate": "holdfast.backends.weaviate.vectors",
 }
 """The module of each kind of engine; it has `build(part, collection)`."""
 SHARDED = "sharded"
@@ -142,7 +142,7 @@ class IndexSettings(Struct, frozen=True, kw_only=True):
 
 def providers() -> dict[str, list[str]]:
     """The names that `llm` and `embedder` know."""
-    from holdfast.backends.models_catalog import PROVIDERS
+    from holdfast.backends.models.catalog import PROVIDERS
 
     llms = [one.name for one in PROVIDERS.values() if one.family != "local"]
     without = ("anthropic", "groq")
@@ -199,8 +199,8 @@ def make_vectors(
 
     if part.provider != SHARDED:
         return engine(part, collection)
-    from holdfast.backends.shard_maps import DirectoryShardMaps
-    from holdfast.backends.sharded import build
+    from holdfast.backends.sharded.maps import DirectoryShardMaps
+    from holdfast.backends.sharded.vectors import build
 
     maps = DirectoryShardMaps(directory)
     return build(part, collection, make=engine, maps=maps, breaker=breaker)
@@ -268,7 +268,7 @@ def make_sealing(part: Part) -> Sealing | None:
                 "seal.config is set, and seal.provider is none.", hint="Choose a provider."
             )
         return None
-    from holdfast.backends.keyrings import build
+    from holdfast.backends.keyrings.providers import build
     from holdfast.backends.sql.keys import Sealing
     from holdfast.backends.sql.sealing import Sealer
 
@@ -289,7 +289,7 @@ def make_redactor(part: Part) -> tuple[Redactor, PatternSettings] | None:
                 hint="Choose a provider.",
             )
         return None
-    from holdfast.backends.redactors import build
+    from holdfast.backends.redactors.providers import build
 
     return build(part)
 
@@ -300,14 +300,14 @@ def make_embedder(part: Part) -> Embedder:
         from holdfast.backends.local_embedder import LocalEmbedder
 
         return LocalEmbedder()
-    from holdfast.backends.models import build_embedder
+    from holdfast.backends.models.providers import build_embedder
 
     return build_embedder(part.provider, part.config)
 
 
 def make_prices(config: Config) -> ListPrices:
     """What calls of models cost."""
-    from holdfast.backends.prices import ListPrices
+    from holdfast.backends.models.prices import ListPrices
 
     return ListPrices(config.prices)
 
@@ -319,7 +319,7 @@ def make_llms(part: Part | None) -> list[tuple[BoundLLM, ChosenModel]]:
     """
     if part is None:
         return []
-    from holdfast.backends.models import build_llm
+    from holdfast.backends.models.providers import build_llm
 
     chosen = chosen_models(part, "llm")
     return [(build_llm(one.part.provider, one.part.config), one) for one in chosen]
@@ -335,7 +335,7 @@ def make_rerankers(
     """
     if part is None:
         return []
-    from holdfast.backends.rerankers import build_reranker
+    from holdfast.backends.models.rerankers import build_reranker
 
     asked = None if llm is None else chosen_models(llm, "llm")[0].part
     return [
@@ -365,7 +365,7 @@ async def make_cache(settings: CacheSettings, metrics: Metrics, bytes_max: int) 
 
         return ProcessCache(bytes_max)
     try:
-        from holdfast.backends.redis_cache import RedisCache
+        from holdfast.backends.redis.cache import RedisCache
     except ModuleNotFoundError:
         raise MissingExtraError(
             "A cache in Redis needs its client.", hint="pip install 'holdfast[redis]'"
@@ -408,7 +408,7 @@ def make_destination(part: Part) -> Destination:
     Raises ConfigError, MissingExtraError.
     """
     if part.provider == "folder":
-        from holdfast.backends.folder_destination import FolderDestination, FolderSettings
+        from holdfast.backends.backups.folder import FolderDestination, FolderSettings
 
         settings = part_settings(FolderSettings, part, "backup")
         return FolderDestination(Path(settings.path).expanduser())
@@ -418,7 +418,7 @@ def make_destination(part: Part) -> Destination:
             hint="Known are folder, s3, gcs and azure.",
         )
     try:
-        from holdfast.backends.object_destination import ObjectDestination
+        from holdfast.backends.backups.bucket import ObjectDestination
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"Backups in a bucket need the package {error.name}.",
@@ -463,7 +463,7 @@ async def opened_beside(config: Config, folder: Path, space: Space) -> AsyncIter
 def make_shelf(config: Config, clock: Clock) -> Shelf:
     """The configured store and where its backups are kept. Raises ConfigError,
     MissingExtraError."""
-    from holdfast.backends.codecs import codec
+    from holdfast.backends.backups.codecs import codec
     from holdfast.backends.sqlite.archiving import SqliteArchiving
     from holdfast.backends.sqlite.records import DATABASE
     from holdfast.engine.backups import Shelf

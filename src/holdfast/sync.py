@@ -105,20 +105,20 @@ class Memory:
     ) -> Answer:
         """Remember a text, a message or a conversation of up to 1,000 messages.
 
-        Turns are durable and searchable before any model is asked. With one and `infer` it extracts
-        facts; else each message is a memory. Raises ValidationError, ConflictError.
+        The turns are stored and searchable before any model is asked. With one, and `infer`, facts
+        are taken from them; otherwise each is a memory. Raises ValidationError, ConflictError.
 
         Args:
             messages: text, `{"role", "content", "name"?, "timestamp"?, "trust"?}`, or several.
-            timestamp: when it was said (default now); temporal_reasoning: False: it happened then.
-            expiration_date: last day (UTC) they are found; immutable: never changed, only deleted.
-            memory_type: "procedural_memory": one summary of agent_id's run; trust: or "untrusted".
-            prompt: instructions to the model; custom_categories: names, or {name: description}.
-            idempotency_key: the same call again has the first answer; wait: False: an `event_id`.
+            timestamp: when it was said; temporal_reasoning: whether a model dates what is told.
+            expiration_date: the last day (UTC) it is found; immutable: only deletion may touch it.
+            memory_type: "procedural_memory": a summary of an agent's run; trust: "untrusted": held.
+            prompt: instructions to the model; custom_categories: names, or `{name: description}`.
+            idempotency_key: the same call again gets the first answer; wait: False: do not wait.
 
         Returns:
-            `{"results": [{"id", "memory", "event": ADD, UPDATE, NONE (known) or HELD}]}`; of a job
-            `event_id`, `status` too: SUCCEEDED, PENDING (`degraded` is away) or FAILED (`error`).
+            `{"results": [{"id", "memory", "event"}]}`: ADD, UPDATE, NONE (known) or HELD. With a
+            job, `event_id`, `status`, and what is away (`degraded`) or went wrong (`error`).
         """
         work = self._async.add(
             messages,
@@ -172,7 +172,7 @@ class Memory:
             cursor: from the previous page's answer.
             page: number of the page, from 1, counted from the cursor on.
             as_of: what was true then, instead of what is true now.
-            show_superseded: what was true only before as well.
+            show_superseded: also what was true only before.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:
@@ -230,8 +230,10 @@ class Memory:
             rerank: score the best 50 (or `top_k`) anew by the configured reranker; without one, or
                 if it fails, the order stays and the answer says so in `degraded`.
             explain: add `score_details`, the share of each signal in the score.
-            reference_date: from when "last week" is told; temporal_reasoning: False: as any words.
-            as_of: search what was true then, not now; show_superseded: only before that as well.
+            reference_date: the day that "last week" in the question counts from; default: today.
+            temporal_reasoning: whether times that the question names raise what is of that time.
+            as_of: search what was true then, not what is true now.
+            show_superseded: also what was true only before.
             user_id, agent_id, app_id, run_id, limit: for callers written before Mem0 2.0.
 
         Returns:

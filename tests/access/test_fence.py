@@ -331,7 +331,7 @@ async def test_a_dropped_fence_is_seen(
         # the index has a fence of its own, which this fault does not touch
         assert (await view.search("tea", filters=bob, threshold=0.0))["results"] == []
         monkeypatch.setattr(
-            "holdfast.backends.working_set.inside", lambda warm, fence, entity: warm
+            "holdfast.backends.index.working_set.inside", lambda warm, fence, entity: warm
         )
         # another question: the answer to that one is remembered
         assert (await view.search("any tea", filters=bob, threshold=0.0))["results"]

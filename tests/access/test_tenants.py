@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast.admin import AsyncAdmin
-from holdfast.backends.embedded_index import EmbeddedIndex
+from holdfast.backends.index.embedded import EmbeddedIndex
 from holdfast.backends.sql import queries
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.errors import HoldfastError
@@ -54,7 +54,7 @@ def fence_dropped(*names: str) -> Plant:
             if name == "search":
                 patch.setattr(f"holdfast.engine.{name}.covers_inside", lambda fence, covers: covers)
                 patch.setattr(
-                    "holdfast.backends.working_set.inside", lambda warm, fence, entity: warm
+                    "holdfast.backends.index.working_set.inside", lambda warm, fence, entity: warm
                 )
 
     return plant

@@ -13,12 +13,12 @@ import pytest
 
 from holdfast import AsyncMemory
 from holdfast.admin import AsyncAdmin
-from holdfast.audit import Audit
+from holdfast.admin.audit import Audit
 from holdfast.engine import read
 from holdfast.engine.trail import AuditPage
 from holdfast.errors import AccessError
 from holdfast.server.app import build
-from holdfast.server.tools import TOOLS
+from holdfast.server.mcp.tools import TOOLS
 from tests.access.callers import Callers, unknown
 from tests.access.campaign import Campaign
 from tests.access.routes import Route

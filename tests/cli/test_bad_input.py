@@ -89,7 +89,7 @@ def search(*more: str) -> list[str]:
         (2, ["list"], "--user"),
         (2, ["list", "-u", "ada", "--cursor", ""], "cursor"),
         (2, ["list", "-u", "ada", "--cursor", "x" * 100_000], "cursor"),
-        (2, ["list", "-u", "ada", "-n", "-1"], "top_k"),
+        (2, ["list", "-u", "ada", "-n", "-1"], "--limit"),
         (2, ["get", ""], "memory_id"),
         (2, ["get", "*"], "memory_id"),
         (2, ["get", SECRET * 640], "TOO_LARGE"),

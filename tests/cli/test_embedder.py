@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from holdfast.backends.prices import ListPrices
+from holdfast.backends.models.prices import ListPrices
 from holdfast.config import Part
 from holdfast.model import Cost, Usage
 from support.embedded import HashEmbedder

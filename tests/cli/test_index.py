@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast import registry
-from holdfast.backends.sharded import ShardedVectors
+from holdfast.backends.sharded.vectors import ShardedVectors
 from holdfast.engine import reindexing
 
 Told = Callable[..., Any]

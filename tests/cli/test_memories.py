@@ -51,6 +51,28 @@ def test_tables_stay_within_the_terminal(done: Done, told: Told) -> None:
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.parametrize("columns", [20, 30, 40, 59, 60, 80, 109, 110, 200])
+def test_no_text_is_cut_however_narrow_the_terminal(
+    columns: int, done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "I moved to Lisbon in May and I am allergic to peanuts."
+    done("add", "-u", "alice", said)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in (["list"], ["search", "peanuts"]):
+        shown = done(*command, "-u", "alice")
+        assert [word for word in said.split() if word not in shown.split()] == []
+
+
+def test_a_wide_terminal_shows_whole_ids(
+    done: Done, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = told("add", "-u", "alice", "I moved to Lisbon in May.")
+    whole = added["results"][0]["id"]
+    monkeypatch.setenv("COLUMNS", "120")
+    assert whole in done("list", "-u", "alice")
+    assert whole in done("search", "-u", "alice", "Lisbon")
+
+
 def test_text_may_come_from_standard_input(done: Done, told: Told) -> None:
     done("add", "-u", "ada", "-", input="From a pipe\n")
     done("add", "-u", "ada", input="Without a dash\n")
@@ -131,6 +153,12 @@ def test_expiry_is_set_and_removed(told: Told) -> None:
     assert told("search", "-u", "ada", "bees")["results"] != []
 
 
+def test_wide_shows_until_when_it_is_valid(told: Told, done: Done) -> None:
+    remember(told, "--expires", "2099-01-01", "--immutable", BEES)
+    wide = done("list", "-u", "ada", "--wide")
+    assert "expires 2099-01-01  immutable" in wide
+
+
 def test_delete_all_needs_whose_and_a_yes(told: Told, done: Done, refused: Refused) -> None:
     remember(told, BEES)
     assert "--user" in refused(2, "delete", "--all", "--yes")
@@ -154,7 +182,9 @@ def test_nothing_found_is_said_and_is_no_error(done: Done, told: Told) -> None:
 
 
 def test_other_peoples_text_cannot_steer_the_terminal(done: Done, told: Told) -> None:
-    remember(told, "before \x1b[2J\x9b31m after [bold]not markup[/bold] :smile:")
+    remember(
+        told, "--category", "\x1b[1m", "before \x1b[2J\x9b31m after [bold]not markup[/bold] :smile:"
+    )
     for shown in (
         done("list", "-u", "ada"),
         done("list", "-u", "ada", "--wide"),
@@ -198,7 +228,7 @@ def test_other_peoples_text_cannot_steer_the_terminal(done: Done, told: Told) ->
         (["search", "--filter", '{"NOT": [{"user_id": "a"}]}', "hello"], None, "FILTER"),
         (["search", "--filter", '{"NOT":' * 40 + "{}" + "}" * 40, "hello"], None, "FILTER"),
         (["list", "-u", "ada", "--cursor", "nonsense"], None, "cursor"),
-        (["list", "-u", "ada", "-n", "100000"], None, "top_k"),
+        (["list", "-u", "ada", "-n", "100000"], None, "--limit"),
         (["update", "some-id"], None, "nothing to change"),
         (["update", "some-id", "--expires", "2030-01-01", "--never-expires"], None, "contradict"),
         (["delete"], None, "ids"),

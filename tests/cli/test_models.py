@@ -11,8 +11,6 @@ import pytest
 
 from support.llm_server import LLMServer, failure
 
-pytest.importorskip("pydantic_ai")
-
 Done = Callable[..., str]
 Told = Callable[..., Any]
 

@@ -138,7 +138,11 @@ def test_ctrl_c_ends_an_import_cleanly_and_it_can_go_on(
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.decode().strip() == "interrupted"
+    came, end = said.decode().splitlines()
+    assert re.fullmatch(
+        r"[\d,]+ of 2,000 messages or more are stored; the same .* from there\.", came
+    )
+    assert end == "interrupted"
     assert out == b""
     rest = json.loads(start("import", file, "--json").stdout)
     assert rest["added"] > 0
@@ -185,6 +189,24 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # the other side is closed
         return b""
+
+
+def test_ctrl_c_while_the_command_line_loads_ends_it_as_later() -> None:
+    code = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'holdfast.cli.main':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from holdfast.__main__ import run\n"
+        "run()\n"
+    )
+    result = subprocess.run(
+        [command()[0], "-c", code], capture_output=True, timeout=60, check=False
+    )
+    assert result.returncode == 130
+    assert result.stderr == b"interrupted\n"
 
 
 def test_colours_are_for_terminals_that_want_them(start: Start) -> None:

@@ -122,6 +122,67 @@ def test_lines_may_come_from_standard_input_and_say_whose_they_are(told: Told) -
     assert told("list", "-u", "bob")["results"][0]["memory"] == "hi"
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("form", [[], ["--format", "jsonl"]])
+def test_a_listing_can_be_imported(
+    indent: int | None, form: list[str], told: Told, done: Done, tmp_path: Path
+) -> None:
+    told("add", "-u", "ada", "--at", "2024-02-29", "I keep bees.")
+    listing = told("list", "-u", "ada")
+    file = tmp_path / "memories.json"
+    file.write_text(json.dumps(listing, indent=indent))
+    done("delete", "--all", "-u", "ada", "--yes")
+    assert told("import", file, *form)["added"] == 1
+    (back,) = told("list", "-u", "ada")["results"]
+    assert (back["memory"], back["event_at"][:10]) == ("I keep bees.", "2024-02-29")
+
+
+def test_what_is_in_runs_only_is_said(run: Any, write: Write) -> None:
+    document, _ = FORMS["chatgpt"]
+    file = write("c.json", document)
+    said = run("import", file).stderr
+    assert "2 messages are in runs only" in said
+    assert "--user" in said
+    assert run("import", file, "--user", "ada").stderr == ""
+
+
+def test_an_interrupted_import_says_how_far_it_came(
+    run: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*_: Any, advance: Any, **__: Any) -> None:
+        advance(2)
+        raise KeyboardInterrupt
+
+    file = write("chat.json", OPENAI)
+    monkeypatch.setattr(transfer, "store", interrupted)
+    result = run("import", file, "--user", "ada")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines() == [
+        "2 of 2 messages or more are stored; the same command goes on from there.",
+        "interrupted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"text": "caf\xe9"}\n'.encode("latin-1"), "UTF-8"),
+        ('{"text": "tea"}\n'.encode("utf-16"), "UTF-8"),
+        (b'\n{"text": "tea", "metadata": {"x": NaN}}\n', "write null"),
+        (b'{"text": "tea"\n{"text": "tea"}\n', "truncated"),
+    ],
+)
+def test_a_bad_first_line_is_named(
+    content: bytes, says: str, refused: Refused, tmp_path: Path
+) -> None:
+    file = tmp_path / "facts.jsonl"
+    file.write_bytes(content)
+    line = refused(2, "import", file, "-u", "ada")
+    number = 2 if content.startswith(b"\n") else 1
+    assert f"facts.jsonl line {number}: " in line
+    assert says in line
+
+
 def test_a_broken_off_import_goes_on_where_it_stopped(
     told: Told, run: Any, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,7 +339,18 @@ def test_a_large_export_turns_pages(
          "-u", "ada")  # fmt: skip
     monkeypatch.setattr(transfer, "PAGE", 5)
     texts = [json.loads(line)["memory"] for line in done("export").splitlines()]
-    assert sorted(map(int, texts)) == list(range(23))
+    assert list(map(int, texts)) == list(range(23)), "oldest first"
+
+
+def test_what_comes_back_is_listed_in_the_order_it_was(told: Told, tmp_path: Path) -> None:
+    for number in range(5):
+        told("add", "-u", "ada", "--at", f"2024-03-0{9 - number}", f"Note {number}")
+    before = [item["memory"] for item in told("list", "-u", "ada")["results"]]
+    file = tmp_path / "backup.jsonl"
+    told("export", "-o", file)
+    told("import", file, "--home", tmp_path / "other")
+    after = told("list", "-u", "ada", "--home", tmp_path / "other")["results"]
+    assert [item["memory"] for item in after] == before
 
 
 def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(
@@ -314,7 +386,8 @@ def test_an_export_takes_the_place_of_the_old_file_in_one_step(told: Told, tmp_p
 def test_an_export_into_a_folder_that_is_not_there_is_an_error_of_the_file(
     refused: Refused, tmp_path: Path
 ) -> None:
-    assert "(FILE)" in refused(1, "export", "-o", tmp_path / "none" / "file.jsonl")
+    file = tmp_path / "none" / "file.jsonl"
+    assert f"{file}: No such file" in refused(1, "export", "-o", file)
 
 
 def test_an_empty_store_exports_nothing(done: Done) -> None:

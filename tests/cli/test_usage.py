@@ -93,7 +93,6 @@ def test_people_see_a_table_with_bars(done: Callable[..., str], spent: list[str]
 
 
 def test_a_chart_is_drawn(done: Callable[..., str], spent: list[str], tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     chart = tmp_path / "costs.png"
     assert "costs.png" in done("usage", "--by", "user", "--chart", chart, *spent)
     assert chart.read_bytes().startswith(b"\x89PNG")

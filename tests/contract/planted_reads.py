@@ -8,8 +8,8 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
-from holdfast.backends.memory import MemoryRecords
-from holdfast.backends.memory_tables import Key, Leased, Tables, change
+from holdfast.backends.memory.records import MemoryRecords
+from holdfast.backends.memory.tables import Key, Leased, Tables, change
 from holdfast.core.visibility import visible
 from holdfast.errors import ValidationError
 from holdfast.model import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from holdfast.backends.memory_tables import change
+from holdfast.backends.memory.tables import change
 from holdfast.model import Project
 from holdfast.ports import HoldBudget, PutSpared, PutUsage, SettleBudget, UsageQuery, UsageSum
 from tests.contract.planted_reads import Broken

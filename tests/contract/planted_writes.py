@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from holdfast.backends import memory_tables
-from holdfast.backends.memory_tables import Leased, Row, Transaction, change
+from holdfast.backends.memory import tables as memory_tables
+from holdfast.backends.memory.tables import Leased, Row, Transaction, change
 from holdfast.filters import Everything, Filter, matches
 from holdfast.model import Job, Json, Memory
 from holdfast.ports import (

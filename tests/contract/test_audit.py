@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from holdfast.backends.memory import MemoryRecords, Store
-from holdfast.backends.memory_audit import Audit, MemoryTrail
-from holdfast.backends.memory_directory import MemoryDirectory
-from holdfast.backends.memory_tables import Transaction
+from holdfast.backends.memory.audit import Audit, MemoryTrail
+from holdfast.backends.memory.directory import MemoryDirectory
+from holdfast.backends.memory.records import MemoryRecords, Store
+from holdfast.backends.memory.tables import Transaction
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.directory import Row, Where

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from holdfast.backends.process_cache import ProcessCache
-from holdfast.backends.redis_cache import RedisCache
+from holdfast.backends.redis.cache import RedisCache
 from holdfast.config import RedisSettings
 from holdfast.ports import Cache
 from holdfast.testing.contracts.cache import Another, CacheContract, Pass

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.memory import MemoryRecords
-from holdfast.backends.memory import Store as Shared
+from holdfast.backends.index.embedded import EmbeddedIndex
+from holdfast.backends.memory.records import MemoryRecords
+from holdfast.backends.memory.records import Store as Shared
 from holdfast.backends.process_cache import ProcessCache
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.packing import Packing

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.backends.candidate_index import Bounds
-from holdfast.backends.memory import MemoryRecords
-from holdfast.backends.memory import Store as Shared
+from holdfast.backends.index.candidates import Bounds
+from holdfast.backends.memory.records import MemoryRecords
+from holdfast.backends.memory.records import Store as Shared
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.testing.contracts.index import IndexContract, Over

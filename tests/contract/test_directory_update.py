@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from holdfast.backends.memory import MemoryRecords, Store
+from holdfast.backends.memory.records import MemoryRecords, Store
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.directory import Delivery, Export, Feedback, Member, Webhook, Where

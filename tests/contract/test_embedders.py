@@ -24,8 +24,7 @@ class TestLocalEmbedder(EmbedderContract):
 @pytest.fixture
 def remote() -> Iterator[Embedder]:
     """An embedder behind a real socket."""
-    pytest.importorskip("pydantic_ai", reason="needs the extra models")
-    from holdfast.backends.models import build_embedder
+    from holdfast.backends.models.providers import build_embedder
 
     with LLMServer() as server:
         server.vectors(hashed_vectors(64))

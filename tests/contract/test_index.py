@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.memory import MemoryRecords
-from holdfast.backends.memory import Store as Shared
+from holdfast.backends.index.embedded import EmbeddedIndex
+from holdfast.backends.index.working_set import Warm
+from holdfast.backends.memory.records import MemoryRecords
+from holdfast.backends.memory.records import Store as Shared
 from holdfast.backends.sqlite.records import SqliteRecords
-from holdfast.backends.working_set import Warm
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.filters import Everything, matches
 from holdfast.model import ANY, Entity, Project

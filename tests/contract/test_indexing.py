@@ -13,9 +13,9 @@ from unittest.mock import patch
 import pytest
 from msgspec.structs import replace
 
-from holdfast.backends.memory import MemoryRecords
-from holdfast.backends.memory import Store as Shared
-from holdfast.backends.memory_indexing import MemoryIndexing
+from holdfast.backends.memory.indexing import MemoryIndexing
+from holdfast.backends.memory.records import MemoryRecords
+from holdfast.backends.memory.records import Store as Shared
 from holdfast.backends.sql import changes
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from holdfast.backends.memory import MemoryRecords
-from holdfast.backends.memory import Store as Shared
+from holdfast.backends.memory.records import MemoryRecords
+from holdfast.backends.memory.records import Store as Shared
 from holdfast.clock import Ids, ManualClock, seeded_ids
 from holdfast.testing.contracts.jobs import JobsContract
 from holdfast.testing.contracts.records import RecordsContract

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from qdrant_client import models
 
-from holdfast.backends.qdrant import build
+from holdfast.backends.qdrant.vectors import build
 from holdfast.config import Part
 from holdfast.errors import ConfigError, SpaceMismatchError
 from holdfast.model import ANY, Entity, Space

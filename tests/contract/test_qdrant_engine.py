@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from holdfast.backends.qdrant import build
-from holdfast.backends.qdrant_points import folded
+from holdfast.backends.qdrant.points import folded
+from holdfast.backends.qdrant.vectors import build
 from holdfast.config import Part
 from holdfast.core.view import BM25_B, BM25_K1
 from holdfast.model import ANY, Entity, Project, Space

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.backends.memory import MemoryRecords
-from holdfast.backends.memory import Store as Tables
+from holdfast.backends.memory.records import MemoryRecords
+from holdfast.backends.memory.records import Store as Tables
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import Ids, ManualClock, seeded_ids
 from holdfast.testing.contracts.jobs import JobsContract

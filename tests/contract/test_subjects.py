@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from holdfast.backends.memory import MemoryRecords
-from holdfast.backends.memory import Store as Shared
-from holdfast.backends.memory_subjects import MemorySubjects
+from holdfast.backends.memory.records import MemoryRecords
+from holdfast.backends.memory.records import Store as Shared
+from holdfast.backends.memory.subjects import MemorySubjects
 from holdfast.backends.postgres.records import PostgresRecords
 from holdfast.backends.postgres.settings import PostgresSettings
 from holdfast.backends.sqlite.records import SqliteRecords

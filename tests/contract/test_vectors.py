@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
 from holdfast.errors import SpaceMismatchError, ValidationError
 from holdfast.model import ANY, Entity, Project, Space
 from holdfast.ports import Match, Point, TermMatches

@@ -10,7 +10,7 @@ from typing import ClassVar
 import psycopg
 import pytest
 
-from holdfast.backends.pgvector import build
+from holdfast.backends.pgvector.vectors import build
 from holdfast.config import Part
 from holdfast.ports import Vectors
 from holdfast.testing.contracts.vectors import MakeVectors, VectorsContract

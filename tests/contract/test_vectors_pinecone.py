@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from holdfast.backends.pinecone import build
+from holdfast.backends.pinecone.vectors import build
 from holdfast.config import Part
 from holdfast.testing.contracts.vectors import MakeVectors, VectorsContract
 from support.pinecone_wire import KEY, PineconeWire

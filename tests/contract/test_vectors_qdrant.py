@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from holdfast.backends.qdrant import build
+from holdfast.backends.qdrant.vectors import build
 from holdfast.config import Part
 from holdfast.ports import Vectors
 from holdfast.testing.contracts.vectors import MakeVectors, VectorsContract

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
-from holdfast.backends.sharded import ShardedSettings, ShardedVectors, ShardSettings
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
+from holdfast.backends.sharded.vectors import ShardedSettings, ShardedVectors, ShardSettings
 from holdfast.testing.contracts.vectors import MakeVectors, VectorsContract
 from support.shards import MemoryShardMaps
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from holdfast.backends.weaviate import build
+from holdfast.backends.weaviate.vectors import build
 from holdfast.config import Part
 from holdfast.testing.contracts.vectors import MakeVectors, VectorsContract
 from support.weaviate_wire import KEY, WeaviateWire

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.admin import AsyncAdmin
-from holdfast.backends import folder_destination
+from holdfast.backends.backups import folder as folder_destination
 from holdfast.backends.sql import archiving
 from holdfast.backends.sqlite.archiving import SqliteArchiving
 from holdfast.core.archive import Cutter

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
-from holdfast.backends.builds import Builds
+from holdfast.backends.index.builds import Builds
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.engine import reindexing

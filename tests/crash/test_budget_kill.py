@@ -26,8 +26,6 @@ from support.thorough import often
 from tests.crash.budget_victim import LEASE_S, opened
 from tests.engine.test_budget_races import budget, least, spent
 
-pytest.importorskip("pydantic_ai")
-
 ROOT = Path(__file__).parents[2]
 PROCESSES = 3
 KINDS = ("sqlite", "postgres")

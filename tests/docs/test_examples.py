@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from docs.blocks import PAGES, ROOT, blocks, pages_with
+from tidy import source
 
 MUST_HAVE_PYTHON = {"README.md", "docs/start.md", "docs/library.md", "docs/configuration.md"}
 MUST_HAVE_SHELL = {"README.md", "docs/start.md", "docs/cli.md"}
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
+
+NAMED = re.compile(r"`([a-z_0-9]+(?:/[a-z_0-9]+)*(?:\.py|/))`")
+"""A file of Python or a folder, as pages name it."""
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -70,6 +74,32 @@ def test_examples_that_are_not_run_are_at_least_python(page: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def absent(text: str) -> list[str]:
+    """Files (`x/y.py`) and folders (`x/`) that a page names, and that are not there."""
+    files = [f"/{source.name(path)}" for path in source.tracked()]
+
+    def is_there(name: str) -> bool:
+        return any(
+            f"/{name}" in file if name[-1] == "/" else file.endswith(f"/{name}") for file in files
+        )
+
+    return [name for name in NAMED.findall(text) if not is_there(name)]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda path: path.name,
+)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    assert absent(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_file_that_is_not_there_is_seen() -> None:
+    text = "`core/rank.py`, `core/gone.py`, `backends/qdrant/`, `backends/gone/`, `tests/x/`"
+    assert absent(text) == ["core/gone.py", "backends/gone/", "tests/x/"]
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:

@@ -10,26 +10,26 @@ from typing import Any
 import pytest
 
 from holdfast import AsyncMemory
-from holdfast.accounts import Accounts
 from holdfast.acts import Actor, acting
 from holdfast.admin import AsyncAdmin
-from holdfast.audit import Audit
-from holdfast.backups import Backups
-from holdfast.budgets import Budgets
+from holdfast.admin.accounts import Accounts
+from holdfast.admin.audit import Audit
+from holdfast.admin.backups import Backups
+from holdfast.admin.budgets import Budgets
+from holdfast.admin.embedders import EmbedderChange
+from holdfast.admin.erasure import Erasures
+from holdfast.admin.exports import Exports
+from holdfast.admin.indexes import Indexes
+from holdfast.admin.profiles import Profiles
+from holdfast.admin.quarantine import Quarantine
+from holdfast.admin.retention import Retention
+from holdfast.admin.sealing import Sealing
+from holdfast.admin.usage import UsageLedger
+from holdfast.admin.webhooks import Webhooks
 from holdfast.core import verbs
-from holdfast.embedders import EmbedderChange
-from holdfast.erasure import Erasures
 from holdfast.errors import HoldfastError
-from holdfast.exports import Exports
-from holdfast.indexes import Indexes
 from holdfast.model import Entity
-from holdfast.profiles import Profiles
-from holdfast.quarantine import Quarantine
-from holdfast.retention import Retention
-from holdfast.sealing import Sealing
 from holdfast.trail import AuditRow
-from holdfast.usage import UsageLedger
-from holdfast.webhooks import Webhooks
 
 FACES: Mapping[type, Mapping[str, str]] = {
     AsyncMemory: verbs.MEMORY,

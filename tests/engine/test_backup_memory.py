@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.backends.codecs import codec
+from holdfast.backends.backups.codecs import codec
 from holdfast.core.archive import CHUNK_BYTES, Chunk, Row, Writer, encoded
 from holdfast.core.forgotten import Erased, Forgotten
 from holdfast.engine import backups, restoring

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast.admin import AsyncAdmin
-from holdfast.backends import object_destination
+from holdfast.backends.backups import bucket as object_destination
 from holdfast.config import Part
 from holdfast.errors import BackupUnavailableError, ConfigError, NotFoundError
 from holdfast.ports.destination import Destination, Stored

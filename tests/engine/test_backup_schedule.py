@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast.admin import AsyncAdmin
-from holdfast.backends.folder_destination import FolderDestination
+from holdfast.backends.backups.folder import FolderDestination
 from holdfast.clock import ManualClock
 from holdfast.config import BackupSettings
 from holdfast.core.cron import next_time
@@ -32,7 +32,7 @@ def scheduled(tmp_path: Path, **more: Any) -> Any:
 def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     """The time of everything that is about backups."""
     made = ManualClock(START)
-    monkeypatch.setattr("holdfast.backups.SystemClock", lambda: made)
+    monkeypatch.setattr("holdfast.admin.backups.SystemClock", lambda: made)
     return made
 
 

@@ -107,7 +107,7 @@ class TestIds:
     @pytest.mark.parametrize(("name", "kind"), params([*BAD_IDS, ("none", None, ValidationError)]))
     def test_of_memories_and_events(self, name: Any, kind: Any, refused: Refusals) -> None:
         for verb in ("get", "delete", "history"):
-            refused(kind, verb, name)
+            assert "`id` that add, search" in refused(kind, verb, name).hint
         refused(kind, "update", name, "fine")
         for verb in ("event", "wait", "rerun"):
             refused(kind, verb, name)
@@ -192,6 +192,12 @@ class TestMessages:
         error = refused(ValidationError, "add", ["fine", {"content": [image]}], **ALICE)
         assert error.message.startswith("messages[1].content")
         assert "vision" in error.hint
+
+    def test_a_message_without_content_is_told(self, refused: Refusals) -> None:
+        for item in ({"role": "user", "contents": "x"}, {"role": "user", "content": None}):
+            error = refused(ValidationError, "add", ["fine", item], **ALICE)
+            assert error.message == "messages[1] has no content."
+            assert "'content'" in error.hint
 
     def test_nobody_is_named(self, refused: Refusals) -> None:
         refused(ValidationError, "add", "fine")

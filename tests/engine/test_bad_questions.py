@@ -263,7 +263,6 @@ def test_whatever_is_asked_is_answered_or_refused(value: Any, name: str, shared:
 
 async def test_waiting_for_a_job_that_cannot_run_ends(tmp_path: Path) -> None:
     """A number that is none must not become a wait without an end."""
-    pytest.importorskip("pydantic_ai")
     nowhere = {"model": "m", "openai_base_url": "http://127.0.0.1:9/v1", "api_key": "k"}
     config = {
         "path": str(tmp_path), "workers": 0, "model_timeout_s": 0.5, "model_attempts_max": 1,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends.prices import ListPrices
+from holdfast.backends.models.prices import ListPrices
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import Ids, ManualClock
 from holdfast.config import ModelPrice

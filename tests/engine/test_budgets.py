@@ -15,8 +15,6 @@ from holdfast.admin import AsyncAdmin
 from holdfast.core.budgets import status_shape
 from support.llm_server import LLMServer, hashed_vectors
 
-pytest.importorskip("pydantic_ai")
-
 ALICE = {"user_id": "alice"}
 NUTS = "I am allergic to peanuts."
 LLM = "openai:scripted"

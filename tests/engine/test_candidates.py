@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from holdfast.backends.candidate_index import Bounds, CandidateIndex
-from holdfast.backends.memory_vectors import Collection, Engine
+from holdfast.backends.index.candidates import Bounds, CandidateIndex
+from holdfast.backends.memory.vectors import Collection, Engine
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.candidates import chosen
@@ -160,7 +160,7 @@ async def test_the_best_of_each_list_are_candidates(rig: Rig, question: str, pie
 
 async def test_words_are_worth_to_the_engine_what_they_are_in_ranking(rig: Rig) -> None:
     asked = probe("list word40 of conversation word90", pieces=True)
-    module = "holdfast.backends.candidate_index"
+    module = "holdfast.backends.index.candidates"
     with (
         patch(f"{module}.weighted_vector", wraps=weighted_vector) as weighted,
         patch(f"{module}.chosen", wraps=chosen) as choice,
@@ -211,7 +211,7 @@ async def test_filters_of_any_width(rig: Rig, tree: Filter) -> None:
 async def test_a_filter_that_many_pass_and_few_candidates(rig: Rig) -> None:
     """More memories match than a page holds: all rows are looked at."""
     tree = Compare("metadata.n", "nin", tuple(range(60, ROWS)))
-    with patch("holdfast.backends.candidate_index.PAGE_SIZE_MAX", 50):
+    with patch("holdfast.backends.index.candidates.PAGE_SIZE_MAX", 50):
         some, every = await both(rig, probe("word1 word2", filter=tree, limit=59))
     assert [hit.memory.id for hit in some] == [hit.memory.id for hit in every]
     assert rig.answered() == {"selective": 1}

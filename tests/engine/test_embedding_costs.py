@@ -18,8 +18,6 @@ from holdfast.model import DEFAULT_PROJECT, Scope, Usage
 from support.embedded import opened as parts_opened
 from support.llm_server import LLMServer, chat, embedding, failure, hashed_vectors
 
-pytest.importorskip("pydantic_ai")
-
 ALICE = {"user_id": "alice"}
 MODEL = "openai:vectors"
 TOKENS = 7

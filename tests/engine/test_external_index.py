@@ -13,10 +13,10 @@ import pytest
 
 from holdfast import registry
 from holdfast.admin import AsyncAdmin
+from holdfast.admin.indexes import Indexes
 from holdfast.engine import reindexing
 from holdfast.engine.indexing import Feeder
 from holdfast.errors import MissingExtraError, SpaceMismatchError
-from holdfast.indexes import Indexes
 from support import joined, postgres
 from support.embedded import HashEmbedder
 

@@ -22,8 +22,6 @@ from holdfast.errors import (
 )
 from support.llm_server import LLMServer, Reply, chat, failure, hashed_vectors, reset
 
-pytest.importorskip("pydantic_ai")
-
 ALICE = {"user_id": "alice"}
 NUTS = "I am allergic to peanuts, by the way."
 FACT = {"turn": 1, "quote": "allergic to peanuts", "text": "Alice is allergic to peanuts"}

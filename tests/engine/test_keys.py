@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,11 @@ async def test_whatever_is_wrong_with_a_key_the_refusal_is_the_same(admin: Async
     made = await admin.create_key()
     halves = keys.parsed(made.secret)
     assert halves is not None
-    revoked, expired = await admin.create_key(), await admin.create_key(expires_at=1)
+    revoked, expired = (
+        await admin.create_key(),
+        await admin.create_key(expires_at=time.time() + 0.1),
+    )
+    await asyncio.sleep(0.2)
     await admin.revoke_key(revoked.key.id)
     wrong = [
         "", "x", ADMIN_KEY[:-1], ADMIN_KEY + " ", revoked.secret, expired.secret,

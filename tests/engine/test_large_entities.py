@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from holdfast import AsyncMemory
-from holdfast.backends.embedded_index import EmbeddedIndex
+from holdfast.backends.index.embedded import EmbeddedIndex
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.errors import EntityTooLargeError, IndexUnavailableError

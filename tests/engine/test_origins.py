@@ -24,8 +24,6 @@ from tests.engine.test_backups import config, hold
 
 __all__ = ["hold"]
 
-pytest.importorskip("pydantic_ai")
-
 MODEL = "openai:scripted"
 ANN = {"principal": "key-ann", "principal_kind": "key", "via": "http"}
 BEN = {"principal": "ben", "principal_kind": "account", "via": "mcp"}

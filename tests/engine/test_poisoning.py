@@ -14,8 +14,6 @@ from holdfast.limits import SUPERSEDED_PER_TURN_MAX
 from support.injections import ACCOUNT, corpus, obey
 from support.llm_server import Body, LLMServer, Reply, chat
 
-pytest.importorskip("pydantic_ai")
-
 ALICE = {"user_id": "alice"}
 PETS = [f"I keep pet number {n} at home" for n in range(8)]
 

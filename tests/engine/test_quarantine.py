@@ -36,7 +36,6 @@ async def admin(tmp_path: Path) -> AsyncIterator[AsyncAdmin]:
 
 @pytest.fixture
 def server() -> Iterator[LLMServer]:
-    pytest.importorskip("pydantic_ai")
     with LLMServer() as running:
         yield running
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast import AsyncMemory, ConfigError, MissingExtraError
-from holdfast.backends.redactors import PatternRedactor, build
+from holdfast.backends.redactors.providers import PatternRedactor, build
 from holdfast.config import Part
 from holdfast.engine import feedback
 from support.llm_server import LLMServer, hashed_vectors
@@ -35,7 +35,6 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def server() -> Iterator[LLMServer]:
-    pytest.importorskip("pydantic_ai")
     with LLMServer() as running:
         yield running
 

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast import AsyncMemory
 from holdfast.backends.local_embedder import LocalEmbedder
-from holdfast.backends.memory import MemoryRecords, Store
+from holdfast.backends.memory.records import MemoryRecords, Store
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.text import analyze
 from holdfast.model import DEFAULT_PROJECT, Entity, IndexTerms, Memory

@@ -19,8 +19,6 @@ from holdfast import AsyncMemory, ConfigError, MissingExtraError
 from holdfast.limits import RERANK_BATCH_MAX, RERANK_CANDIDATES, RERANK_CHARS_MAX
 from support.llm_server import LLMServer, Reply, chat, failure, reset
 
-pytest.importorskip("pydantic_ai")
-
 ALICE = {"user_id": "alice"}
 SECRET = "sk-very-secret-0123456789"
 TEXTS = ["My boat is green.", "I sold my boat.", "Boats are expensive.", "I like tea."]

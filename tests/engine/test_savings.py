@@ -19,8 +19,6 @@ from holdfast.errors import StoreUnavailableError
 from holdfast.model import Project, Spared
 from support.llm_server import LLMServer, chat, hashed_vectors
 
-pytest.importorskip("pydantic_ai")
-
 ANN = {"user_id": "ann"}
 VECTORS, LLM = "openai:vectors", "openai:scripted"
 QUESTION = "What does Ann keep in her garden?"

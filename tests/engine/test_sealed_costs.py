@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from holdfast import AsyncMemory
-from holdfast.backends.local_keyring import LocalKeyRing
+from holdfast.backends.keyrings.local import LocalKeyRing
 from holdfast.backends.sqlite.connect import SqliteConnection
 from support.sealed import MASTER
 from tests.engine.test_sealed import config, hold

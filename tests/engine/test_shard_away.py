@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.backends.builds import Builds
-from holdfast.backends.candidate_index import Bounds, CandidateIndex
-from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.memory_vectors import Engine
-from holdfast.backends.sharded import ShardedSettings, ShardedVectors, ShardSettings
+from holdfast.backends.index.builds import Builds
+from holdfast.backends.index.candidates import Bounds, CandidateIndex
+from holdfast.backends.index.embedded import EmbeddedIndex
+from holdfast.backends.memory.vectors import Engine
+from holdfast.backends.sharded.vectors import ShardedSettings, ShardedVectors, ShardSettings
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.breaker import BreakerBounds

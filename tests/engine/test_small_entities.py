@@ -9,8 +9,8 @@ from unittest.mock import patch
 
 import pytest
 
-from holdfast.backends.candidate_index import Bounds
-from holdfast.backends.embedded_index import EmbeddedIndex
+from holdfast.backends.index.candidates import Bounds
+from holdfast.backends.index.embedded import EmbeddedIndex
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.text import analyze_query

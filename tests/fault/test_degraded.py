@@ -26,7 +26,7 @@ from holdfast import (
     deadline,
 )
 from holdfast.backends.local_embedder import LocalEmbedder
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
 from holdfast.engine import worker
 from holdfast.errors import IndexUnavailableError
 from holdfast.ports import Match, TermMatches
@@ -36,8 +36,6 @@ from support.redis import BINARY, MISSING, Redis, running
 from support.redis_line import RedisLine
 from tests.fault import matrix
 from tests.fault.matrix import CELLS, DONE, FAULTS, GIVEN_UP, KEPT, NOT_ASKED, VERBS, WITHOUT
-
-pytest.importorskip("pydantic_ai")
 
 ANN = {"user_id": "ann"}
 PLANTED = "I am allergic to peanuts."

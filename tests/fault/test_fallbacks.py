@@ -15,8 +15,6 @@ from holdfast import AsyncMemory, ConfigError
 from holdfast.config import Part, chosen_models, load_config
 from support.llm_server import LLMServer, chat, failure
 
-pytest.importorskip("pydantic_ai")
-
 ALICE = {"user_id": "alice"}
 NUTS = "I am allergic to peanuts."
 FACTS = json.dumps(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends.models import build_embedder, build_llm
+from holdfast.backends.models.providers import build_embedder, build_llm
 from holdfast.errors import (
     BadAnswerError,
     ConfigError,
@@ -31,8 +31,6 @@ from support.llm_server import (
     hashed_vectors,
     reset,
 )
-
-pytest.importorskip("pydantic_ai")
 
 SCHEMA = {
     "type": "object",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends.models import build_embedder, build_llm
+from holdfast.backends.models.providers import build_embedder, build_llm
 from holdfast.errors import BadAnswerError, HoldfastError, ModelRefusedError, ModelUnavailableError
 from holdfast.limits import EMBED_BATCH_MAX
 from holdfast.model import Space, Usage

@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends import models_catalog as catalog
-from holdfast.backends.models import build_embedder, build_llm
-from holdfast.backends.models_embed import SentenceEmbedder, batches, cut
+from holdfast.backends.models import catalog
+from holdfast.backends.models.embed import SentenceEmbedder, batches, cut
+from holdfast.backends.models.providers import build_embedder, build_llm
 from holdfast.errors import ConfigError, MissingExtraError
 from holdfast.model import Space
 from support.llm_server import LLMServer, chat, hashed_vectors
-
-pytest.importorskip("pydantic_ai")
 
 SECRET = "sk-very-secret-0123456789"
 
@@ -36,6 +34,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("opanai", {}, "Did you mean 'openai'"),
         ("", {}, "Known are"),
+        ("fastembed", {}, "Known are"),
+        ("openai", {"openrouter_base_url": "http://x"}, 'the provider "openrouter"'),
+        ("lmstudio", {"lmstudio_response_format": {}}, "Leave it out"),
         ("openai", {"modle": "m"}, "Did you mean 'model'"),
         ("openai", {"ollama_base_url": "http://x"}, "Did you mean 'openai_base_url'"),
         ("openai", {"embedding_dims": 3}, "no setting 'embedding_dims'"),
@@ -187,7 +188,7 @@ def test_a_missing_library_names_its_extra(
 
 def test_choosing_nothing_imports_nothing() -> None:
     code = (
-        "import sys, holdfast.backends.models; "
+        "import sys, holdfast.backends.models.providers; "
         "print([m for m in ('pydantic_ai', 'openai', 'httpx2', 'numpy') if m in sys.modules])"
     )
     ran = subprocess.run(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends import models_catalog as catalog
-from holdfast.backends.models import build_embedder, build_llm
+from holdfast.backends.models import catalog
+from holdfast.backends.models.providers import build_embedder, build_llm
 from holdfast.errors import ConfigError, ModelRefusedError, ModelUnavailableError
 from holdfast.model import Usage
 from holdfast.ports import Answer

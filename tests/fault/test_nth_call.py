@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.backends.embedded_index import EmbeddedIndex
+from holdfast.backends.index.embedded import EmbeddedIndex
 from holdfast.backends.sql import changes, queue
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids

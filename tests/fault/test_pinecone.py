@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends.pinecone import PineconeVectors, build
-from holdfast.backends.pinecone_documents import (
+from holdfast.backends.pinecone.documents import (
     SPARSE_MAX,
     batches,
     document_id,
@@ -20,6 +19,7 @@ from holdfast.backends.pinecone_documents import (
     namespace,
     sparse,
 )
+from holdfast.backends.pinecone.vectors import PineconeVectors, build
 from holdfast.config import Part
 from holdfast.errors import (
     ConfigError,

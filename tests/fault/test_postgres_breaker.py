@@ -10,8 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("psycopg")
-
 from holdfast.backends.postgres.pool import Pool
 from holdfast.backends.postgres.settings import PostgresSettings
 from holdfast.errors import StoreUnavailableError

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from holdfast.backends.qdrant import build
+from holdfast.backends.qdrant.vectors import build
 from holdfast.config import Part
 from holdfast.errors import (
     ConfigError,
@@ -282,7 +282,7 @@ def _result(value: Any) -> bytes:
 
 HOLDER = """
 import asyncio, sys
-from holdfast.backends.qdrant import build
+from holdfast.backends.qdrant.vectors import build
 from holdfast.config import Part
 from holdfast.model import Space
 
@@ -353,7 +353,7 @@ def test_without_the_client_the_extra_is_named() -> None:
     code = (
         "import sys; sys.modules['qdrant_client'] = None\n"
         "from holdfast.errors import MissingExtraError\n"
-        "try: import holdfast.backends.qdrant\n"
+        "try: import holdfast.backends.qdrant.vectors\n"
         "except MissingExtraError as error: print(error.hint)"
     )
     done = subprocess.run(

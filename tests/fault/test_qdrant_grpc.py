@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
-from holdfast.backends.qdrant import build
+from holdfast.backends.qdrant.vectors import build
 from holdfast.config import Part
 from holdfast.errors import ConfigError, HoldfastError, IndexUnavailableError
 from holdfast.ports import Vectors

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast import AsyncMemory, limits
-from holdfast.backends.redis_cache import RedisCache
+from holdfast.backends.redis.cache import RedisCache
 from holdfast.config import RedisSettings
 from holdfast.errors import CacheUnavailableError, ConfigError
 from holdfast.metrics import Metrics

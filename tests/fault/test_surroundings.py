@@ -196,6 +196,15 @@ def shared(store: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def test_a_folder_that_is_made_is_its_owners_alone(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    for folder, mode in ((tmp_path / "new" / "home", 0o700), (shared, 0o755)):
+        Memory({"path": str(folder)}).close()
+        assert folder.stat().st_mode & 0o777 == mode
+
+
 def test_a_file_that_cannot_be_written(shared: Path) -> None:
     (shared / "holdfast.db").chmod(0o444)
     before = prints(shared)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from holdfast.backends.weaviate import WeaviateVectors, build
-from holdfast.backends.weaviate_objects import class_name, object_id, tenant_name, words
+from holdfast.backends.weaviate.objects import class_name, object_id, tenant_name, words
+from holdfast.backends.weaviate.vectors import WeaviateVectors, build
 from holdfast.config import Part
 from holdfast.errors import (
     ConfigError,
@@ -317,7 +317,7 @@ def test_settings_that_mean_nothing_are_refused(config: dict[str, Any], said: st
     ],
 )
 def test_where_grpc_is(config: dict[str, Any], grpc: tuple[str, int, bool]) -> None:
-    from holdfast.backends.weaviate import WeaviateSettings
+    from holdfast.backends.weaviate.vectors import WeaviateSettings
 
     assert WeaviateSettings(**config).grpc() == grpc
 

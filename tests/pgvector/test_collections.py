@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends.pgvector import build
-from holdfast.backends.pgvector_settings import PgVectorSettings
+from holdfast.backends.pgvector.settings import PgVectorSettings
+from holdfast.backends.pgvector.vectors import build
 from holdfast.config import Part
 from holdfast.errors import (
     ConfigError,
@@ -243,4 +243,4 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"holdfast\[postgres\]"):
-        importlib.import_module("holdfast.backends.pgvector")
+        importlib.import_module("holdfast.backends.pgvector.vectors")

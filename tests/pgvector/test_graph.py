@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from holdfast.backends.pgvector import PgVectors
+from holdfast.backends.pgvector.vectors import PgVectors
 from holdfast.testing.contracts.values import ALICE, BOB, RED
 from holdfast.testing.contracts.vectors import near
 from pgvector.test_searches import scattered, watched
@@ -121,8 +121,8 @@ async def test_of_two_processes_one_makes_it_and_both_wait(owner: str) -> None:
 async def test_a_planted_fault_is_seen(
     owner: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from holdfast.backends.pgvector_graph import Maker
-    from holdfast.backends.pgvector_statements import Statements
+    from holdfast.backends.pgvector.graph import Maker
+    from holdfast.backends.pgvector.statements import Statements
 
     async def nothing(_self: Maker) -> None:
         raise AssertionError("it is broken, and nobody mends it")

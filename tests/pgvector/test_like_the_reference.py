@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
 from holdfast.model import ANY, ENTITY_KINDS, Entity, Project
 from holdfast.ports import Match, Point, Vectors
 from holdfast.testing.contracts.values import BLUE, RED, SPACE

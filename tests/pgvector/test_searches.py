@@ -12,7 +12,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from holdfast.backends.pgvector import PgVectors
+from holdfast.backends.pgvector.vectors import PgVectors
 from holdfast.ports import Point
 from holdfast.testing.contracts.values import ALICE, BLUE, BOB, RED
 from holdfast.testing.contracts.vectors import EAST, having, marks, near, point
@@ -91,7 +91,7 @@ async def test_writers_of_the_same_points_leave_one_state(owner: str) -> None:
 async def test_a_project_is_cleared_in_portions(
     owner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.backends.pgvector._DRAIN_POINTS_MAX", 3)
+    monkeypatch.setattr("holdfast.backends.pgvector.vectors._DRAIN_POINTS_MAX", 3)
     async with opened(owner) as vectors:
         await vectors.put(RED, [point(f"m{n}") for n in range(10)])
         await vectors.put(BLUE, [point("a")])
@@ -253,7 +253,7 @@ async def test_words_are_looked_up_by_their_index(owner: str) -> None:
 
 
 def test_the_same_bits_come_back() -> None:
-    from holdfast.backends.pgvector_points import signed
+    from holdfast.backends.pgvector.points import signed
 
     terms = [0, 1, 2**63 - 1, 2**63, 2**64 - 1]
     assert [signed(term) % 2**64 for term in terms] == terms
@@ -261,7 +261,7 @@ def test_the_same_bits_come_back() -> None:
 
 
 def test_parameters_hold_each_point_once() -> None:
-    from holdfast.backends.pgvector_points import parameters
+    from holdfast.backends.pgvector.points import parameters
 
     given = [point("b", None, [5, 5, 2**64 - 1]), point("a", terms=[]), point("b", EAST, [1])]
     told = parameters(RED, [*given, Point(**{**_fields(given[0]), "id": "c"})], 4)

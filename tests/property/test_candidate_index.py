@@ -10,8 +10,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from holdfast.backends import candidate_index
-from holdfast.backends.memory_vectors import Engine
+from holdfast.backends.index import candidates as candidate_index
+from holdfast.backends.memory.vectors import Engine
 from holdfast.backends.sql import changes
 from holdfast.engine.parts import Parts
 from property.test_index import _SETTINGS, IndexMachine

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from holdfast.backends import embedded_index
-from holdfast.backends.embedded_index import EmbeddedIndex
+from holdfast.backends.index import embedded as embedded_index
+from holdfast.backends.index.embedded import EmbeddedIndex
 from holdfast.backends.sql import changes
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.identity import content_hash, fact_identity

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.admin import AsyncAdmin
-from holdfast.backends.local_keyring import LocalKeyRing, from_environment
+from holdfast.backends.keyrings.local import LocalKeyRing, from_environment
 from holdfast.backends.sql import resealing
 from holdfast.backends.sql.dialect import Connection
 from holdfast.backends.sql.sealing import KeyNeeded, subject_of

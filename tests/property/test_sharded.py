@@ -17,10 +17,10 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from holdfast.backends import shard_moves
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
-from holdfast.backends.shard_moves import Rebalancing
-from holdfast.backends.sharded import ShardedSettings, ShardedVectors, ShardSettings
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
+from holdfast.backends.sharded import moves as shard_moves
+from holdfast.backends.sharded.moves import Rebalancing
+from holdfast.backends.sharded.vectors import ShardedSettings, ShardedVectors, ShardSettings
 from holdfast.core.breaker import BreakerBounds
 from holdfast.core.sharding import Pin, Plan, ShardMap, decode
 from holdfast.errors import IndexUnavailableError

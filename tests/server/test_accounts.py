@@ -19,7 +19,7 @@ import pytest
 from holdfast.config import load_config
 from holdfast.core import passwords
 from holdfast.errors import ConfigError, StoreUnavailableError
-from holdfast.server.secret import FILE, signing_key
+from holdfast.server.auth.secret import FILE, signing_key
 from support.served import Served, served
 
 ANN = {"name": "Ann", "email": "ann@example.com", "password": "correct horse battery"}

@@ -22,8 +22,6 @@ from server.platform_client import talking
 from support.llm_server import LLMServer, chat
 from support.served import Served, served
 
-pytest.importorskip("pydantic_ai")
-
 ADD = "/v3/memories/add/"
 STATEMENTS_MAX = 16
 """BEGIN and COMMIT, two questions, one statement for each of nine tables; and for the audit's row

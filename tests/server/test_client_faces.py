@@ -12,13 +12,13 @@ import pytest
 import holdfast
 from holdfast import AsyncClient, Client
 from holdfast.admin import AsyncAdmin
-from holdfast.budgets import Budgets
+from holdfast.admin.budgets import Budgets
+from holdfast.admin.erasure import Erasures
+from holdfast.admin.quarantine import Quarantine
+from holdfast.admin.retention import Retention
+from holdfast.admin.usage import UsageLedger
 from holdfast.core.verbs import SILENT
-from holdfast.erasure import Erasures
-from holdfast.quarantine import Quarantine
 from holdfast.remote import faces, sync_faces
-from holdfast.retention import Retention
-from holdfast.usage import UsageLedger
 from support.served import Served
 
 ANN = {"user_id": "ann"}

@@ -16,7 +16,7 @@ import pytest
 from docs.blocks import ROOT, blocks
 from holdfast import Client, ConfigError
 from holdfast.server.app import build
-from holdfast.server.tools import TOOLS
+from holdfast.server.mcp.tools import TOOLS
 from server.test_mcp_stdio import agent as started
 from support.served import Served
 
@@ -83,6 +83,12 @@ def entries() -> Iterator[dict[str, Any]]:
     for text in blocks(MCP, "json"):
         content = json.loads(text)
         yield from (content.get("mcpServers") or content["servers"]).values()
+
+
+def test_no_schema_is_named_after_a_module() -> None:
+    schemas = build().openapi()["components"]["schemas"]
+    assert len(schemas) > 50
+    assert [name for name in schemas if "__" in name] == []
 
 
 async def test_the_commands_of_the_mcp_page_start(server: Served) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import socket
 import ssl
 import time
@@ -167,6 +168,31 @@ def test_a_body_nobody_reads_does_not_keep_the_connection(strict: Served) -> Non
         assert not wire.drip(b" " * 200, 0.02)
 
 
+def test_a_caller_that_leaves_while_it_sends_is_no_fault_of_the_server(
+    server: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A phone in a tunnel is to wake nobody: no error in the log, no 5xx in the metrics."""
+    head = request("POST", PATH, SEARCH).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    with caplog.at_level(logging.INFO):
+        with Wire(server.url) as wire:
+            wire.send(head + b'{"query": ')
+            time.sleep(0.2)
+        counted = _until_counted(server, "search")
+    assert counted == {"4xx": 1.0}
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+def _until_counted(server: Served, operation: str) -> dict[str, float]:
+    """The requests for an operation, by class of status, as soon as there are any."""
+    pattern = rf'^holdfast_operations_total{{operation="{operation}",status="(...)"}} (\S+)$'
+    for _ in range(100):
+        text = httpx.get(f"{server.url}/metrics", headers=server.headers).text
+        if found := re.findall(pattern, text, re.MULTILINE):
+            return {status: float(count) for status, count in found}
+        time.sleep(0.05)
+    raise AssertionError(f"{operation} was never counted")
+
+
 # ---------------------------------------------------------------------- content
 
 DEEP = 100_000
@@ -204,6 +230,33 @@ def test_bad_bodies_are_the_callers_fault(client: httpx.Client, body: bytes) -> 
     told = answer.json()
     assert told["detail"]
     assert told["request_id"]
+
+
+def test_a_body_that_is_not_called_json_is_told_so(client: httpx.Client) -> None:
+    """`curl -d` says that it sends a form."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for path in (PATH, "/search", "/v1/memories/"):
+        answer = client.post(path, content=json.dumps(SEARCH), headers=form)
+        assert answer.status_code in (400, 422), path
+        assert "Content-Type: application/json" in answer.json()["hint"], path
+        assert "Content-Type: application/json" in answer.json()["error"], path
+    wrong = client.post(PATH, json={**SEARCH, "top_k": 0})
+    assert wrong.json()["hint"] == ""
+
+
+def test_what_is_nested_too_deeply_is_told_so_on_every_surface(client: httpx.Client) -> None:
+    for path in (PATH, "/search", "/holdfast/search"):
+        body = nested(1_000)
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (413, "TOO_LARGE"), path
+        assert "nested too deeply" in answer.json()["detail"]
+
+
+def test_paths_and_methods_there_are_not_say_where_to_look(client: httpx.Client) -> None:
+    assert "/docs" in client.get("/v4/memories/").json()["detail"]
+    refused = client.get(PATH)
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert "Allow" in refused.json()["hint"]
 
 
 # ---------------------------------------------------------------------- load
@@ -297,6 +350,29 @@ def test_tls(tmp_path: Path) -> None:
             old.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
+def test_a_connection_that_is_kept_for_later_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """A client does not read from a connection it keeps, so it does not say goodbye."""
+    cert, key = certificate(tmp_path)
+    files = {"tls_cert": str(cert), "tls_key": str(key)}
+    trusting = ssl.create_default_context(cafile=str(cert))
+    with httpx.Client(verify=trusting) as keeping:
+        with served(tmp_path / "store", drain_s=20.0, **files) as server:
+            url = server.url.replace("http://", "https://")
+            keeping.get(f"{url}/health/live").raise_for_status()
+            ends = time.monotonic()
+        assert time.monotonic() - ends < 10
+
+
+def test_a_handshake_that_is_never_made_is_not_waited_for(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    files = {"tls_cert": str(cert), "tls_key": str(key)}
+    with (
+        served(tmp_path / "store", header_timeout_s=0.5, **files) as server,
+        Wire(server.url) as wire,
+    ):
+        assert wire.closed(10)
+
+
 @pytest.mark.parametrize(
     ("trusted", "forwarded", "seen"),
     [
@@ -306,6 +382,7 @@ def test_tls(tmp_path: Path) -> None:
         ("127.0.0.0/8", "203.0.113.9", "203.0.113.9"),
         ("127.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),
         ("127.0.0.1, 203.0.113.9", "198.51.100.1, 203.0.113.9", "198.51.100.1"),
+        ("127.0.0.1", "my words", "unknown"),
     ],
 )
 def test_only_trusted_proxies_say_who_calls(

@@ -14,15 +14,13 @@ import pytest
 
 from holdfast import limits
 from holdfast.admin import AsyncAdmin
-from holdfast.backends import endpoints
+from holdfast.backends.models import endpoints
 from holdfast.errors import StoreUnavailableError
 from holdfast.metrics import Sight
 from holdfast.server import health
 from holdfast.server.health import seen
 from support.llm_server import LLMServer, failure
 from support.served import PLAIN, Served, served
-
-pytest.importorskip("pydantic_ai")
 
 PARTS = {"records", "index", "queue", "embedder", "llm", "reranker", "cache", "redis", "backup"}
 SECRET = "sk-very-secret"
@@ -37,6 +35,12 @@ def llm() -> Iterator[LLMServer]:
 def ask(server: Served, path: str = "/health") -> httpx.Response:
     """Without any credential."""
     return httpx.get(f"{server.url}{path}", verify=PLAIN, timeout=60)
+
+
+def test_monitors_may_ask_for_the_head_alone(server: Served) -> None:
+    for path in ("/health/live", "/health/ready", "/health"):
+        answer = httpx.head(f"{server.url}{path}", verify=PLAIN)
+        assert (answer.status_code, answer.content) == (200, b""), path
 
 
 def test_a_server_that_does_well(server: Served) -> None:

@@ -96,7 +96,7 @@ def test_it_serves_as_soon_as_its_store_is_there(
         assert "serves" not in server.said
         postgres.start()
         key = server.hear(r"key +(hf\S+)").group(1)
-        worker.hear("works at the jobs")
+        worker.hear("works at the jobs of postgres;")
         until(200, url, "/health/ready")
         headers = {"authorization": f"Token {key}"}
         said = {"messages": "I like tea", "user_id": "ann"}

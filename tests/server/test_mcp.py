@@ -20,8 +20,8 @@ from msgspec.structs import replace
 from holdfast import AsyncMemory
 from holdfast.core.access import OPERATIONS
 from holdfast.errors import AccessError
-from holdfast.server import tools
-from holdfast.server.mcp import OPERATIONS_OF_TOOLS, check_origin
+from holdfast.server.mcp import tools
+from holdfast.server.mcp.routes import OPERATIONS_OF_TOOLS, check_origin
 from support.served import Served, served
 
 NAMES = {

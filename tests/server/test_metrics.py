@@ -19,8 +19,6 @@ from holdfast.server import census
 from support.llm_server import LLMServer, failure
 from support.served import PLAIN, Served, served
 
-pytest.importorskip("pydantic_ai")
-
 DOCS = Path(__file__).parents[2] / "docs" / "server.md"
 SEARCH = {"query": "bees", "filters": {"user_id": "ann"}}
 BEES = "I keep three hives of bees in Kent."

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from holdfast.config import load_config
 from holdfast.errors import ConfigError
-from holdfast.server import oidc_keys
 from holdfast.server.app import build
-from holdfast.server.oidc_keys import IssuerKeys, is_safe, public_key
+from holdfast.server.auth import oidc_keys
+from holdfast.server.auth.oidc_keys import IssuerKeys, is_safe, public_key
 from support.issuer import AUDIENCE, Issuer, issuing, jwk
 from support.served import Served, served
 
@@ -117,6 +117,40 @@ def test_refused_tokens(issuer: Issuer, ask: Ask) -> None:
     }
     got = {name: ask(token).status_code for name, token in refused.items()}
     assert got == dict.fromkeys(refused, 401)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"exp": 1}, "The token has expired."),
+        ({"nbf": 4_000_000_000}, "The token is not good yet."),
+        ({"iat": 4_000_000_000}, "The token is not good yet."),
+        ({"aud": "another"}, "The token is for another audience."),
+        ({"aud": None}, "The token lacks the claim aud."),
+        ({"exp": None}, "The token lacks the claim exp."),
+        ({"sub": None}, "The token lacks the claim sub."),
+        ({"sub": ""}, "The token lacks the claim sub."),
+        ({"iss": "https://issuer.example"}, "The token is of an issuer that is not known here."),
+        ({"iss": None}, "The token is of an issuer that is not known here."),
+    ],
+)
+def test_a_refusal_tells_what_is_wrong_with_a_token(
+    issuer: Issuer, ask: Ask, wrong: dict[str, Any], told: str
+) -> None:
+    answer = ask(issuer.token(**wrong))
+    assert answer.status_code == 401
+    assert answer.json()["detail"].startswith(told)
+    assert AUDIENCE not in answer.text
+    assert issuer.url not in answer.text
+
+
+def test_a_refusal_tells_what_is_wrong_with_a_signature(issuer: Issuer, ask: Ask) -> None:
+    stranger = Issuer()
+    stranger.url = issuer.url
+    assert "does not fit its key" in ask(stranger.token()).json()["detail"]
+    unsigned = by_hand({"alg": "none", "kid": "one"}, issuer.claims(), lambda _: b"")
+    assert "an algorithm that is not taken" in ask(unsigned).json()["detail"]
+    assert ask("a.b.c").json()["detail"].startswith("The API key is not valid.")
 
 
 def test_clocks_may_differ_a_little(issuer: Issuer, ask: Ask) -> None:

@@ -194,3 +194,13 @@ def test_a_fenced_key_meets_nobody_else(client: httpx.Client, server: Served) ->
         assert fenced.delete(f"/memories/{other}").status_code == 404
         assert fenced.delete("/memories", params={"user_id": "bob"}).status_code in (200, 403)
     assert client.get(f"/memories/{other}").json()["memory"] == "I like tea"
+
+
+def test_the_header_makes_a_repeated_add_the_first_one_again(client: httpx.Client) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first = client.post("/memories", json=NUTS, headers=key).json()
+    assert client.post("/memories", json=NUTS, headers=key).json() == first
+    other = {**NUTS, "messages": [{"role": "user", "content": "I like tea"}]}
+    assert client.post("/memories", json=other, headers=key).status_code == 409
+    listed = client.get("/memories", params={"user_id": "ann"}).json()["results"]
+    assert len(listed) == 1

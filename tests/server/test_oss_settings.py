@@ -18,7 +18,6 @@ SECRET = "sk-very-secret-0123456789"
 
 @pytest.fixture
 def model() -> Iterator[LLMServer]:
-    pytest.importorskip("pydantic_ai")
     with LLMServer() as running:
         yield running
 

@@ -9,8 +9,8 @@ import pytest
 
 from holdfast import AsyncMemory
 from holdfast.core import access, forms
-from holdfast.server import own
 from holdfast.server.app import build
+from holdfast.server.own import verbs as own
 from server.test_clients import verbs
 from support.served import Served, served
 
@@ -95,3 +95,18 @@ def test_a_user_has_a_limit_of_its_own(tmp_path: Path) -> None:
 
         assert [status("alice") for _ in range(3)] == [200, 200, 429]
         assert status("bob") == 200
+
+
+def test_the_header_makes_a_repeated_add_the_first_one_again(client: httpx.Client) -> None:
+    said = {"messages": "Order 4711 is paid.", "user_id": "ann"}
+    key = {"Idempotency-Key": "4711"}
+    first = client.post("/holdfast/add", json=said, headers=key).json()
+    assert client.post("/holdfast/add", json=said, headers=key).json() == first
+    assert client.post("/holdfast/add", json={**said, "idempotency_key": "4711"}).json() == first
+    other = client.post("/holdfast/add", json={**said, "messages": "Not paid."}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (409, "CONFLICT")
+    both = client.post("/holdfast/add", json={**said, "idempotency_key": "4712"}, headers=key)
+    assert both.status_code == 400
+    assert client.post("/holdfast/count", json={"filters": {"user_id": "ann"}}).json() == 1
+    named = paths()["/holdfast/add"]["post"]["parameters"]  # type: ignore[index]
+    assert [one["name"] for one in named] == ["Idempotency-Key"]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from holdfast.core.access import Principal
-from holdfast.server import auth
+from holdfast.server.auth import credentials as auth
 from support.served import Served
 
 
@@ -57,6 +57,7 @@ def test_a_key_from_its_making_to_its_end(client: httpx.Client, server: Served) 
         {"user": ["bob"]},
         {"users": ["*"]},
         {"expires_at": "tomorrow"},
+        {"expires_at": "2020-01-01"},
     ],
 )
 def test_a_wrong_wish_makes_no_key(client: httpx.Client, body: dict[str, Any]) -> None:

@@ -13,8 +13,6 @@ import pytest
 from support.llm_server import LLMServer
 from support.served import Served, served
 
-pytest.importorskip("pydantic_ai")
-
 MODEL = "openai:gpt-4o-mini"
 PRICE = {MODEL: {"input": 1.0, "output": 2.0, "cached": 0.5, "version": "test"}}
 

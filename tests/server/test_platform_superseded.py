@@ -13,8 +13,6 @@ import pytest
 from support.llm_server import LLMServer
 from support.served import served
 
-pytest.importorskip("pydantic_ai")
-
 PLAIN = {"when": "", "entities": [], "categories": []}
 OSLO = {"turn": 1, "quote": "live in Oslo", "text": "Ann lives in Oslo", "replaces": []}
 BERGEN = {"turn": 1, "quote": "moved to Bergen", "text": "Ann lives in Bergen", "replaces": [1]}

@@ -10,12 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from holdfast.server import mem0_platform_shapes as shapes
+from holdfast.server.mem0_platform import shapes
 from server.platform_client import added, talking, texts
 from support.llm_server import LLMServer, chat, failure
 from support.served import Served, served
-
-pytest.importorskip("pydantic_ai")
 
 FACT = {
     "turn": 1, "quote": "allergic to peanuts", "text": "Ann is allergic to peanuts.", "when": "",

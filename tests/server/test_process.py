@@ -23,8 +23,6 @@ from holdfast import Memory
 from support.llm_server import LLMServer, chat
 from support.process import ADMIN_KEY, running, talker
 
-pytest.importorskip("pydantic_ai")
-
 SLOW_S = 3.0
 FACTS = json.dumps(
     {

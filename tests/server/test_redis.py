@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from holdfast import limits
-from holdfast.server import limiter_redis
+from holdfast.server.rates import redis as limiter_redis
 from support.certificates import certificate
 from support.redis import BINARY, MISSING, Redis, free_port, running
 from support.served import PLAIN, Served, served
@@ -222,3 +222,15 @@ def test_limits_in_a_cluster(tmp_path: Path) -> None:
             server.kill()
             assert call(one).status_code == 200
             assert in_redis(one) == "here"
+
+
+def test_that_limits_are_counted_in_redis_is_told_without_being_asked(
+    redis: Redis, tmp_path: Path
+) -> None:
+    """Of several processes one is asked for metrics, and the least of all their values is told."""
+    with served(tmp_path / "one", cached_in(redis)) as server:
+        registry = server.deployment.telemetry.registry
+        deadline = time.monotonic() + 10
+        while registry.get_sample_value("holdfast_limits_in_redis") != 1.0:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from holdfast.server.mem0_platform_parts import ORGANISATION
+from holdfast.server.mem0_platform.shared import ORGANISATION
 from support.served import Served
 
 PROJECTS = f"/api/v1/orgs/organizations/{ORGANISATION}/projects/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.server.windows import Windows
+from holdfast.server.rates.windows import Windows
 
 SECONDS = 60
 steps = st.lists(st.floats(0, 90, allow_nan=False), min_size=1, max_size=120)

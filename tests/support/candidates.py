@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.backends.builds import Builds
-from holdfast.backends.candidate_index import Bounds, CandidateIndex
-from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
+from holdfast.backends.index.builds import Builds
+from holdfast.backends.index.candidates import Bounds, CandidateIndex
+from holdfast.backends.index.embedded import EmbeddedIndex
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
 from holdfast.clock import ManualClock
 from holdfast.engine.indexing import Feeder
 from holdfast.errors import HoldfastError, IndexUnavailableError

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from holdfast import AsyncMemory
-from holdfast.backends.codecs import codec
+from holdfast.backends.backups.codecs import codec
 from holdfast.core.archive import Header, Row, Writer, encoded
 from holdfast.errors import NotFoundError
 from holdfast.ports.destination import Stored

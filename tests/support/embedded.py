@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.backends.embedded_index import EmbeddedIndex
+from holdfast.backends.index.embedded import EmbeddedIndex
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import Clock, Ids, SystemClock, process_tag
 from holdfast.core.intake import clean_messages

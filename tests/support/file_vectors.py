@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from holdfast.backends.memory_vectors import Collection, Engine, MemoryVectors
+from holdfast.backends.memory.vectors import Collection, Engine, MemoryVectors
 from holdfast.config import Part
 from holdfast.errors import IndexUnavailableError
 from holdfast.model import Entity, Project, Space

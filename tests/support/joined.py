@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from holdfast.backends.builds import Builds
-from holdfast.backends.candidate_index import Bounds, CandidateIndex
-from holdfast.backends.embedded_index import EmbeddedIndex
-from holdfast.backends.pgvector import build
+from holdfast.backends.index.builds import Builds
+from holdfast.backends.index.candidates import Bounds, CandidateIndex
+from holdfast.backends.index.embedded import EmbeddedIndex
+from holdfast.backends.pgvector.vectors import build
 from holdfast.backends.postgres.beside import Beside
 from holdfast.backends.postgres.records import PostgresRecords
 from holdfast.backends.postgres.settings import PostgresSettings

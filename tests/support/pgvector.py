@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from holdfast.backends.pgvector import PgVectors, build
+from holdfast.backends.pgvector.vectors import PgVectors, build
 from holdfast.config import Part
 from holdfast.model import Space
 from holdfast.testing.contracts.values import BLUE, RED, SPACE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from holdfast.backends.local_keyring import LocalKeyRing
+from holdfast.backends.keyrings.local import LocalKeyRing
 from holdfast.backends.sql.keys import Sealing
 from holdfast.backends.sql.sealing import Sealer
 from holdfast.backends.sqlite.records import SqliteRecords

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
 from holdfast.errors import IndexUnavailableError
 from holdfast.model import Entity, Project, Space
 from holdfast.ports import Match, Point, TermMatches

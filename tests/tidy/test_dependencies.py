@@ -44,6 +44,9 @@ COMES_WITH = {
 }
 """Imported modules that another dependency brings and whose versions it rules."""
 
+NOT_INSTALLED = {"presidio_analyzer", "sentence_transformers"}
+"""Packages that tests may do without: hundreds of megabytes, which `make` does not install."""
+
 
 def project() -> dict[str, object]:
     with (source.ROOT / "pyproject.toml").open("rb") as file:
@@ -91,6 +94,17 @@ def test_everything_declared_is_used() -> None:
     used = set().union(*(imported(path) for path in source.python_files("src")))
     assert module_names(default - FILES_ONLY) - used == set()
     assert FILES_ONLY & used == set()
+
+
+def skipped_without(text: str) -> set[str]:
+    """Packages without which tests in this text are skipped."""
+    return set(re.findall(r'importorskip\(\s*"([\w.]+)"', text))
+
+
+def test_tests_are_not_skipped_for_a_package_that_make_installs() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in source.python_files("tests")]
+    assert set().union(*map(skipped_without, texts)) == NOT_INSTALLED
+    assert skipped_without('x = pytest.importorskip("a' + '.b")') == {"a.b"}
 
 
 def test_lock_names_exact_versions() -> None:

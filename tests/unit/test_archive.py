@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.backends.codecs import codec
+from holdfast.backends.backups.codecs import codec
 from holdfast.core import archive as format_of
 from holdfast.core.archive import Codec, Cutter, Row, Writer, encoded
 from holdfast.engine.archives import Archive, groups, open_archive

@@ -6,19 +6,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import pytest
 
-from holdfast.backends.keyrings import build
+from holdfast.backends.keyrings.azure import AzureKeyRing, AzureSettings
+from holdfast.backends.keyrings.google import GoogleKeyRing, GoogleSettings
+from holdfast.backends.keyrings.providers import build
 from holdfast.config import Part
 from holdfast.errors import ConfigError, CorruptError, KeyRingError, MissingExtraError
-
-pytest.importorskip("google.cloud.kms_v1")
-pytest.importorskip("azure.keyvault.keys")
-
-import grpc
-
-from holdfast.backends.azure_keyring import AzureKeyRing, AzureSettings
-from holdfast.backends.google_keyring import GoogleKeyRing, GoogleSettings
 from support import cloud_kms_grpc as google
 from support import key_vault_wire as azure
 
@@ -236,15 +231,15 @@ def test_no_credentials_of_google_are_told(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("provider", "module", "package", "extra"),
     [
-        ("gcp-kms", "google_keyring", "google.cloud", "gcp-kms"),
-        ("azure-key-vault", "azure_keyring", "azure.identity", "azure-key-vault"),
+        ("gcp-kms", "google", "google.cloud", "gcp-kms"),
+        ("azure-key-vault", "azure", "azure.identity", "azure-key-vault"),
     ],
 )
 def test_a_missing_client_names_the_extra(
     provider: str, module: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, f"holdfast.backends.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, f"holdfast.backends.keyrings.{module}", raising=False)
     with pytest.raises(MissingExtraError) as told:
         build(Part(provider))
     assert f"holdfast[{extra}]" in told.value.hint

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.backends import embedded_index
-from holdfast.backends.embedded_index import _updated
-from holdfast.backends.working_set import Warm
+from holdfast.backends.index import embedded as embedded_index
+from holdfast.backends.index.embedded import _updated
+from holdfast.backends.index.working_set import Warm
 from holdfast.core.text import analyze
 from holdfast.core.view import EntityView, Entry
 from holdfast.model import Memory

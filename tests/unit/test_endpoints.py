@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 import pytest
 
-from holdfast.backends import endpoints
-from holdfast.backends.endpoints import Endpoint, Endpoints, endpoint_of
+from holdfast.backends.models import endpoints
+from holdfast.backends.models.endpoints import Endpoint, Endpoints, endpoint_of
 from holdfast.metrics import Sight
 from holdfast.server.health import connected, seen
 from support.certificates import certificate

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from holdfast.backends.keyrings import build
-from holdfast.backends.vault_keyring import VaultKeyRing, VaultSettings
+from holdfast.backends.keyrings.providers import build
+from holdfast.backends.keyrings.vault import VaultKeyRing, VaultSettings
 from holdfast.config import Part
 from holdfast.core.seal import Place, seal, unseal
 from holdfast.errors import ConfigError, CorruptError, KeyRingError, MissingExtraError
@@ -123,7 +123,8 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def kms() -> Any:
-    boto3 = pytest.importorskip("boto3")
+    import boto3
+
     return boto3.client(
         "kms", region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b"
     )
@@ -133,7 +134,7 @@ async def test_kms_wraps_and_unwraps_with_its_context() -> None:
     client = kms()
     from botocore.stub import Stubber
 
-    from holdfast.backends.aws_keyring import AwsKeyRing, AwsSettings
+    from holdfast.backends.keyrings.aws import AwsKeyRing, AwsSettings
 
     context = {"holdfast": base64.b64encode(HERE).decode()}
     keyring = AwsKeyRing(AwsSettings(key_id="alias/holdfast"), client)
@@ -161,7 +162,7 @@ def test_a_missing_client_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
     import sys
 
     monkeypatch.setitem(sys.modules, "boto3", None)
-    monkeypatch.delitem(sys.modules, "holdfast.backends.aws_keyring", raising=False)
+    monkeypatch.delitem(sys.modules, "holdfast.backends.keyrings.aws", raising=False)
     with pytest.raises(MissingExtraError, match="boto3") as told:
         build(Part("aws-kms", {"key_id": "k"}))
     assert "holdfast[aws-kms]" in told.value.hint

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.backends.redactors import build
+from holdfast.backends.redactors.providers import build
 from holdfast.config import Part
 from holdfast.errors import MissingExtraError
 
@@ -63,9 +63,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     module("spacy", util=known)
     module("presidio_analyzer", AnalyzerEngine=FakeEngine)
     module("presidio_analyzer.nlp_engine", NlpEngineProvider=FakeProvider)
-    monkeypatch.delitem(sys.modules, "holdfast.backends.presidio_redactor", raising=False)
+    monkeypatch.delitem(sys.modules, "holdfast.backends.redactors.presidio", raising=False)
     yield
-    sys.modules.pop("holdfast.backends.presidio_redactor", None)
+    sys.modules.pop("holdfast.backends.redactors.presidio", None)
 
 
 def part(**config: Any) -> Part:

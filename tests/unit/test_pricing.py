@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from holdfast.backends.prices import ListPrices
+from holdfast.backends.models.prices import ListPrices
 from holdfast.config import ModelPrice, load_config
 from holdfast.core.periods import day_number, day_text, span
 from holdfast.core.pricing import Unpriced, configured_cost, saved_by_provider, worst_cost
@@ -76,7 +76,8 @@ def test_nobody_knows_the_worst_case_of_an_unknown_model() -> None:
 
 
 def test_the_list_that_comes_with_the_package_is_used() -> None:
-    genai_prices = pytest.importorskip("genai_prices")
+    import genai_prices
+
     listed = ListPrices({})
     usage = Usage(model="openai:gpt-4o-mini", input_tokens=1_000_000, output_tokens=1_000_000)
     cost = listed.cost(usage, NOW)
@@ -166,3 +167,12 @@ def test_what_a_provider_had_in_its_cache_is_cheaper_by_so_much() -> None:
     assert saved_by_provider(Unpriced(), usage, NOW) == 0
     dearer = ListPrices({"tests:m": ModelPrice(input=1.0, output=1.0, cached=2.0)})
     assert saved_by_provider(dearer, usage, NOW) == 0, "nothing is made up"
+
+
+def test_a_model_of_ones_own_machines_has_no_price_and_that_is_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ListPrices({}).load(["ollama:llama3.1", "vllm:Qwen/Qwen2.5", "lmstudio:x", "openai:unheard-of"])
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 1
+    assert "openai:unheard-of" in warned[0]

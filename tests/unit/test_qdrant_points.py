@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.backends import qdrant_points as points
+from holdfast.backends.qdrant import points
 from holdfast.model import Entity, Project
 from holdfast.ports import Point
 

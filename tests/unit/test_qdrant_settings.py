@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.backends.qdrant_settings import (
+from holdfast.backends.qdrant.settings import (
     QdrantSettings,
     address,
     settings_of,

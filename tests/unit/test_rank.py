@@ -153,7 +153,7 @@ def test_dates_named_meet_the_date_of_the_row() -> None:
     made = view_of(talk, event_time=datetime(2023, 7, 12, 18, tzinfo=UTC).timestamp())
 
     def near(question: str) -> list[float]:
-        found = rank(made, analyze_query(question), None, weights=only("date"))
+        found = rank(made, analyze_query(f"colour {question}"), None, weights=only("date"))
         part: list[float] = found.parts["date"].tolist()
         return part
 
@@ -211,6 +211,34 @@ def test_similar_rows_between_matching_ones() -> None:
     assert part[1] > 0.0 > part[2]  # both have a neighbour that matches
     assert part[0] == part[3] == 0.0
     assert not rank(view, analyze_query("red"), None, weights=only("between")).parts
+
+
+@pytest.mark.parametrize("weights", PROFILES)
+def test_a_question_for_nothing_but_a_time_is_answered_by_that_time(weights: Weights) -> None:
+    def entries(said: str, at: datetime, start: int) -> list[Entry]:
+        found = analyze(said, actor="Ann", role=None)
+        return [
+            Entry(id=f"m{seq}", seq=seq, terms=found.terms, flags=found.flags, words=found.words,
+                  speaker=found.speaker, event_time=at.timestamp(), session="s")
+            for seq in (start, start + 1)
+        ]  # fmt: skip
+
+    view = EntityView.build(
+        [
+            *entries(
+                "The roof will be mended in June, they say.", datetime(2024, 2, 1, tzinfo=UTC), 0
+            ),
+            *entries("Leo fell off a swing.", datetime(2024, 6, 3, tzinfo=UTC), 2),
+            *entries("We sold the boat.", datetime(2024, 7, 9, tzinfo=UTC), 4),
+        ],
+        2,
+    )
+    june = rank(view, analyze_query("What happened in June?"), None, limit=6, weights=weights)
+    scores = dict(zip(june.rows.tolist(), june.scores.tolist(), strict=True))
+    assert min(scores[2], scores[3]) > 0.4
+    assert max(scores[4], scores[5]) < 0.1
+    named = rank(view, analyze_query("Who sold it in June?"), None, limit=6, weights=weights)
+    assert dict(zip(named.rows.tolist(), named.scores.tolist(), strict=True))[2] < scores[2] - 0.1
 
 
 def test_questions_and_replies() -> None:
@@ -348,6 +376,20 @@ def test_scores_are_high_for_answers_and_low_for_strangers() -> None:
     )
     assert good.scores[0] > 0.5
     assert stranger.scores[0] < 0.2
+
+
+@pytest.mark.parametrize("question", ["hello", "???", "ok", "Why?", "who am I", "\U0001f44d"])
+@pytest.mark.parametrize("weights", PROFILES)
+def test_a_question_without_a_word_that_tells_is_not_taken_to_be_answered(
+    question: str, weights: Weights
+) -> None:
+    asked = analyze_query(question)
+    assert asked.terms == (), "stop words only"
+    unlike = QueryEmbedding(vector=np.array([1.0, 0.0], np.float32))
+    for talk in (TALK, TALK[:1]):
+        view = view_of(talk, [[0.1, 0.995]] * len(talk))
+        for embedding in (None, unlike):
+            assert rank(view, asked, embedding, weights=weights).scores[0] < 0.5
 
 
 def test_limits_and_empty_views() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.backends.local_keyring import LocalKeyRing, from_environment, from_file
+from holdfast.backends.keyrings.local import LocalKeyRing, from_environment, from_file
 from holdfast.core.seal import PREFIX, Place, is_sealed, seal, unfernet, unseal, version_of
 from holdfast.errors import ConfigError, CorruptError, KeyRingError
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
-from holdfast.backends.shard_member import Member
-from holdfast.backends.shard_optimizing import optimize_each, optimizing_of
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
+from holdfast.backends.sharded.member import Member
+from holdfast.backends.sharded.optimizing import optimize_each, optimizing_of
 from holdfast.core.breaker import BreakerBounds
 from holdfast.errors import IndexUnavailableError
 from holdfast.ports.vectors import Told

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from holdfast.backends.memory_vectors import Engine, MemoryVectors
-from holdfast.backends.shard_maps import DirectoryShardMaps, FileShardMaps
-from holdfast.backends.sharded import build
+from holdfast.backends.memory.vectors import Engine, MemoryVectors
+from holdfast.backends.sharded.maps import DirectoryShardMaps, FileShardMaps
+from holdfast.backends.sharded.vectors import build
 from holdfast.config import Part
 from holdfast.errors import ConfigError, StoreUnavailableError
 from holdfast.ports.shards import ShardMaps

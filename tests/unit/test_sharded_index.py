@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.backends import shard_moves
-from holdfast.backends.memory_vectors import Engine
-from holdfast.backends.sharded import ShardedSettings, ShardedVectors, ShardSettings
+from holdfast.backends.memory.vectors import Engine
+from holdfast.backends.sharded import moves as shard_moves
+from holdfast.backends.sharded.vectors import ShardedSettings, ShardedVectors, ShardSettings
 from holdfast.core.breaker import BreakerBounds
 from holdfast.core.sharding import decode
 from holdfast.errors import (

@@ -247,6 +247,31 @@ def day(year: int, month: int, number: int) -> float:
     return datetime(year, month, number, tzinfo=UTC).timestamp()
 
 
+BEFORE_YESTERDAY = [
+    "the day before yesterday", "vorgestern", "avant-hier", "anteayer", "anteontem",
+    "l'altro ieri", "позавчера", "أول أمس", "前天", "一昨日", "그저께",
+]  # fmt: skip
+YESTERDAY = [
+    "gestern", "hier", "ayer", "ontem", "ieri", "gisteren", "вчера", "أمس", "昨天", "昨日", "어제",
+]  # fmt: skip
+TOMORROW = ["tomorrow", "demain", "amanhã", "domani", "завтра", "غدا", "明天", "내일"]
+AFTER_TOMORROW = ["übermorgen", "après-demain", "pasado mañana", "dopodomani", "后天", "明後日"]
+LAST_WEEK = [
+    "letzte Woche", "vorige Woche", "la semaine dernière", "la semana pasada", "semana passada",
+    "la settimana scorsa", "vorige week", "на прошлой неделе", "الأسبوع الماضي", "पिछले हफ्ते", "上周",
+    "上个星期", "先週", "지난주",
+]  # fmt: skip
+LAST_MONTH = [
+    "letzten Monat", "le mois dernier", "el mes pasado", "mês passado", "il mese scorso",
+    "vorige maand", "в прошлом месяце", "الشهر الماضي", "पिछले महीने", "上个月", "先月",
+]  # fmt: skip
+LAST_YEAR = [
+    "letztes Jahr", "l'année dernière", "el año pasado", "ano passado", "l'anno scorso",
+    "vorig jaar", "в прошлом году", "العام الماضي", "पिछले साल", "去年", "昨年", "작년",
+]  # fmt: skip
+THREE_DAYS_AGO = ["vor drei Tagen", "il y a 3 jours", "hace tres días", "三天前", "3日前"]
+
+
 @pytest.mark.parametrize(
     ("question", "start", "end"),
     [
@@ -261,6 +286,16 @@ def day(year: int, month: int, number: int) -> float:
         ("in 2023", day(2023, 1, 1), day(2024, 1, 1)),
         ("yesterday", day(2024, 3, 12), day(2024, 3, 13)),
         ("昨天吃了什么", day(2024, 3, 12), day(2024, 3, 13)),
+        *((words, day(2024, 3, 11), day(2024, 3, 12)) for words in BEFORE_YESTERDAY),
+        *((words, day(2024, 3, 12), day(2024, 3, 13)) for words in YESTERDAY),
+        *((words, day(2024, 3, 14), day(2024, 3, 15)) for words in TOMORROW),
+        *((words, day(2024, 3, 15), day(2024, 3, 16)) for words in AFTER_TOMORROW),
+        *((words, day(2024, 3, 4), day(2024, 3, 11)) for words in LAST_WEEK),
+        *((words, day(2024, 2, 1), day(2024, 3, 1)) for words in LAST_MONTH),
+        *((words, day(2023, 1, 1), day(2024, 1, 1)) for words in LAST_YEAR),
+        *((words, day(2024, 3, 10), day(2024, 3, 11)) for words in THREE_DAYS_AGO),
+        ("2023年六月", day(2023, 6, 1), day(2023, 7, 1)),
+        ("45天前", day(2024, 1, 28), day(2024, 1, 29)),
         ("last week", day(2024, 3, 4), day(2024, 3, 11)),
         ("last month", day(2024, 2, 1), day(2024, 3, 1)),
         ("last year", day(2023, 1, 1), day(2024, 1, 1)),
@@ -276,8 +311,49 @@ def test_times_named(question: str, start: float, end: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "nothing_else"),
+    [
+        ("What did I do in June?", True),
+        ("What did we talk about on 1 September 2023?", True),
+        ("last month", True),
+        ("Give me a summary of our conversations of the past two weeks", False),
+        ("a summary of our conversations, last week", True),
+        ("what did I say yesterday, and what happened two days ago?", True),
+        ("2023-05-01", True),
+        ("Was ist im Juni passiert?", True),
+        ("昨天", True),
+        ("昨天我说了什么？", True),
+        ("我们上个月聊了什么", True),
+        ("上周发生了什么？", True),
+        ("昨天的面条", False),
+        ("昨天是谁的生日", False),
+        ("ماذا قلت أمس؟", True),
+        ("पिछले हफ्ते क्या हुआ?", True),
+        ("昨天吃了什么", False),
+        ("Who sold the boat in June?", False),
+        ("When did I sell it?", False),
+        ("what happened?", False),
+        ("\u0130\u0130\u0130 in June", False),
+        ("", False),
+    ],
+)
+def test_a_question_for_nothing_but_a_time_is_told(question: str, nothing_else: bool) -> None:
+    assert analyze_query(question, reference=NOW).only_times is nothing_else
+
+
+@pytest.mark.parametrize(
     ("question", "month", "number"),
-    [("in July", 7, 0), ("on July 4th", 7, 4), ("on 4 July", 7, 4), ("in May", 5, 0)],
+    [
+        ("in July", 7, 0),
+        ("on July 4th", 7, 4),
+        ("on 4 July", 7, 4),
+        ("in May", 5, 0),
+        ("जून में क्या हुआ?", 6, 0),
+        ("मार्च में", 3, 0),
+        ("六月", 6, 0),
+        ("十一月", 11, 0),
+        ("في يونيو", 6, 0),
+    ],
 )
 def test_a_month_without_a_year_recurs(question: str, month: int, number: int) -> None:
     (span,) = analyze_query(question).spans
@@ -286,7 +362,20 @@ def test_a_month_without_a_year_recurs(question: str, month: int, number: int) -
 
 @pytest.mark.parametrize(
     "question",
-    ["what may happen", "31 February 2023", "room 2023-99-99", "last week", "version 1.2.3", ""],
+    [
+        "what may happen",
+        "31 February 2023",
+        "room 2023-99-99",
+        "last week",
+        "version 1.2.3",
+        "",
+        "vor dem Haus",
+        "hace mucho tiempo",
+        "十五天前",
+        "三百年前",
+        "二十一月",
+        "每月",
+    ],
 )
 def test_no_time_is_made_up(question: str) -> None:
     assert analyze_query(question).spans == ()

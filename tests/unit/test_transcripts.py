@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from holdfast.core import transcripts
+from holdfast.core.chat_files import detect_file, items
 from holdfast.core.decoding import decode
 from holdfast.core.moment import moment
-from holdfast.core.transcripts import Record, Skip, detect, detect_line, items, records
+from holdfast.core.transcripts import Record, Skip, detect, detect_line, records
 from holdfast.errors import ValidationError
 from holdfast.model import Scope
 
@@ -176,6 +177,29 @@ def test_chatgpt_follows_the_branch_the_user_sees() -> None:
     assert skipped == ["pictures and attachments"]
 
 
+def test_chatgpt_leaves_out_what_the_assistant_says_to_tools_and_marks_of_links() -> None:
+    def node(parent: str | None, role: str, text: str, to: str) -> dict[str, Any]:
+        message = {"author": {"role": role}, "recipient": to, "content": {"parts": [text]}}
+        return {"parent": parent, "message": message}
+
+    mapping = {
+        "1": node(None, "user", "Are there ramps?", "all"),
+        "2": node("1", "assistant", 'search("ramps")', "browser"),
+        "3": node("2", "assistant", "Yes\ue200cite\ue202turn0search1\ue201, two.", "all"),
+    }
+    mapping["4"] = {
+        "parent": "3",
+        "message": {
+            "author": {"role": "assistant"},
+            "recipient": "python",
+            "content": {"content_type": "code", "text": "1 + 1"},
+        },
+    }
+    kept, skipped = read("chatgpt", {"mapping": mapping, "current_node": "4"})
+    assert [r.text for r in kept] == ["Are there ramps?", "Yes, two."]
+    assert skipped == ["tool messages"] * 2
+
+
 def test_chatgpt_without_a_current_node_ends_at_the_last_leaf() -> None:
     kept, _ = read("chatgpt", {**CHATGPT, "current_node": None})
     assert [r.text for r in kept] == ["Plan a trip", "To Rome"]
@@ -288,6 +312,55 @@ def test_items_of_a_file_are_conversations() -> None:
     assert list(items(json.dumps([OPENAI, OPENAI]).encode(), "openai")) == [OPENAI, OPENAI]
     assert list(items(json.dumps(NEUTRAL).encode(), "neutral")) == [NEUTRAL]
     assert list(items(b" [] ", "neutral")) == []
+
+
+LISTING = {"results": [{"id": "1", "memory": "Likes tea", "role": "user"}], "total": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "held"),
+    [
+        (LISTING, "jsonl", LISTING["results"]),
+        (LISTING["results"], "jsonl", LISTING["results"]),
+        ({"results": []}, None, []),
+    ],
+)
+def test_a_listing_of_memories_is_read_as_lines_are(value: Any, form: Any, held: Any) -> None:
+    for written in (json.dumps(value), json.dumps(value, indent=2)):
+        data = written.encode()
+        assert list(items(data, "jsonl")) == held
+        if form is not None:
+            assert detect_file(data) == form
+
+
+def test_conversations_may_stand_one_a_line() -> None:
+    line = json.dumps(NEUTRAL).encode()
+    data = b"\n" + line + b"\r\n \n" + line
+    assert detect_file(data) == "neutral"
+    assert list(items(data, "neutral")) == [NEUTRAL, NEUTRAL]
+    with pytest.raises(ValidationError, match="line 5: this is not JSON"):
+        list(items(data + b"\n{", "neutral"))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ('{"a": "caf\xe9"}'.encode("latin-1"), "UTF-8"),
+        ('{"a": "caf\xe9"}'.encode("utf-16"), "UTF-8"),
+        (b'{"a": NaN}', "NaN"),
+        (b'{"a": [1, -Infinity]}', "Infinity"),
+    ],
+)
+def test_what_other_programs_write_in_place_of_json_is_told(data: bytes, says: str) -> None:
+    with pytest.raises(ValidationError, match="not JSON") as caught:
+        list(items(data, "jsonl"))
+    assert says in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_milliseconds_are_told_from_seconds() -> None:
+    with pytest.raises(ValidationError, match="not a date") as caught:
+        moment(1_700_000_000_000)
+    assert "milliseconds" in caught.value.hint
 
 
 def test_a_byte_order_mark_is_not_part_of_the_text() -> None:

@@ -16,8 +16,8 @@ from holdfast.config import load_config
 from holdfast.core.cursor import decode_cursor, encode_cursor
 from holdfast.core.webhooks import clean_url
 from holdfast.errors import AuthenticationError, ValidationError
-from holdfast.server.oidc import verified
-from holdfast.server.tokens import Claims, Tokens
+from holdfast.server.auth.oidc import verified
+from holdfast.server.auth.tokens import Claims, Tokens
 
 KEY = b"k" * 32
 VALUES = st.recursive(

@@ -15,7 +15,7 @@ from holdfast.cli.store import opened_async
 from holdfast.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from holdfast.server.tools import Face, Outcome, Tool
+    from holdfast.server.mcp.tools import Face, Outcome, Tool
 
 ANYBODY = "me"
 """The user of an agent that is told nothing else."""
@@ -65,8 +65,8 @@ def mcp(
 async def _serve(common: Common, user: str, url: str | None, api_key: str | None) -> None:
     from mcp import stdio_server
 
-    from holdfast.server.agents import server_of
-    from holdfast.server.tools import TOOLS, call, with_user
+    from holdfast.server.mcp.server import server_of
+    from holdfast.server.mcp.tools import TOOLS, call, with_user
 
     async with _face(common, url, api_key) as face:
 

@@ -20,7 +20,7 @@ from holdfast.errors import ConfigError, ValidationError
 
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
-    from holdfast.backups import Backups
+    from holdfast.admin.backups import Backups
     from holdfast.engine.backups import Backup, BackupContents, Told
     from holdfast.engine.merging import Merged
     from holdfast.engine.restoring import Restored, Verified

@@ -83,7 +83,7 @@ async def store(
 
 
 async def _drained(tasks: set[asyncio.Task[None]], most: int) -> set[asyncio.Task[None]]:
-    """Waits until at most so many are left; raises the first error of those that ended."""
+    """Waits until at most `most` tasks run; raises the first error of those that ended."""
     while len(tasks) > most:
         done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -14,6 +14,7 @@ from holdfast.cli.inputs import json_object, text_from
 from holdfast.cli.options import Common, Ids, Of
 from holdfast.cli.store import opened
 from holdfast.errors import NotFoundError, ValidationError
+from holdfast.limits import PAGE_SIZE_MAX
 from holdfast.model import Answer
 
 if TYPE_CHECKING:
@@ -174,10 +175,7 @@ def search(
     found = answer["results"]
     if found:
         screen = output.console(no_color=common.no_color)
-        if wide:
-            output.print_whole(screen, found)
-        else:
-            screen.print(output.memory_table(found, scored=True))
+        output.print_memories(screen, found, scored=True, whole=wide)
         if explain:
             screen.print(_explanation(found))
     else:
@@ -199,7 +197,9 @@ def _explanation(found: Sequence[Mapping[str, Any]]) -> Any:
 def list_(
     common: Common,
     of: Of,
-    top_k: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
+    top_k: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=PAGE_SIZE_MAX, help="How many at most.")
+    ] = 20,
     cursor: Annotated[
         str | None, typer.Option("--cursor", help="Go on where the last page ended.")
     ] = None,
@@ -224,10 +224,7 @@ def list_(
         typer.echo("No memories.")
         return
     screen = output.console(no_color=common.no_color)
-    if wide:
-        output.print_whole(screen, rows)
-    else:
-        screen.print(output.memory_table(rows, scored=False))
+    output.print_memories(screen, rows, scored=False, whole=wide)
     if page.get("cursor"):
         typer.echo(f"{len(rows)} of {page['total']:,}. More: --cursor {page['cursor']}", err=True)
 

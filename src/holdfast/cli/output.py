@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 ID_TAIL = 8
 """Characters shown of an id: its last ones, which chance fills (the first are the time)."""
 
+TABLE_COLUMNS_MIN = 60
+"""Columns of the narrowest terminal that gets memories in a table: in a narrower one, their texts
+would be cut."""
+FULL_ID_COLUMNS_MIN = 110
+"""Columns of a terminal in which whole ids, to copy, leave enough room for the texts."""
+
 _UNITS = ("kB", "MB", "GB", "TB")
 
 
 class Advance(Protocol):
-    """Reports that so many more units of a long work are done, of how many if that is known by
-    now, and what else there is to say of it."""
+    """Reports progress: `done` more units, of `total` if that is known by now, and a note."""
 
     def __call__(self, done: int, /, *, total: int | None = None, note: str = "") -> None: ...
 
@@ -86,8 +91,21 @@ def table(*headings: str | tuple[str, Mapping[str, Any]]) -> Table:
     return made
 
 
-def memory_table(memories: Sequence[Mapping[str, Any]], *, scored: bool) -> Table:
-    """A table of memories with the ends of their ids; `scored`: with their scores."""
+def print_memories(
+    screen: Console, memories: Sequence[Mapping[str, Any]], *, scored: bool, whole: bool
+) -> None:
+    """A table, if it is not to be `whole` and there is room for one."""
+    if whole or screen.width < TABLE_COLUMNS_MIN:
+        print_whole(screen, memories)
+    else:
+        full = screen.width >= FULL_ID_COLUMNS_MIN
+        screen.print(memory_table(memories, scored=scored, full_ids=full))
+
+
+def memory_table(
+    memories: Sequence[Mapping[str, Any]], *, scored: bool, full_ids: bool = False
+) -> Table:
+    """A table of memories with their ids or the ends of them; `scored`: with their scores."""
     headings: list[Any] = [("score", {"justify": "right", "style": "cyan"})] if scored else []
     headings += [
         ("date", {"no_wrap": True, "style": "green"}),
@@ -99,7 +117,8 @@ def memory_table(memories: Sequence[Mapping[str, Any]], *, scored: bool) -> Tabl
     for memory in memories:
         score = [f"{memory['score']:.2f}"] if scored else []
         text = printable(memory["memory"])
-        made.add_row(*score, day(_when(memory)), _who(memory), text, short_id(memory["id"]))
+        name = memory["id"] if full_ids else short_id(memory["id"])
+        made.add_row(*score, day(_when(memory)), _who(memory), text, name)
     return made
 
 
@@ -114,8 +133,8 @@ def print_whole(screen: Console, memories: Sequence[Mapping[str, Any]]) -> None:
         if "score" in memory:
             head.append(f"  {memory['score']:.2f}", style="cyan")
         screen.print(head, soft_wrap=True)
-        details = [_belongs(memory), _who(memory), *memory.get("categories", ())]
-        details.append(_compact(memory.get("metadata")))
+        details = [_belongs(memory), _who(memory), *map(printable, memory.get("categories", ()))]
+        details += [_validity(memory), _compact(memory.get("metadata"))]
         screen.print(Padding(Text("  ".join(filter(None, details)), style="dim"), (0, 0, 0, 2)))
         screen.print(Padding(Text(printable(memory["memory"])), (0, 0, 0, 2)))
 
@@ -190,6 +209,12 @@ def _who(memory: Mapping[str, Any]) -> str:
 def _belongs(memory: Mapping[str, Any]) -> str:
     named = ((kind, memory.get(f"{kind}_id")) for kind in ("user", "agent", "app", "run"))
     return printable(" ".join(f"{kind}={name}" for kind, name in named if name is not None))
+
+
+def _validity(memory: Mapping[str, Any]) -> str:
+    last, end = memory.get("expiration_date"), memory.get("valid_to")
+    told = [f"expires {last}" if last else "", f"true until {day(end)}" if end else ""]
+    return "  ".join(filter(None, [*told, "immutable" if memory.get("immutable") else ""]))
 
 
 def _compact(value: Any) -> str:

@@ -16,9 +16,9 @@ from holdfast.errors import ValidationError
 
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
+    from holdfast.admin.quarantine import HeldPage
     from holdfast.engine.quarantine import Told
     from holdfast.model import Answer
-    from holdfast.quarantine import HeldPage
 
     Decide = Callable[[AsyncAdmin, dict[str, Any], Told], Awaitable[Answer]]
 

@@ -12,8 +12,8 @@ from holdfast.cli.options import Common
 
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
+    from holdfast.admin.sealing import Sealing
     from holdfast.ports.sealing import Resealed, SealStatus, Told
-    from holdfast.sealing import Sealing
 
     Work = Callable[[Sealing, Told], Awaitable[Resealed]]
 

@@ -113,7 +113,8 @@ async def _work(config: Config) -> None:
     await opening
     async with admin:
         typer.echo(
-            f"Holdfast {holdfast.__version__} works at the jobs of {config.path}; Ctrl-C stops it.",
+            f"Holdfast {holdfast.__version__} works at the jobs of {_store_told(config)}; "
+            "Ctrl-C stops it.",
             err=True,
         )
         telling = asyncio.create_task(admin.webhooks.serve())

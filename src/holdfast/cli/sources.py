@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from holdfast.core import intake, transcripts
+from holdfast.core import chat_files, intake, transcripts
 from holdfast.core.batches import filled
 from holdfast.core.decoding import decode
 from holdfast.core.transcripts import FORMATS, Format, Parsed, Record, Skip
@@ -48,7 +48,7 @@ class Source(NamedTuple):
             raise type(fault)(f"{place}: {message}", hint=fault.hint) from fault
 
     def _of_whole(self) -> Iterator[tuple[str, Parsed]]:
-        for number, item in enumerate(transcripts.items(self.path.read_bytes(), self.form), 1):
+        for number, item in enumerate(chat_files.items(self.path.read_bytes(), self.form), 1):
             place = f"{self.name} item {number}"
             try:
                 for part in transcripts.records(item, self.form, number=number):
@@ -63,6 +63,8 @@ class Survey(NamedTuple):
     records: int
     skipped: Counter[str]
     """How often something was left out, by reason."""
+    in_runs_only: int
+    """Records that name no user, agent or app, and so are found by their run alone."""
 
 
 def known_form(written: str | None) -> Format | None:
@@ -87,27 +89,37 @@ def open_source(path: Path, name: str, form: Format | None) -> Source:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        first = next((line for line in file if line.strip()), None)
+        filled_lines = ((n, line) for n, line in enumerate(file, 1) if line.strip())
+        number, first = next(filled_lines, (0, b""))
         more = any(line.strip() for line in file)
-    if first is None:
+    if not number:
         raise ValidationError(f"{name} is empty.")
     try:
         return _told(path, name, form, first, more=more)
     except ValidationError as fault:
-        raise type(fault)(f"{name}: {fault.message}", hint=fault.hint) from fault
+        line = f" line {number}" if path.suffix == ".jsonl" and not _opens(first) else ""
+        raise type(fault)(f"{name}{line}: {fault.message}", hint=fault.hint) from fault
 
 
 def _told(path: Path, name: str, form: Format | None, first: bytes, *, more: bool) -> Source:
     try:
         value: Json = decode(first)
     except ValidationError:
+        if path.suffix == ".jsonl" and not _opens(first):
+            raise
         value = None  # JSON over several lines, or none at all: reading the whole will tell
     stream = isinstance(value, dict) and (more or transcripts.is_line(value))
     if form is None:
         form = (
-            transcripts.detect_line(value) if stream else transcripts.detect_file(path.read_bytes())
+            transcripts.detect_line(value) if stream else chat_files.detect_file(path.read_bytes())
         )
-    return Source(path, name, form, lines=stream or form == "jsonl")
+    whole = isinstance(value, list) or chat_files.listing(value) is not None or _opens(first)
+    return Source(path, name, form, lines=stream or (form == "jsonl" and not whole))
+
+
+def _opens(line: bytes) -> bool:
+    """Whether JSON over several lines begins with this one."""
+    return line.strip().removeprefix(b"\xef\xbb\xbf") in (b"{", b"[")
 
 
 def survey(source: Source, fill: Scope) -> Survey:
@@ -116,7 +128,7 @@ def survey(source: Source, fill: Scope) -> Survey:
     Raises:
         ValidationError: a record cannot be stored, or nothing says whose it is; names the place.
     """
-    count = 0
+    count = in_runs_only = 0
     skipped: Counter[str] = Counter()
     for place, part in source.parsed():
         if isinstance(part, Skip):
@@ -127,7 +139,9 @@ def survey(source: Source, fill: Scope) -> Survey:
         except ValidationError as fault:
             raise type(fault)(f"{place}: {fault.message}", hint=fault.hint) from fault
         count += 1
-    return Survey(count, skipped)
+        entities = filled(part.scope, fill).entities()
+        in_runs_only += all(entity.kind == "run" for entity in entities)
+    return Survey(count, skipped, in_runs_only)
 
 
 def _check(record: Record, fill: Scope) -> None:

@@ -58,13 +58,40 @@ def import_(
     with _sources(files, form) as sources:
         surveys = [survey(source, ids.scope) for source in sources]
         total = sum(found.records for found in surveys)
-        with output.progress(
-            "importing", total, unit="messages", no_color=common.no_color
-        ) as advance:
+        with (
+            _going_on(total) as counted,
+            output.progress(
+                "importing", total, unit="messages", no_color=common.no_color
+            ) as advance,
+        ):
             trust: Trust | None = "untrusted" if untrusted else None
-            storing = partial(store, infer=infer, advance=advance, trust=trust)
+            storing = partial(store, infer=infer, advance=counted(advance), trust=trust)
             tally = _stored(common, sources, ids.scope, storing)
     _say_imported(common, sources, surveys, tally, time.perf_counter() - began)
+
+
+@contextmanager
+def _going_on(total: int) -> Iterator[Callable[[output.Advance], output.Advance]]:
+    """Says, when the import is interrupted, how far it came and how it goes on."""
+    stored = 0
+
+    def counted(advance: output.Advance) -> output.Advance:
+        def both(done: int, /, *, total: int | None = None, note: str = "") -> None:
+            nonlocal stored
+            stored += done
+            advance(done, total=total, note=note)
+
+        return both
+
+    try:
+        yield counted
+    except KeyboardInterrupt:
+        typer.echo(
+            f"{stored:,} of {total:,} messages or more are stored;"
+            " the same command goes on from there.",
+            err=True,
+        )
+        raise
 
 
 @contextmanager
@@ -122,6 +149,12 @@ def _say_imported(
         _say_tally(sources, total, tally, seconds)
         for reason, count in sorted(skipped.items()):
             typer.echo(output.printable(f"Left out: {count:,} {reason}."))
+        if in_runs := sum(found.in_runs_only for found in surveys):
+            typer.echo(
+                f"{in_runs:,} messages are in runs only, the conversations' ids, each found with"
+                " --run. Import with --user to have a user's found together.",
+                err=True,
+            )
     if tally.failed or tally.waiting:
         raise typer.Exit(EXIT_MODEL)
 
@@ -174,9 +207,12 @@ def export(
 
 
 def _all(memory: Any, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Oldest first: imported in this order, they are listed as they were."""
     cursor: str | None = None
     while True:
-        page = memory.get_all(filters=filters, top_k=PAGE, show_expired=True, cursor=cursor)
+        page = memory.get_all(
+            filters=filters, top_k=PAGE, show_expired=True, oldest_first=True, cursor=cursor
+        )
         yield from page["results"]
         cursor = page["cursor"]
         if cursor is None:
@@ -195,7 +231,10 @@ def _target(file: Path | None) -> Iterator[IO[str]]:
     if file is None or str(file) == "-":
         yield sys.stdout
         return
-    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent)
+    except OSError as fault:
+        raise OSError(fault.errno, fault.strerror, str(file)) from fault
     part = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as target:

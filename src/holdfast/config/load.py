@@ -27,7 +27,9 @@ from holdfast.config.faults import fault, unknown
 from holdfast.config.mem0 import MEM0_KEYS, translate
 from holdfast.config.server import ServerConfig
 from holdfast.config.settings import (
+    INDEX,
     LOCAL_EMBEDDER,
+    RECORDS,
     Config,
     Part,
     Resolved,
@@ -161,6 +163,8 @@ class _Draft:
         for name in ("embedder", "embedder_before"):
             if values[name] is not None:
                 self._check_embedder(name, values[name])
+        self._check_built_in("records", values["records"], RECORDS)
+        self._check_built_in("index", values["index"], INDEX)
         self._check_breaker()
         values[SERVER] = ServerConfig(**values[SERVER])
         values["trust"] = msgspec.convert(values["trust"], TrustPolicy)
@@ -182,6 +186,13 @@ class _Draft:
             name = "breaker_open_max_s"
             what = f"{longest:g} is less than breaker_open_s, which is {first:g}"
             raise fault(name, self._origins[name], what, "Make it as long, or longer.")
+
+    def _check_built_in(self, name: str, part: Part, built_in: str) -> None:
+        """What comes with Holdfast and is kept in its folder has no settings of its own."""
+        if part.provider == built_in and part.config:
+            place = f"{name}.config.{next(iter(part.config))}"
+            hint = f"Name its folder as `path`, or another provider: {_EXAMPLES[name]}, say."
+            raise fault(place, self._origins[place], f"{built_in} has no such setting", hint)
 
     def _check_embedder(self, name: str, embedder: Part) -> None:
         """The local embedder takes one size only; a claim about the size must be true."""

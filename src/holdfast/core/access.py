@@ -133,22 +133,24 @@ def decide(principal: Principal, operation: str) -> Rule:
     rule = OPERATIONS[operation]
     if rule.permission not in principal.permissions:
         raise AccessError(
-            f"This credential may not {operation}: it lacks the permission {rule.permission!r}.",
+            f"This credential may not do `{operation}`: "
+            f"it lacks the permission {rule.permission!r}.",
             hint="Use a key that has it.",
         )
     changes = rule.permission != "read" or rule.load in ("write", "admin")
     if principal.trust == "untrusted" and changes and operation != "add":
         raise AccessError(
-            f"This credential is not trusted and may not {operation}: it adds, and reads.",
+            f"This credential is not trusted and may not do `{operation}`: it adds, and reads.",
             hint="What it adds is held until somebody approves it.",
         )
     if rule.reach == "deployment" and not principal.is_root:
         raise AccessError(
-            f"{operation} is for whoever runs this deployment.", hint="Use the admin key."
+            f"`{operation}` is for whoever runs this deployment.", hint="Use the admin key."
         )
     if rule.reach == "project" and not principal.fence.is_open:
         raise AccessError(
-            f"This credential is for certain users, agents, apps or runs and may not {operation}.",
+            f"This credential may not do `{operation}`: "
+            "it is for certain users, agents, apps or runs.",
             hint="Use a key of the whole project.",
         )
     return rule

@@ -1,9 +1,11 @@
-"""What a question asks for, told from its words."""
+"""What a question asks for, judged by its words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Final
+
+from holdfast.core.stopwords import STOP_HAN
 
 ASKS_WHEN: Final = 1
 """Flag of a question: it asks for a time."""
@@ -83,6 +85,26 @@ _BESIDE_IT: Final = frozenset(
     """.split()
 )
 """Words that say what form the answer is to have, if one of the above is in the question too."""
+
+OF_ANYTHING: Final = frozenset(
+    """
+    say said saying tell told telling talk talked talking speak spoke happen happened happening
+    thing things anything everything something
+    sagen gesagt sagte erzählen erzählt erzählte reden geredet passiert passierte geschehen geschah
+    etwas alles
+    dire dit disais raconter raconté parler parlé passé arrivé chose choses quelque
+    decir dicho dije dijo contar contado conté hablar hablado hablamos pasó pasado ocurrió algo todo
+    dizer disse contar contei falar falamos aconteceu coisa coisas algo tudo
+    dire detto dissi raccontare raccontato parlare parlato successo accaduto cosa cose qualcosa
+    zeggen gezegd zei vertellen verteld praten gepraat gebeurd gebeurde iets alles
+    говорил говорила говорили сказал сказала рассказал рассказала случилось произошло
+    قلت قال قالت قلنا تحدثنا تكلمنا أخبرتك حدث شيء कहा बताया बोला हुआ हुई बात बातें
+    """.split()
+)
+"""Words of saying and happening, which fit whatever was said or happened: a question that has
+nothing but them and a time asks for all of that time."""
+HAN_OF_ANYTHING: Final = STOP_HAN | frozenset(" 聊谈談讲講话話发發生做事")
+"""The same of Chinese, by character."""
 
 
 def framing(words: Sequence[str]) -> list[bool]:

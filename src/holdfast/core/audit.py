@@ -376,14 +376,14 @@ _ID: Final = re.compile(r"[\w.:@+=/\- ]{1,128}")
 
 
 def told_id(value: object) -> str | None:
-    """An id as the audit tells it; what looks like none may be anything, and is not told."""
+    """An id as the audit keeps it; None for what does not look like one, and may be any text."""
     return value if isinstance(value, str) and _ID.fullmatch(value) else None
 
 
 def rows_of(
     act: Act, project: str, at: float, outcome: Outcome = "ok", code: str | None = None
 ) -> tuple[AuditRow, ...]:
-    """What an act leaves: a row for each of those it is about, or one."""
+    """The rows of an act: one for each subject it is about, or one in all."""
     actor = act.actor
     return tuple(
         AuditRow(

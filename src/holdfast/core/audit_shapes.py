@@ -44,14 +44,14 @@ class AuditQuery(Struct, frozen=True, kw_only=True):
     """Epoch seconds, exclusive."""
 
     def names(self) -> list[tuple[str, str]]:
-        """Kind and id of whom is asked for."""
+        """Kind and id of each user, agent, app or run that the query names."""
         given = ((name[: -len("_id")], getattr(self, name)) for name in _WHOSE)
         return [(kind, name) for kind, name in given if name is not None]
 
     def conditions(self, project: str, key: bytes) -> list[Where]:
-        """The same as conditions on rows of a project; `key`: what its marks are made with.
+        """The query as conditions on rows of a project; `key`: what its marks are made with.
 
-        Whoever is asked for is meant by "*" as well.
+        Rows about "*" (too many to name) are found whoever is asked for.
         """
         given = {name: getattr(self, name) for name in (*_PLAIN, *_WHOSE)}
         found = [Where(name, given[name]) for name in _PLAIN if given[name] is not None]

@@ -89,7 +89,7 @@ class Breaker:
         if success is None:
             return False
         self._count(now, success)
-        if success or not self._too_many(now):
+        if success or not self._too_many():
             return False
         self._open(now, self._bounds.pause_s, asked_s)
         return True
@@ -147,7 +147,7 @@ class Breaker:
         self._in_row = 1 if stale else self._in_row + 1
         self._failed_at = now
 
-    def _too_many(self, now: float) -> bool:
+    def _too_many(self) -> bool:
         if self._in_row >= self._bounds.failures_in_row:
             return True
         calls = sum(part[1] for part in self._slices)

@@ -14,9 +14,7 @@ OLD_IDS = "Top-level ids are Mem0 1.x's form; use filters={'user_id': ...}."
 DROPPED = "Identity keys in metadata were dropped: identity is set by arguments only."
 
 
-def call_filter(
-    filters: Mapping[str, Json] | None, old: Mapping[str, str | None], limit: int | None
-) -> Filter:
+def call_filter(filters: Mapping[str, Json] | None, old: Mapping[str, str | None]) -> Filter:
     """The filter of a call, in either generation's form."""
     named = {name: value for name, value in old.items() if value is not None}
     if not named:

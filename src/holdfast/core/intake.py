@@ -170,6 +170,8 @@ def _message(item: object, name: str) -> Said | None:
     content = item.get("content")
     if content is None and item.get("tool_calls"):
         return None  # the model called a tool and said nothing
+    if content is None:
+        raise ValidationError(f"{name} has no content.", hint=_A_MESSAGE)
     actor = item.get("name")
     text = strip_marked(clean_text(_joined(content, name), f"{name}.content"))
     if not text:
@@ -376,10 +378,15 @@ def clean_memory_id(value: object) -> str:
     """A memory id as it can occur in a store; whether it exists is another question."""
     if not isinstance(value, str):
         raise ValidationError(
-            f"memory_id must be text, not {type(value).__name__}.",
-            hint="It is the `id` that add, search and get_all tell.",
+            f"memory_id must be text, not {type(value).__name__}.", hint=_A_MEMORY_ID
         )
-    return clean_id(value, "memory_id")
+    try:
+        return clean_id(value, "memory_id")
+    except ValidationError as fault:
+        raise type(fault)(fault.message, hint=_A_MEMORY_ID) from None
+
+
+_A_MEMORY_ID = "It is the `id` that add, search and get_all tell."
 
 
 def clean_batch(memories: object) -> list[str]:

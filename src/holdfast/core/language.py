@@ -31,8 +31,6 @@ LATIN_LANGUAGES: Final[tuple[str, ...]] = (
 )
 """Languages told apart by their stop words. The order is stored (as a number): append only."""
 
-DEFAULT_LANGUAGE: Final = "english"
-
 _SCRIPT_STEMMERS: Final[tuple[tuple[int, int, str], ...]] = (
     (0x0370, 0x03FF, "greek"),
     (0x0400, 0x052F, "russian"),

@@ -9,6 +9,8 @@ from functools import partial
 from holdfast.errors import ValidationError
 from holdfast.model import Json
 
+_SECONDS_MAX = 253_402_300_800  # 31 December 9999
+
 
 def _by_form(form: str, value: str) -> datetime:
     return datetime.strptime(value, form).replace(tzinfo=UTC)
@@ -55,4 +57,7 @@ def _read(text: str) -> datetime:
 
 
 def _not_a_date(value: Json) -> ValidationError:
-    return ValidationError(f"{str(value)[:40]!r} is not a date.", hint="Use ISO 8601.")
+    hint = "Use ISO 8601, or seconds since 1970."
+    if isinstance(value, int | float) and abs(value) > _SECONDS_MAX:
+        hint = "Divide milliseconds by 1,000: use ISO 8601, or seconds since 1970."
+    return ValidationError(f"{str(value)[:40]!r} is not a date.", hint=hint)

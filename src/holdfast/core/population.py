@@ -36,7 +36,7 @@ class Population(msgspec.Struct, frozen=True):
 
 
 def rarities(frequency: Sequence[int], rows: int) -> list[float]:
-    """BM25's inverse document frequency of words that so many of the rows have."""
+    """BM25's inverse document frequency; `frequency`: how many of the rows have each word."""
     return [math.log1p(max(0.0, rows - n + 0.5) / (n + 0.5)) for n in frequency]
 
 
@@ -46,7 +46,7 @@ def rarities_of(frequency: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
 
 
 def worths(query: Query, frequency: Sequence[int], rows: int) -> list[float]:
-    """What each word of a question tells: its rarity, and less if it only frames the question."""
+    """How much each word of a question counts: its rarity, less if it only frames the question."""
     return [
         rare * FRAME_SHARE if term.frame else rare
         for term, rare in zip(query.terms, rarities(frequency, rows), strict=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from holdfast.core.matching import Matches, match
 from holdfast.core.population import Population
-from holdfast.core.signals import ASKED, SIGNALS, best_rows
+from holdfast.core.signals import ASKED, NOTHING_ELSE, SIGNALS, best_rows, date
 from holdfast.core.text import Query
 from holdfast.core.view import STEADY, EntityView
 from holdfast.core.weights import PROFILES, Weights, profile
@@ -23,8 +23,6 @@ from holdfast.ports import QueryEmbedding
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-
-NEUTRAL_COVERAGE: Final = 0.4
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -99,19 +97,18 @@ def calibration_inputs(matches: Matches, total: Floats, rows: NDArray[np.intp]) 
 
     One; the share of the question's information that the row has, and that its neighbours add;
     how far its meaning stands out; what its sum falls short of the best; the logarithm of the
-    view's size, for among many rows some match by accident. A question of stop words only says
-    nothing by its words and is given the benefit of the doubt.
+    view's size, for among many rows some match by accident. Of a question of stop words only
+    ("hello", "why?") no row has anything: only how its meaning stands out tells of it.
     """
     table = np.empty((6, len(rows)), dtype=np.float32)
     table[0] = 1.0
-    if matches.rarity:
-        scale = np.float32(1.0 / max(matches.mass * (1.0 - matches.no_words), 1e-6))
-        table[1] = matches.coverage[rows]
-        table[2] = matches.context[rows]
-        table[1:3] *= scale
-        np.minimum(table[1:3], 1.0, out=table[1:3])
-    else:
-        table[1:3] = NEUTRAL_COVERAGE
+    scale = np.float32(1.0 / max(matches.mass * (1.0 - matches.no_words), 1e-6))
+    table[1] = matches.coverage[rows]
+    table[2] = matches.context[rows]
+    table[1:3] *= scale
+    np.minimum(table[1:3], 1.0, out=table[1:3])
+    if matches.query.only_times and (dated := date(matches)) is not None:
+        np.maximum(table[1], dated[rows] >= NOTHING_ELSE, out=table[1])
     table[3] = 0.0 if matches.similarity is None else matches.similarity[rows]
     table[4] = total[rows] - total[rows[:1]]
     table[5] = math.log(matches.rows)

@@ -10,7 +10,7 @@ import json
 import re
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from holdfast.core.answers import json_line
 from holdfast.model import Json
@@ -24,7 +24,6 @@ value in the whole store, and nothing to whoever has no key."""
 Named = Callable[[str, str], str]
 """The stand-in for a kind and a value."""
 
-STYLES: Final[tuple[Style, ...]] = get_args(Style)
 MARK_CHARS: Final = 8
 """Hexadecimal digits that tell values apart in the style `keyed`."""
 
@@ -44,7 +43,7 @@ class Placeholders:
     """
 
     def __init__(self, texts: Sequence[str] = ()) -> None:
-        """`texts`: all that the placeholders will stand beside."""
+        """`texts`: where placeholders will stand; names that occur in them are not given out."""
         self._taken = {name for text in texts for name in _NAME.findall(text)}
         self._names: dict[tuple[str, str], str] = {}
         self._values: dict[str, str] = {}

@@ -77,6 +77,14 @@ def _name(shape: dict[str, Json], memory: Memory) -> None:
         shape["superseded_by"] = memory.superseded_by
 
 
+def found_shape(
+    hits: Sequence[Hit], degraded: Sequence[str], *, explain: bool, threshold: float
+) -> dict[str, Json]:
+    """What a search found, and the parts that were missing, if any were."""
+    results = [hit_shape(hit, explain=explain, threshold=threshold) for hit in hits]
+    return {"results": results, **({"degraded": list(degraded)} if degraded else {})}
+
+
 def hit_shape(hit: Hit, *, explain: bool, threshold: float) -> dict[str, Json]:
     """A search result; with `explain`, what each signal contributed to its score.
 

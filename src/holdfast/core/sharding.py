@@ -58,7 +58,7 @@ class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     region: str | None = None
 
     def holds(self, project: Project, home: Entity) -> bool:
-        """Whether it is about this home."""
+        """Whether this pin is about this home."""
         if self.project not in (None, project):
             return False
         if self.user is None:

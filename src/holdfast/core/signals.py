@@ -21,6 +21,8 @@ from holdfast.core.view import STEADY, EntityView
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
+NOTHING_ELSE: Final = 3.0
+"""Worth of being from the time that a question names, if that is all it asks."""
 STANDING_MAX: Final = 200
 """Rows whose place by similarity counts."""
 NEAR_DAYS: Final = 7.0
@@ -111,13 +113,17 @@ def time(matches: Matches) -> Floats | None:
 
 
 def date(matches: Matches) -> Floats | None:
-    """The row is from a time the question names, or from soon before or after it."""
+    """The row is from a time the question names, or from soon before or after it.
+
+    That counts more where it names nothing else.
+    """
     if not matches.query.spans:
         return None
     near = np.zeros(len(matches.view))
     for span in matches.query.spans:
         np.maximum(near, _nearness(matches.view, span), out=near)
-    return near.astype(np.float32)
+    worth = NOTHING_ELSE if matches.query.only_times else 1.0
+    return near.astype(np.float32) * np.float32(worth)
 
 
 def _nearness(view: EntityView, span: TimeSpan) -> NDArray[np.float64]:

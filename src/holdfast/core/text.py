@@ -18,9 +18,9 @@ from typing import Final
 import msgspec
 
 from holdfast.core import language, stopwords
-from holdfast.core.asking import ASKS_WHEN, asked, framing
+from holdfast.core.asking import ASKS_WHEN, HAN_OF_ANYTHING, OF_ANYTHING, asked, framing
 from holdfast.core.language import WORDS_KEPT
-from holdfast.core.temporal import MONTHS, TimeSpan, find_spans
+from holdfast.core.temporal import MONTHS, TRIGGERS, TimeSpan, find_spans
 from holdfast.model import IndexTerms
 
 ANALYSIS: Final = 1
@@ -70,17 +70,21 @@ class QueryTerm(msgspec.Struct, frozen=True, gc=False):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A question, ready to be ranked against any view of the same key."""
+    """A question, ready to be ranked against any view of the same key.
+
+    `only_times`: it names times (`spans`), and but for the frame nothing else.
+    """
 
     terms: tuple[QueryTerm, ...]
     asks: int
     spans: tuple[TimeSpan, ...]
     text: str = ""
+    only_times: bool = False
 
 
 def without_times(query: Query) -> Query:
     """The same question, whose times are words like others: none it names, and no asking when."""
-    return msgspec.structs.replace(query, asks=query.asks & ~ASKS_WHEN, spans=())
+    return msgspec.structs.replace(query, asks=query.asks & ~ASKS_WHEN, spans=(), only_times=False)
 
 
 _MARKS: Final = (
@@ -297,13 +301,39 @@ def analyze_query(
         if not word.stop >> code & 1
     )
     timed = runs or any(
-        word.flags & (TIME | NUMBER) or word.normal == "may" for word, _, _ in words
+        word.flags & (TIME | NUMBER) or word.normal in TRIGGERS or word.normal == "may"
+        for word, _, _ in words
     )
+    lowered = text.lower()
+    spans, places = find_spans(lowered, reference, zone) if timed else ((), [])
     return Query(
         terms=tuple(terms),
         asks=asked([word.normal for word, _, _ in words], runs),
-        spans=find_spans(text.lower(), reference, zone) if timed else (),
+        spans=spans,
         text=text,
+        # a few letters grow when they are made small: then places are not those of the text
+        only_times=bool(spans)
+        and len(lowered) == len(text)
+        and _nothing_else(text, terms, places, words),
+    )
+
+
+def _nothing_else(
+    text: str,
+    terms: list[QueryTerm],
+    places: list[tuple[int, int]],
+    words: list[tuple[_Word, int, int]],
+) -> bool:
+    """Whether every word is of the name of a time, of the frame, or fits anything said."""
+    idle = {start for word, start, _ in words if word.normal in OF_ANYTHING}
+    left = list(text)
+    for start, end in places:
+        left[start:end] = " " * (end - start)
+    return all(
+        term.frame
+        or term.start in idle
+        or all(mark in HAN_OF_ANYTHING for mark in left[term.start : term.end])
+        for term in terms
     )
 
 

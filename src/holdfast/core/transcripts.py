@@ -2,7 +2,8 @@
 
 Seven forms are known, told apart by their content (`detect`):
 
-* `jsonl`: one memory or message a line, as `holdfast export` writes it
+* `jsonl`: one memory or message a line, as `holdfast export` writes it; also in a list, or in
+  the `results` of an answer, as a listing of ours or Mem0's gives it
 * `openai`: `[{"role", "content"}]`, `{"messages": [...]}`, or a list of the latter
 * `chatgpt`: the `conversations.json` of ChatGPT's data export (a tree in `mapping`)
 * `sharegpt`: `{"conversations": [{"from", "value"}]}`
@@ -20,9 +21,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, get_args
 
-import msgspec
-
-from holdfast.core.decoding import decode, is_list
 from holdfast.core.moment import moment
 from holdfast.errors import ValidationError
 from holdfast.model import Json, Scope, Struct
@@ -60,6 +58,7 @@ class Skip(Struct, frozen=True):
 
 Parsed = Record | Skip
 
+_LINK_MARK = re.compile("\ue200[^\ue201]*\ue201")
 _ROLES = {
     "user": "user",
     "human": "user",
@@ -118,9 +117,7 @@ def is_line(value: Json) -> bool:
     if not isinstance(value, dict):
         return False
     found = _candidates(value)
-    if not found:
-        return bool(value.keys() & {"memory", "text"})
-    return found == ["openai"] and "role" in value
+    return found == ["jsonl"] or (found == ["openai"] and "role" in value)
 
 
 def _sample(value: Json) -> Json:
@@ -134,15 +131,17 @@ def _sample(value: Json) -> Json:
 def _candidates(value: Json) -> list[Format]:
     if not isinstance(value, dict):
         return []
+    stored = "content" not in value and bool(value.keys() & {"memory", "text"})
     signs: dict[Format, bool] = {
-        "openai": "role" in value or isinstance(value.get("messages"), list),
+        "openai": ("role" in value and not stored) or isinstance(value.get("messages"), list),
         "chatgpt": isinstance(value.get("mapping"), dict),
         "sharegpt": isinstance(value.get("conversations"), list),
         "locomo": isinstance(value.get("conversation"), dict),
         "longmemeval": "haystack_sessions" in value,
         "neutral": isinstance(value.get("turns"), list),
     }
-    return [form for form, seen in signs.items() if seen]
+    found = [form for form, seen in signs.items() if seen]
+    return found or (["jsonl"] if stored else [])
 
 
 def _decide(found: list[Format]) -> Format:
@@ -189,6 +188,8 @@ def _shape_fault(fault: Exception) -> str:
 
 def _line(item: Json, number: int) -> Iterator[Parsed]:
     """A memory or message that stands alone: the form of `holdfast export`."""
+    if not isinstance(item, dict):
+        raise ValidationError("this does not have the shape of a memory, a JSON object.")
     for key in item.keys() - _LINE_KEYS - _LINE_KEYS_DERIVED:
         near = difflib.get_close_matches(key, _LINE_KEYS, n=1)
         yield Skip(f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
@@ -232,7 +233,10 @@ def _openai(item: Json, number: int) -> Iterator[Parsed]:
 
 
 def _chatgpt(item: Json, number: int) -> Iterator[Parsed]:
-    """The branch of the tree that the user sees, from its root to the current node."""
+    """The branch of the tree that the user sees, from its root to the current node.
+
+    What the assistant says to a tool, and marks that stand for links, were not seen.
+    """
     scope = Scope(run_id=_name(_first(item, "conversation_id", "id")) or f"conversation-{number}")
     for node in _branch(item["mapping"], item.get("current_node")):
         message = node.get("message")
@@ -241,14 +245,24 @@ def _chatgpt(item: Json, number: int) -> Iterator[Parsed]:
         if (message.get("metadata") or {}).get("is_visually_hidden_from_conversation"):
             yield Skip("hidden messages")
             continue
+        if message.get("recipient") not in (None, "", "all"):
+            yield Skip("tool messages")
+            continue
         content = message.get("content") or {}
         yield from _message(
             role=message["author"]["role"],
-            content=content.get("parts") or content.get("text"),
+            content=_unmarked(content.get("parts") or content.get("text")),
             name=_name(message["author"].get("name")),
             at=moment(message.get("create_time")),
             scope=scope,
         )
+
+
+def _unmarked(content: Json) -> Json:
+    """Texts without ChatGPT's marks of links, which private characters enclose."""
+    if isinstance(content, list):
+        return [_unmarked(part) for part in content]
+    return _LINK_MARK.sub("", content) if isinstance(content, str) else content
 
 
 def _branch(mapping: dict[str, Json], leaf: str | None) -> list[Json]:
@@ -452,41 +466,3 @@ def _spread(times: list[float | None]) -> list[float | None]:
         said = at
         spread.append(placed)
     return spread
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
-def detect_file(data: bytes) -> Format:
-    """The form of a whole file, from its first conversation.
-
-    Raises:
-        ValidationError: the file is not JSON, no form fits, or more than one does.
-    """
-    if not is_list(data):
-        return detect(decode(data))
-    raw = decode(data, list[msgspec.Raw])
-    return detect([decode(bytes(element)) for element in raw[:1]])
-
-
-def items(data: bytes, form: Format) -> Iterator[Json]:
-    """The conversations of a whole file, decoded one at a time.
-
-    A list of messages is one conversation; any other list holds one conversation an element.
-
-    Raises:
-        ValidationError: the file is not JSON.
-    """
-    if not is_list(data):
-        yield decode(data)
-        return
-    raw = decode(data, list[msgspec.Raw])
-    if form == "openai" and raw and "role" in _as_dict(decode(bytes(raw[0]))):
-        yield [decode(bytes(element)) for element in raw]
-        return
-    for element in raw:
-        yield decode(bytes(element))
-
-
-def _as_dict(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}

@@ -67,7 +67,7 @@ def wanted(email: object, name: object, password: object, role: object) -> Wante
 
 
 def clean_address(value: object) -> str:
-    """An address as people are told apart by."""
+    """An address in the form in which accounts are compared."""
     return clean_email(intake.clean_text(value, "email", EMAIL_CHARS_MAX))
 
 
@@ -204,7 +204,7 @@ async def sign_in(parts: Parts, digests: Passwords, email: str, password: str) -
     account = found[0] if found else None
     good = await digests.proves(password, account)
     if account is None or not good:
-        raise AuthenticationError(_WRONG)
+        raise AuthenticationError(_WRONG, hint="Check both.")
     return await start(parts, account.id)
 
 

@@ -289,7 +289,7 @@ async def _note(act: Act, outcome: Outcome, code: str | None = None) -> None:
 
 
 async def job_done(parts: Any, action: str, project: Project, job_id: str, work: Any) -> Any:
-    """What the work of a job gives, as an act of its own: it writes apart from what ordered it."""
+    """Do the work of a job as an act of its own, apart from the act that ordered it."""
     if parts.audit is None:
         return await work
     act = Act(action, "write", actor_now())

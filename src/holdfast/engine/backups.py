@@ -309,7 +309,7 @@ async def open_backup(shelf: Shelf, backup_id: str) -> Archive:
 
 
 async def _of_this_store(shelf: Shelf) -> list[Backup]:
-    """The whole archives of the store; all there are where that is not there yet."""
+    """The whole archives of this store; of any store, if this one is yet to be restored."""
     whole = [one for one in await listed(shelf) if one.whole]
     try:
         async with shelf.archiving.snapshot() as snapshot:
@@ -320,7 +320,7 @@ async def _of_this_store(shelf: Shelf) -> list[Backup]:
 
 
 def backup_of(header: Header, size: int) -> Backup:
-    """An archive as it is told of."""
+    """An archive's header as callers see it."""
     return Backup(
         id=header.id,
         kind=header.kind,

@@ -112,7 +112,7 @@ async def _differences(
 async def _mended(
     vectors: Vectors, project: Project, repair: Repair, wrong: list[str], least: int
 ) -> list[str]:
-    """Mend whole batches of at least so many; what is left over."""
+    """Mend batches while at least `least` ids wait; return the rest."""
     while len(wrong) >= least:
         await repair(vectors, project, wrong[:INDEX_BATCH])
         wrong = wrong[INDEX_BATCH:]

@@ -172,7 +172,7 @@ def some_of(values: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 async def _feed(parts: Parts) -> None:
-    """Have the webhooks of the project told of what happened up to now, deletions included."""
+    """Feed the webhooks of the project with all changes up to now, deletions included."""
     last = await parts.directory.last_change()
     for _ in range(_ROUNDS_MAX):
         webhooks = await parts.directory.select(Webhook, _mine(parts), Where("is_active", True))

@@ -1,4 +1,4 @@
-"""Everything that is known of a subject, told section by section, in batches."""
+"""Everything that is known of a subject, section by section, in batches."""
 
 from __future__ import annotations
 

@@ -168,10 +168,10 @@ async def listed(parts: Parts, offset: int, size: int) -> Sequence[Erasure]:
 async def come_back(
     parts: Parts, erased: Iterable[tuple[str, float]]
 ) -> Sequence[tuple[Project, Entity]]:
-    """Subjects of all projects that are there although they were erased: a backup of before was
+    """Subjects of all projects that were erased and are there again, because an older backup was
     restored. `erased`: marks, and when each erasure began.
 
-    Whoever came back by himself is not among them: he is younger than his erasure.
+    A subject that is new since its erasure is not among them.
     """
     when: dict[str, float] = {}
     for mark, at in erased:
@@ -217,7 +217,7 @@ async def _listed(parts: Parts, entity: Entity) -> int:
 
 
 async def _searched(parts: Parts, entity: Entity, texts: Sequence[str]) -> int:
-    """Hits for what was remembered; without asking an embedder, who would be told of it."""
+    """How many hits its former texts have, by words alone: an embedder must not see them again."""
     hits = 0
     for text in texts:
         probe = Probe(
@@ -239,7 +239,7 @@ async def _end(parts: Parts, erasure: Erasure, remains: Mapping[str, int]) -> Er
     if remains:
         _log.error("erasure %s: %d rows are left", erasure.id, sum(remains.values()))
     else:
-        receipt = await signed(parts, _receipt(parts, erasure, now))
+        receipt = await signed(parts, _receipt(erasure, now))
         values |= {"state": "DONE", "subject": None, "receipt": receipt}
     running = (Where("id", erasure.id), Where("state", "RUNNING"))
     await parts.directory.update(Erasure, *running, values=values)
@@ -249,7 +249,7 @@ async def _end(parts: Parts, erasure: Erasure, remains: Mapping[str, int]) -> Er
     return found[0]
 
 
-def _receipt(parts: Parts, erasure: Erasure, now: float) -> dict[str, Json]:
+def _receipt(erasure: Erasure, now: float) -> dict[str, Json]:
     return {
         "form": RECEIPT_FORM,
         "what": "erasure",

@@ -24,7 +24,7 @@ class TurnedDown(Struct, frozen=True, kw_only=True):
     held_id: str
     principal: str
     messages: tuple[int, ...] = ()
-    """Numbers of those that are, if they are not all."""
+    """Numbers of the rejected ones, if some stay held."""
     rest: Held | None = None
     """The others, which stay held."""
 
@@ -43,7 +43,7 @@ async def held_of(parts: Parts, request: AddRequest) -> tuple[tuple[int, ...], H
 
 
 def decided(one: LetIn | TurnedDown) -> dict[str, Json]:
-    """What is noted of a decision on what was held: whose it was, and what it left."""
+    """What the job notes of a decision: who decided, and what stays held."""
     told: dict[str, Json] = {"id": one.held_id, "by": one.principal}
     if one.rest is not None:
         told |= {"messages": list(one.messages), "rest": one.rest.id}
@@ -51,10 +51,10 @@ def decided(one: LetIn | TurnedDown) -> dict[str, Json]:
 
 
 def split(parts: Parts, held: Held, numbers: Sequence[int]) -> tuple[Held, Held | None]:
-    """What is decided on of what is held (all, if no numbers are given), and what is not.
+    """The messages that a decision is about (all, if it gives no numbers), and the others.
 
-    What is not is held on, under an id of its own: a number means the message that was shown with
-    it, whatever somebody else decided meanwhile. Raises ValidationError.
+    The others stay held under a new id. So a number always means the message that was shown with
+    it, even if somebody else decided on some of them meanwhile. Raises ValidationError.
     """
     count = len(held.messages)
     if not all(1 <= number <= count for number in numbers):
@@ -101,7 +101,7 @@ def _row(parts: Parts, request: AddRequest, places: Mapping[int, tuple[Reason, .
 def _message(
     request: AddRequest, place: int, now: float, reasons: tuple[Reason, ...]
 ) -> dict[str, Json]:
-    """A message as it is kept: it was said when it was said, whenever it is let in."""
+    """A message as it is kept: with the time it was said, not the time it is approved."""
     one, base = request.said[place], now if request.at is None else request.at
     return {
         "role": one.role,

@@ -39,7 +39,7 @@ async def remove(parts: Parts, email: str) -> None:
 
 
 def clean_email(value: object) -> str:
-    """An address as people are told apart by."""
+    """An address in the form in which members are compared. Raises ValidationError."""
     if not isinstance(value, str) or not _EMAIL.fullmatch(clean_id(value, "email")):
         raise ValidationError("email is no address.", hint="Write it like ann@example.com.")
     return value.strip().lower()

@@ -1,4 +1,4 @@
-"""How what is done came about: told beside every change, in its history."""
+"""Where a change comes from (who, by which face, by which model), as its history keeps it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from holdfast.model import How, Job, Json, Origin
 
 
 def origin_now(how: How) -> Origin:
-    """Of a change that is made here, by whoever acts."""
+    """The origin of a change that the present actor makes."""
     principal, kind, via, way = by_now()
     return Origin(how, principal, kind, via, way=way)
 
@@ -19,7 +19,7 @@ def by_now() -> tuple[str, str, str, Way]:
 
 
 def origin_of(job: Job, how: How, model: str, prompt: str) -> Origin:
-    """Of what a job makes: whoever ordered it made it, with this model."""
+    """The origin of a change that a job makes: by whoever ordered the job, with this model."""
     by: Json = job.payload.get("by") or ("", "", "", "")
     principal, kind, via, way = by
     return Origin(how, principal, kind, via, model, prompt, way)

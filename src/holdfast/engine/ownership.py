@@ -1,4 +1,4 @@
-"""Whose a collection is: one record store's, so that no other takes it for its own and clears it.
+"""Which record store a collection belongs to, so that no other takes it for its own and clears it.
 
 Every record store has a number of its own, made when it first has an external index. A point in a
 project that cannot be anybody's carries it. A collection without points is free to be taken.

@@ -55,7 +55,7 @@ async def listed(parts: Parts) -> Sequence[ProjectInfo]:
     found = await parts.directory.select(ProjectInfo)
     if any(info.id == parts.home for info in found):
         return found
-    return [_unwritten(parts, parts.home), *found]
+    return [_unwritten(parts.home), *found]
 
 
 async def find(parts: Parts, project: str) -> ProjectInfo:
@@ -64,7 +64,7 @@ async def find(parts: Parts, project: str) -> ProjectInfo:
     if found:
         return found[0]
     if project == parts.home:
-        return _unwritten(parts, project)
+        return _unwritten(project)
     raise NotFoundError(f"Project {project} not found.", hint="`projects` lists those there are.")
 
 
@@ -109,6 +109,6 @@ async def delete(parts: Parts) -> None:
     await parts.directory.delete(ProjectInfo, Where("id", parts.project))
 
 
-def _unwritten(parts: Parts, project: str) -> ProjectInfo:
+def _unwritten(project: str) -> ProjectInfo:
     """The project that is there from the start, before anything was set for it."""
     return ProjectInfo(id=project, name=project, created_at=0.0, updated_at=0.0)

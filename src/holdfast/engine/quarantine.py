@@ -175,7 +175,7 @@ async def _throw_away(parts: Parts, held: Held, one: holding.TurnedDown) -> None
 
 
 def _check_same(job: Job, messages: Sequence[int]) -> None:
-    """Raises ConflictError if what was approved is not what is meant."""
+    """Raises ConflictError if an earlier approval took other messages than these."""
     approved = job.payload["approved"]
     rest = approved.get("rest")
     if rest is None or sorted(set(messages)) == approved["messages"]:

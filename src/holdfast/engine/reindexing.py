@@ -1,4 +1,4 @@
-"""What people ask of an external index: how it stands, whether it is right, to build it anew."""
+"""Work on an external index that people ask for: status, verification, repair, rebuilding."""
 
 from __future__ import annotations
 

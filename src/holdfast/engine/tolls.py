@@ -84,7 +84,7 @@ class Budgets:
 
 
 class Tollgate:
-    """`ports.Toll` for whoever is told by `paid_by`."""
+    """`ports.Toll` on the budgets of the payer in force (`paid_by`)."""
 
     def __init__(
         self, records: Records, directory: Directory, prices: Prices, clock: Clock, metrics: Metrics

@@ -1,4 +1,4 @@
-"""What was done: listed, exported, verified, and pruned by rule."""
+"""The rows of the audit: listed, exported, verified, and pruned by rule."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ async def listed(
 
 
 async def _names(parts: Parts, query: AuditQuery, key: bytes) -> Mapping[str, str]:
-    """Who stands behind marks: those who have memories, and who is asked for. Whoever was erased,
-    or never had any, has no name here."""
+    """Marks to names, for all who have memories and those the query names. An erased subject has
+    no name here."""
     with doing(None):
         found, _ = await parts.records.entities(parts.project, 0, AUDIT_NAMES_MAX)
     named = [*query.names(), *((each.kind, each.id) for each in found)]
@@ -223,4 +223,4 @@ async def _end(trail: Trail, chain: Chain, before: float) -> int:
 
 
 def _nobody(_done: int, _total: int) -> None:
-    """Is told, and does not care."""
+    """A progress report that goes nowhere."""

@@ -43,7 +43,7 @@ def questions(item: Json, form: Format, *, number: int = 1) -> Iterator[Question
     """The questions of one conversation.
 
     Args:
-        item: decoded JSON, as `core.transcripts.items` yields it.
+        item: decoded JSON, as `core.chat_files.items` yields it.
         form: one of EVAL_FORMATS.
         number: the item's place in the file, from 1.
 
@@ -57,8 +57,9 @@ def questions(item: Json, form: Format, *, number: int = 1) -> Iterator[Question
     try:
         yield from _READERS[form](item, number)
     except (KeyError, TypeError, AttributeError) as fault:
+        missing = f" (no {fault.args[0]!r})" if isinstance(fault, KeyError) else ""
         raise ValidationError(
-            f"the questions of item {number} do not have the shape of {form}."
+            f"the questions of item {number} do not have the shape of {form}{missing}."
         ) from fault
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from holdfast.core import transcripts
+from holdfast.core import chat_files, transcripts
 from holdfast.core.batches import Batch, batches
 from holdfast.core.transcripts import Format, Record
 from holdfast.errors import ValidationError
@@ -56,17 +56,22 @@ def load(path: Path, form: Format | None = None, *, limit: int | None = None) ->
         ValidationError: the file has no known form, or not the shape of its form.
         OSError: it cannot be read.
     """
-    data = path.read_bytes()
-    form = form or transcripts.detect_file(data)
+    try:
+        return _read(path.read_bytes(), form, limit)
+    except ValidationError as fault:
+        raise type(fault)(f"{path.name}: {fault.message}", hint=fault.hint) from fault
+
+
+def _read(data: bytes, form: Format | None, limit: int | None) -> Dataset:
+    form = form or chat_files.detect_file(data)
     if form not in EVAL_FORMATS:
         raise ValidationError(
-            f"{path.name} is {form}, which has no questions.",
-            hint=f"Evaluate {', '.join(EVAL_FORMATS)}.",
+            f"this is {form}, which has no questions.", hint=f"Evaluate {', '.join(EVAL_FORMATS)}."
         )
     conversations: list[tuple[Record, ...]] = []
     asked: list[Question] = []
     skipped = 0
-    for number, item in enumerate(transcripts.items(data, form), 1):
+    for number, item in enumerate(chat_files.items(data, form), 1):
         records = tuple(
             part
             for part in transcripts.records(item, form, number=number)
@@ -79,7 +84,7 @@ def load(path: Path, form: Format | None = None, *, limit: int | None = None) ->
         if limit is not None and len(asked) >= limit:
             break
     if not asked:
-        raise ValidationError(f"{path.name} has no question with evidence.")
+        raise ValidationError("there is no question with evidence.")
     return Dataset(
         form=form,
         conversations=tuple(conversations),

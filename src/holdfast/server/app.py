@@ -15,64 +15,39 @@ from holdfast.model import Json
 from holdfast.server import (
     document,
     health,
-    mcp,
     mem0_oss,
-    mem0_oss_accounts,
-    mem0_oss_settings,
     mem0_platform,
-    mem0_platform_entities,
-    mem0_platform_exports,
-    mem0_platform_items,
-    mem0_platform_profiles,
-    mem0_platform_reading,
-    mem0_platform_setup,
-    mem0_platform_webhooks,
     metrics,
     own,
-    own_admin,
-    own_audit,
-    own_backups,
-    own_costs,
-    own_embedder,
-    own_erasure,
-    own_index,
-    own_quarantine,
-    own_retention,
-    own_webhooks,
+    pages,
     problems,
 )
+from holdfast.server.mcp import routes as mcp
 from holdfast.server.opening import Opening
 from holdfast.server.stack import surround
 from holdfast.server.telemetry import Telemetry
 
-PARTS = (
-    mem0_platform,
-    mem0_platform_reading,
-    mem0_platform_profiles,  # before the entities, whose names may hold a slash
-    mem0_platform_entities,
-    mem0_platform_exports,
-    mem0_platform_items,
-    mem0_platform_setup,
-    mem0_platform_webhooks,
-    mem0_oss,
-    mem0_oss_accounts,
-    mem0_oss_settings,
-    own,
-    own_admin,
-    own_audit,
-    own_backups,
-    own_costs,
-    own_embedder,
-    own_index,
-    own_erasure,
-    own_retention,
-    own_quarantine,
-    own_webhooks,
-    mcp,
-    health,
-    metrics,
-)
+PARTS = (*mem0_platform.PARTS, *mem0_oss.PARTS, *own.PARTS, mcp, health, metrics)
 """The modules that have routes; of two that fit a path, the first one answers."""
+
+
+_DESCRIPTION = """
+Send a key with every request, in whichever way your client does: `Authorization: Token <key>`,
+`Authorization: Bearer <key>` or `X-API-Key: <key>`. The first start of a server prints one;
+`POST /holdfast/keys` makes more, which may do less.
+
+The same memories are behind all surfaces:
+
+- **Mem0 platform**: `/v1`, `/v2`, `/v3` and `/api/v1`, as Mem0's hosted platform answers them.
+- **Mem0 open source**: `/memories`, `/search` and so on, as Mem0's own server does.
+- **Holdfast**: `/holdfast/<method>`, a route for each method of the library, and administration.
+
+`/mcp` is for agents: it speaks the Model Context Protocol, which describes itself.
+
+Bodies are JSON and need `Content-Type: application/json`. An error is a JSON object: `detail` says
+what is wrong and what to do, `code` is its stable name, `request_id` finds it in the server's log.
+Nothing is changed by a request that is refused. 429 and 503 say in `Retry-After` when to go on.
+"""
 
 
 def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> FastAPI:
@@ -97,13 +72,17 @@ def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> Fas
         title="Holdfast",
         version=holdfast.__version__,
         summary="Long-term memory for AI agents; speaks Mem0's APIs.",
+        description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     problems.install(app)
     for part in PARTS:
         app.router.routes.extend(part.router.routes)  # flat: an included router costs each request
     document.install(app)
+    pages.install(app)
     surround(app, admin.config.server, telemetry)
     return app

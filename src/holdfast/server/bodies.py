@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Header
 from pydantic import BaseModel, ConfigDict
 
 
@@ -11,6 +12,19 @@ class Body(BaseModel):
     """A request's body: what is not known is left alone, as Mem0 does."""
 
     model_config = ConfigDict(extra="ignore")
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="The same key and body are carried out once."),
+]
+"""A header that any route takes which adds."""
+
+
+class Done(BaseModel):
+    """What was done."""
+
+    message: str
 
 
 class Problem(BaseModel):

@@ -12,7 +12,7 @@ from holdfast.admin import AsyncAdmin
 from holdfast.client import AsyncMemory
 from holdfast.core.access import Principal, Rule, decide
 from holdfast.server.auditing import introduce
-from holdfast.server.auth import anyone
+from holdfast.server.auth.credentials import anyone
 from holdfast.server.deployment import Deployment
 
 OPEN_ROUTE = "open"

@@ -7,15 +7,15 @@ import logging
 from dataclasses import dataclass, field
 
 from holdfast.admin import AsyncAdmin
-from holdfast.server.auth import Authenticator, Verify
+from holdfast.server.auth.credentials import Authenticator, Verifier
+from holdfast.server.auth.oidc import issuer_verifier
+from holdfast.server.auth.secret import signing_key
+from holdfast.server.auth.tokens import Tokens, account_verifier
 from holdfast.server.backed_up import BackedUp
 from holdfast.server.census import Counted
-from holdfast.server.limiter import Limiter
-from holdfast.server.oidc import issuer_verifier
+from holdfast.server.rates.limiter import Limiter
 from holdfast.server.request_log import RequestLog
-from holdfast.server.secret import signing_key
 from holdfast.server.telemetry import Telemetry
-from holdfast.server.tokens import Tokens, account_verifier
 
 _log = logging.getLogger("holdfast.server")
 
@@ -66,7 +66,7 @@ class Deployment:
 def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
     """Put the server's parts around an open administrative face."""
     tokens = Tokens(signing_key(admin.config))
-    verifiers: list[Verify] = [account_verifier(admin, tokens)]
+    verifiers: list[Verifier] = [account_verifier(admin, tokens)]
     of_issuer = issuer_verifier(admin)
     if of_issuer is not None:
         verifiers.append(of_issuer)
@@ -82,7 +82,7 @@ def deploy(admin: AsyncAdmin, telemetry: Telemetry) -> Deployment:
         tokens=tokens,
         telemetry=telemetry,
         counted=Counted(admin),
-        watching=asyncio.create_task(telemetry.watch(admin.metrics)),
+        watching=asyncio.create_task(telemetry.watch(admin.metrics, lambda: limiter.shared)),
         telling=telling,
         noting=asyncio.create_task(admin.write_key_uses()),
         pruning=asyncio.create_task(admin.audit.serve()),

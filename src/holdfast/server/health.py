@@ -26,7 +26,7 @@ from holdfast.server.reply import Reply
 from holdfast.server.routing import Routes
 
 if TYPE_CHECKING:
-    from holdfast.backends.endpoints import Look
+    from holdfast.backends.models.endpoints import Look
 
 route = Routes("Health")
 router = route.router
@@ -79,12 +79,14 @@ class Health(BaseModel):
     """records, index, queue, embedder, llm, reranker, cache, redis (of the limits), backup"""
 
 
+@route("HEAD", "/health/live", include_in_schema=False)
 @route("GET", "/health/live", summary="Is the process alive", response_model=Live)
 async def live() -> Reply:
     """Always 200: ask it to know whether to restart the process."""
     return Reply({"status": "ok"})
 
 
+@route("HEAD", "/health/ready", include_in_schema=False)
 @route(
     "GET",
     "/health/ready",
@@ -104,6 +106,7 @@ async def ready(request: Request) -> Reply:
     return Reply({"status": "ready"})
 
 
+@route("HEAD", "/health", include_in_schema=False)
 @route(
     "GET",
     "/health",

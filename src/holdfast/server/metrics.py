@@ -21,7 +21,12 @@ router = route.router
     "/metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
+    responses={
+        200: {
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "description": "Prometheus' text format.",
+        }
+    },
 )
 async def metrics(context: Annotated[Context, Depends(allow("metrics"))]) -> Response:
     """Counts, times and sizes of the server and what stands behind it.

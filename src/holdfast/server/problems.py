@@ -19,6 +19,7 @@ from starlette.routing import Match
 
 from holdfast import errors
 from holdfast.server import upstream
+from holdfast.server.reading import is_json
 from holdfast.server.reply import Reply
 
 STATUS: Mapping[type[errors.HoldfastError], int] = {
@@ -49,6 +50,12 @@ STATUS: Mapping[type[errors.HoldfastError], int] = {
     errors.HoldfastError: 500,
 }
 """The nearest class in an error's own order of bases decides."""
+
+_HTTP: Mapping[int, tuple[str, str]] = {
+    404: ("NOT_FOUND", "There is no such path: /docs lists those there are."),
+    405: ("METHOD_NOT_ALLOWED", "The header Allow names the methods of this path."),
+}
+"""Codes and hints of what no route is for."""
 
 _RETRY_AFTER_S = 1.0
 _log = logging.getLogger("holdfast.server")
@@ -131,7 +138,12 @@ async def _malformed(request: Request, error: Exception) -> Response:
         for fault in error.errors()
     ]
     where = "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
-    body: dict[str, Any] = {"detail": where, "error": where, "code": "VALIDATION"}
+    hint = ""
+    if not is_json(request) and any(fault["loc"] == ["body"] for fault in faults):
+        # curl -d, say, calls any body a form
+        hint = "Say that the body is JSON, with the header `Content-Type: application/json`."
+        where = f"{where}. {hint}"
+    body: dict[str, Any] = {"detail": where, "error": where, "code": "VALIDATION", "hint": hint}
     if not request.url.path.startswith(("/v1/", "/v2/", "/v3/", "/api/", "/holdfast/")):
         # Mem0's open-source server answers as FastAPI does
         return Reply({**body, "detail": faults, "request_id": request_id(request)}, 422)
@@ -153,12 +165,13 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, errors.HoldfastError):  # raised while the body was read
         return await ours(request, error.__cause__)
-    codes = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
-    text = str(error.detail)
+    code, hint = _HTTP.get(error.status_code, ("HTTP", ""))
+    text = f"{error.detail}. {hint}" if hint else str(error.detail)
     body = {
         "detail": text,
         "error": text,
-        "code": codes.get(error.status_code, "HTTP"),
+        "code": code,
+        "hint": hint,
         "request_id": request_id(request),
     }
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}

@@ -29,8 +29,8 @@ from msgspec.structs import replace
 from holdfast.admin import AsyncAdmin
 from holdfast.config import Config
 from holdfast.errors import StoreUnavailableError
-from holdfast.server.limiter import Limiter
 from holdfast.server.opening import open_patiently
+from holdfast.server.rates.limiter import Limiter
 from holdfast.server.run import STOPS, Started, check_proxies, check_tls, serve
 from holdfast.server.telemetry import MULTIPROCESS
 

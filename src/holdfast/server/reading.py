@@ -13,6 +13,12 @@ from holdfast.errors import TooLargeError, ValidationError
 _FORM = "Send a JSON object, in UTF-8."
 
 
+def is_json(request: Request) -> bool:
+    """Whether a request says that its body is JSON."""
+    kind = request.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower() == "application/json"
+
+
 async def whole_body(request: Request) -> bytes:
     """A request's body. Raises ValidationError, TooLargeError."""
     try:

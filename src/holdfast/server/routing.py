@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from holdfast.core.access import OPERATIONS
+from holdfast.errors import TooLargeError
 from holdfast.server.bodies import PROBLEMS
 from holdfast.server.context import admit
+from holdfast.server.reading import is_json, whole_body
 
 F = TypeVar("F", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -60,9 +62,9 @@ class Route(APIRoute):
 
         async def guarded(request: Request) -> Response:
             context = await admit(request, operation)
-            if form is None or not _is_json(request):
+            if form is None or not is_json(request):
                 return await handle(request)
-            body = await request.body()
+            body = await whole_body(request)
             if not body:
                 return await handle(request)
             called: Response = await form.call(
@@ -116,16 +118,19 @@ def _is_plain(header: Any) -> bool:
     return bool(info.annotation == str | None and info.default is None and not info.metadata)
 
 
-def _is_json(request: Request) -> bool:
-    kind = request.headers.get("content-type", "")
-    return kind.partition(";")[0].strip().lower() == "application/json"
+def _is_too_deep(error: ValidationError) -> bool:
+    """Whether it is JSON, and was given up for its depth."""
+    [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
+    return first["type"] == "json_invalid" and "recursion limit" in first["msg"]
 
 
 def _decoded(model: type[BaseModel], body: bytes) -> BaseModel:
-    """Raises RequestValidationError, as FastAPI does."""
+    """Raises RequestValidationError, as FastAPI does, and TooLargeError."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
+        if _is_too_deep(error):
+            raise TooLargeError("The body is nested too deeply.", hint="Make it flatter.") from None
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         raise RequestValidationError(
             [{**fault, "loc": ("body", *fault["loc"])} for fault in faults]

@@ -15,7 +15,9 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -28,10 +30,12 @@ from holdfast.server import warm
 from holdfast.server.app import build
 from holdfast.server.deployment import Deployment
 from holdfast.server.opening import Opening
-from holdfast.server.protocol import bounded
+from holdfast.server.protocol import GuardedProtocol, bounded
 
 KEEP_ALIVE_S = 30
 BACKLOG = 2_048
+TLS_GOODBYE_S = 1.0
+"""Seconds for which a closed connection waits for its other end to close TLS as well."""
 LEAVE_S = 2.0
 """Seconds that requests, told to end, have for handing back what they were at."""
 
@@ -97,7 +101,8 @@ class Server(uvicorn.Server):
                 raise opening.error
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        with _tls_within_bounds(asyncio.get_running_loop(), self.config):
+            await super().startup(sockets)
         if self._deployment is not None:
             await self._begun(self._deployment)
 
@@ -139,6 +144,31 @@ class Server(uvicorn.Server):
     def _deployment(self) -> Deployment | None:
         found: Deployment | None = getattr(_application(self.config).state, "deployment", None)
         return found
+
+
+@contextmanager
+def _tls_within_bounds(loop: asyncio.AbstractEventLoop, config: uvicorn.Config) -> Iterator[None]:
+    """Have servers that the loop makes bound how long TLS begins and ends; uvicorn leaves both to
+    the loop, which waits for a minute and for half of one.
+
+    A handshake has the time of a head. Who does not say goodbye is not waited for: clients that
+    keep a connection for later do not read meanwhile, so each would hold up the end of the server.
+    """
+    if config.ssl is None:
+        yield
+        return
+    protocol = config.http_protocol_class
+    assert issubclass(protocol, GuardedProtocol)
+    bounds: dict[str, Any] = {
+        "ssl_handshake_timeout": protocol.header_timeout_s,
+        "ssl_shutdown_timeout": TLS_GOODBYE_S,
+    }
+    made = loop.create_server
+    setattr(loop, "create_server", partial(made, **bounds))  # noqa: B010 - mypy knows no other way
+    try:
+        yield
+    finally:
+        setattr(loop, "create_server", made)  # noqa: B010
 
 
 def serve(config: Config, sockets: Sequence[socket.socket], started: Started | None = None) -> int:

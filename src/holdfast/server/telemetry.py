@@ -10,6 +10,9 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -106,14 +109,19 @@ class Telemetry:
         self._shed.inc()
 
     def limits_shared(self, shared: bool) -> None:
-        """Whether limits are counted in Redis."""
+        """Whether this process counts limits in Redis; of several, all must, to be told as 1."""
         self._shared.set(shared)
 
     # ------------------------------------------------------------------ told by the parts
 
-    async def watch(self, metrics: Metrics) -> None:
-        """Measure how late the event loop is, and take over what the parts counted, for ever."""
+    async def watch(self, metrics: Metrics, shared: Callable[[], bool]) -> None:
+        """Measure how late the event loop is, and take over what the parts counted, for ever.
+
+        `shared`: whether limits are counted in Redis now. Each process says it by itself: another
+        may be the one that is asked for metrics.
+        """
         while True:
+            self.limits_shared(shared())
             began = time.perf_counter()
             await asyncio.sleep(LAG_PAUSE_S)
             self._lag.set(max(0.0, time.perf_counter() - began - LAG_PAUSE_S))
@@ -170,5 +178,14 @@ def _line(scope: Any, operation: str, status: int, took_s: float) -> dict[str, A
         "status": status,
         "ms": round(took_s * 1000, 2),
         "key": "" if principal is None else principal.id,
-        "client": "" if not client else client[0],
+        "client": "" if not client else _address(client[0]),
     }
+
+
+@lru_cache(1_024)
+def _address(host: str) -> str:
+    """An address as it is told; what a proxy passed on is believed, but only if it is one."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return "unknown"

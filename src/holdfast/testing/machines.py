@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from holdfast.backends.memory import MemoryRecords
-from holdfast.backends.memory import Store as Tables
+from holdfast.backends.memory.records import MemoryRecords
+from holdfast.backends.memory.records import Store as Tables
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.errors import HoldfastError, ReplayedError
 from holdfast.model import Entity, Json, Project, Space

@@ -1,4 +1,4 @@
-"""What is done to records and directory stands in the audit, in the same transaction."""
+"""Records and directory whose changes put a row into the audit, in the same transaction."""
 
 from __future__ import annotations
 

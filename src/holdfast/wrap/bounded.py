@@ -1,4 +1,4 @@
-"""Models within bounds: see `wrap.gate` for what they are."""
+"""Models whose calls go through a gate: bounded time, retries, breaker, queue (`wrap.gate`)."""
 
 from __future__ import annotations
 

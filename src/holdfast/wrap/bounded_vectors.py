@@ -1,4 +1,4 @@
-"""A vector database within bounds: see `wrap.gate` for what they are.
+"""A vector database whose calls go through a gate (`wrap.gate`).
 
 Every call of `ports.Vectors` may be repeated: reads are reads, `put` replaces and `remove` passes
 over what is gone.

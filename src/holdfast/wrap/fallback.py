@@ -26,7 +26,7 @@ _log = logging.getLogger("holdfast.calls")
 
 
 def _unheard() -> None:
-    """Nobody is told."""
+    """The default for `noted`."""
 
 
 class FallbackLLM:

@@ -19,7 +19,7 @@ _log = logging.getLogger("holdfast")
 
 
 class _Flight(Generic[T]):
-    """Work under way, how many wait for it, and what it has spent that nobody was told of yet."""
+    """Work under way, how many wait for it, and what it has spent and not reported yet."""
 
     __slots__ = ("context", "spent", "task", "waiting")
 
@@ -30,11 +30,11 @@ class _Flight(Generic[T]):
         self.context = copy_context()
 
     def left_s(self) -> float:
-        """Seconds that whoever began it has left: what it calls heeds them."""
+        """Seconds left to the caller who began it; they bound what it calls."""
         return self.context.run(deadline.left_s)
 
     def tell(self, spent: Spent | None) -> None:
-        """Tell of what was spent, if this one wants to know."""
+        """Report what was spent, if this caller wants to know."""
         if spent is not None:
             while self.spent:
                 spent(self.spent.pop(0))

@@ -23,7 +23,7 @@ VERSION_TABLE: Final = "holdfast_version"
 
 REVISIONS: Final = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012",
-    "0013", "0014", "0015",
+    "0013", "0014", "0015", "0016",
 )  # fmt: skip
 """Every released revision, oldest first; a test compares it with the migrations."""
 

@@ -149,8 +149,8 @@ embeddings = Table(
     Column("space_no", Integer, nullable=False),
     # float32, little-endian
     Column("vector", LargeBinary, nullable=False),
+    # SQLite: with a rowid, for in an index a vector would take a page of its own
     PrimaryKeyConstraint("memory_no", "space_no"),
-    sqlite_with_rowid=False,
 )
 # A vector is a kilobyte and more: whoever counts them does not look at them.
 Index("embeddings_by_space", embeddings.c.space_no)

@@ -137,7 +137,7 @@ class SqliteArchiving:
         return await asyncio.to_thread(whole)
 
     def _opened(self) -> SqliteConnection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = connect(self._path, busy_timeout_s=self._busy_timeout_s)
         try:
             prepare(connection, self._path)

@@ -199,8 +199,9 @@ def bound_to(path: Path) -> int:
 
 
 def _make(folder: Path) -> None:
+    """Makes the folder, for its owner alone; one that is there stays as it is."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except FileExistsError:
         raise StoreUnavailableError(
             f"{folder} is a file, not a folder.", hint="Choose another path."

@@ -142,8 +142,7 @@ CREATE TABLE embeddings (
 	space_no INTEGER NOT NULL, 
 	vector BLOB NOT NULL, 
 	PRIMARY KEY (memory_no, space_no)
-)
- WITHOUT ROWID;
+);
 
 CREATE INDEX embeddings_by_space ON embeddings (space_no);
 

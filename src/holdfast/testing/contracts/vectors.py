@@ -20,7 +20,6 @@ MakeVectors = Callable[..., Vectors]
 process would have. `make("other")` one on another collection of the same engine."""
 
 EAST, NORTH = (1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0)
-BETWEEN = (0.8, 0.6, 0.0, 0.0)
 LARGEST = 2**64 - 1
 HOSTILE = tuple(text for text in STORABLE if 0 < len(text) <= 255)
 AGENT, RUN = Entity("agent", "alice"), Entity("run", "r")

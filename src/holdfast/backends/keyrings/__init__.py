@@ -1,0 +1,1 @@
+"""Where master keys are kept: this machine, Vault, or a cloud's key service."""

@@ -1,0 +1,1 @@
+"""Models: language models, embedders and rerankers, their prices, and whether they answer."""

@@ -1,0 +1,1 @@
+"""A cache in a Redis that several processes share, and the connections to it."""

@@ -1,0 +1,1 @@
+"""One index made of several: each user's memories live in one of them."""

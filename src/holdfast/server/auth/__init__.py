@@ -1,0 +1,1 @@
+"""Who calls: keys, tokens of accounts, and tokens of an OpenID Connect issuer."""

@@ -1,0 +1,1 @@
+"""MCP: what agents can do, and the ways they come (HTTP, stdio)."""
