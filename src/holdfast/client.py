@@ -403,11 +403,16 @@ class AsyncMemory:
         raise UnsupportedError("chat is not offered.", hint="Search, then ask your own model.")
 
     async def entities(self, *, page: int = 1, page_size: int = 100) -> Answer:
-        """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total"}`."""
+        """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total",
+        "totals"}`; totals: how many users, agents, apps and runs there are, by kind."""
         parts = await self._ready()
         offset, size = page_span(page, page_size)
-        found, total = await reading.entities(parts, offset, size)
-        return {"results": [shapes.entity_shape(entity) for entity in found], "total": total}
+        found, counts = await reading.entities(parts, offset, size)
+        return {
+            "results": [shapes.entity_shape(entity) for entity in found],
+            "total": sum(counts.values()),
+            "totals": {kind: counts.get(kind, 0) for kind in ENTITY_KINDS},
+        }
 
     async def entity(self, kind: EntityKind, name: str) -> Answer:
         """One of `entities`: a user, agent, app or run. Raises NotFoundError."""

@@ -41,6 +41,9 @@ TOP_K_MAX = 1_000
 PAGE_SIZE_MAX = 1_000
 """Memories in one page of a listing."""
 
+ENTITIES_SHOWN_MAX = 100_000
+"""Users, agents, apps and runs in an answer that has no pages, as Mem0's clients ask for them."""
+
 PAGE_MAX = 2**31
 """Greatest number of a page."""
 

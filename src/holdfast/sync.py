@@ -339,7 +339,8 @@ class Memory:
         return self._loop.run(work)
 
     def entities(self, *, page: int = 1, page_size: int = 100) -> Answer:
-        """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total"}`."""
+        """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total",
+        "totals"}`; totals: how many users, agents, apps and runs there are, by kind."""
         work = self._async.entities(page=page, page_size=page_size)
         return self._loop.run(work)
 

@@ -71,6 +71,20 @@ def test_doctor_finds_a_fresh_machine_healthy_and_makes_no_store(
     assert max(map(len, done("doctor").splitlines())) <= 80
 
 
+def test_doctor_tells_a_variable_that_is_misspelt(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_TRESHOLD", "0.2")
+    monkeypatch.setenv("HOLDFAST_MY_OWN", "for ${HOLDFAST_MY_OWN} in a file")
+    monkeypatch.setenv("HOLDFAST_WORKERS", "1")
+    result = run("doctor", "--json")
+    (check,) = [one for one in json.loads(result.stdout)["checks"] if one["name"] == "settings"]
+    assert check["state"] == "warning"
+    assert "HOLDFAST_TRESHOLD sets nothing (is HOLDFAST_THRESHOLD meant?)" in check["finding"]
+    assert "MY_OWN" not in check["finding"]
+    assert result.exit_code == 0
+
+
 def test_doctor_reads_the_store_that_is_there(told: Told) -> None:
     told("add", "-u", "ada", "I keep bees.")
     checks = {check["name"]: check for check in told("doctor")["checks"]}

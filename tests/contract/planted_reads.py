@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
@@ -16,6 +17,7 @@ from holdfast.model import (
     ANY,
     Census,
     Entity,
+    EntityKind,
     EntitySummary,
     HistoryEvent,
     Job,
@@ -29,6 +31,8 @@ from holdfast.model import (
     Turn,
 )
 from holdfast.ports import Delta, EntityState, Listing, Op, View
+
+Listed = tuple[list[EntitySummary], Mapping[EntityKind, int]]
 
 
 class Broken(MemoryRecords):
@@ -209,26 +213,20 @@ class ExpiresByNow(View_):
 
 
 class ListsEntitiesAsTheyCame(Broken):
-    async def entities(
-        self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], int]:
+    async def entities(self, project: Project, offset: int, size: int) -> Listed:
         found, total = await super().entities(project, 0, 10**9)
         found.sort(key=lambda each: (each.id, each.kind))
         return found[offset : offset + size], total
 
 
 class CountsEntitiesOfThePage(Broken):
-    async def entities(
-        self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], int]:
+    async def entities(self, project: Project, offset: int, size: int) -> Listed:
         found, _ = await super().entities(project, offset, size)
-        return found, len(found)
+        return found, Counter(each.kind for each in found)
 
 
 class CountsHiddenMemories(Broken):
-    async def entities(
-        self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], int]:
+    async def entities(self, project: Project, offset: int, size: int) -> Listed:
         found, total = await super().entities(project, offset, size)
         held = [len(self.tables.holds(project, Entity(each.kind, each.id))) for each in found]
         return [change(e, memories=n) for e, n in zip(found, held, strict=True)], total

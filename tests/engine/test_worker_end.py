@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.backends.webhook_sender import HttpSender
+from holdfast.engine import deliveries as delivering
 from holdfast.engine import jobs, worker
 from holdfast.engine.deliveries import Deliveries
-from holdfast.errors import BudgetExceededError, HoldfastError, ModelUnavailableError
+from holdfast.errors import (
+    BudgetExceededError,
+    HoldfastError,
+    ModelUnavailableError,
+    StoreUnavailableError,
+)
 from support.embedded import add, opened
 
 TICKS = range(6)
@@ -107,3 +114,32 @@ async def test_adds_do_not_drive_a_worker_whose_model_is_left_alone(
         assert model.asked == 1
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_a_store_that_is_away_is_told_once_by_what_tells_webhooks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It looks every second, and there may be many of it."""
+    rounds = 0
+    done = asyncio.Event()
+
+    async def round_(_: Deliveries) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds in (2, 3, 4, 7):
+            raise StoreUnavailableError("The record store is away.")
+        if rounds == 9:
+            done.set()
+
+    monkeypatch.setattr(Deliveries, "round", round_)
+    monkeypatch.setattr(delivering, "POLL_S", 0.01)
+    sender = HttpSender(private=True, timeout_s=1.0)
+    async with opened(tmp_path / "store.db") as parts:
+        task = asyncio.create_task(delivering.serve(parts, sender))
+        await asyncio.wait_for(done.wait(), 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await sender.close()
+    said = [record.getMessage() for record in caplog.records if record.name == "holdfast.webhooks"]
+    once = "webhooks cannot be told anything, it is tried again: STORE_UNAVAILABLE"
+    assert [each.partition(" (")[0] for each in said] == [once, "webhooks are told again"] * 2

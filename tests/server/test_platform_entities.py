@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 
+from holdfast import AsyncMemory
+from holdfast.server.mem0_platform import entities
 from server.platform_client import added, talking, texts
 from support.served import Served
 
@@ -112,6 +115,45 @@ def test_entities_are_told_all_at_once(client: httpx.Client) -> None:
     agent = client.delete("/v1/entities/agent/bot/")
     assert agent.status_code == 200
     assert client.get("/v1/entities/").json()["total_agents"] == 0
+
+
+def test_a_page_of_entities_costs_a_page(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, not timed: each entity that is read has its memories counted."""
+    for number in range(5):
+        added(client, "here", f"user {number}", agent_id="bot")
+    asked: list[tuple[int, int]] = []
+    honest = AsyncMemory.entities
+
+    async def spy(self: AsyncMemory, *, page: int = 1, page_size: int = 100) -> Any:
+        asked.append((page, page_size))
+        return await honest(self, page=page, page_size=page_size)
+
+    monkeypatch.setattr(AsyncMemory, "entities", spy)
+    page = client.get("/v1/entities/", params={"page": 2, "page_size": 2}).json()
+    assert [one["name"] for one in page["results"]] == ["user 1", "user 2"]
+    assert (page["count"], page["total_users"], page["total_agents"]) == (6, 5, 1)
+    assert "page=3&page_size=2" in page["next"]
+    assert "page=1&page_size=2" in page["previous"]
+    alone = client.get("/v1/entities/", params={"page": 1}).json()
+    assert (len(alone["results"]), alone["next"], alone["previous"]) == (6, None, None)
+    assert asked == [(2, 2), (1, 100)]
+
+
+def test_an_answer_with_all_entities_has_an_end(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mem0's clients ask for all of them at once; what is beyond the bound is on pages."""
+    for number in range(5):
+        added(client, "here", f"user {number}")
+    monkeypatch.setattr(entities, "ENTITIES_SHOWN_MAX", 4)
+    monkeypatch.setattr(entities, "PAGE_SIZE_MAX", 2)
+    shown = client.get("/v1/entities/").json()
+    assert [one["name"] for one in shown["results"]] == [f"user {n}" for n in range(4)]
+    assert (shown["count"], shown["total_users"], shown["previous"]) == (5, 5, None)
+    rest = client.get(shown["next"]).json()
+    assert [one["name"] for one in rest["results"]] == ["user 4"]
 
 
 def test_an_entity_that_is_none(filled: httpx.Client) -> None:

@@ -123,8 +123,8 @@ async def test_a_reset_forgets_what_the_commits_before_it_put(store: SqliteRecor
     known = await replica(store)
     await together(store, [put("a", "one")], [Reset()], [put("b", "two", updated_at=NOW + 5)])
     assert (await store.state(RED, ALICE)).memories == 1
-    [[alice], total] = await store.entities(RED, 0, 10)
-    assert (alice.memories, alice.created_at, total) == (1, NOW + 5, 1)
+    [[alice], counts] = await store.entities(RED, 0, 10)
+    assert (alice.memories, alice.created_at, counts) == (1, NOW + 5, {"user": 1})
     await known.refresh(store, ALICE, RED)
     assert known.known[0] == ["b"]
 

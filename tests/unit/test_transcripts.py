@@ -218,6 +218,12 @@ def test_sharegpt_roles() -> None:
     assert kept[0].scope == Scope(run_id="s1")
 
 
+def test_sharegpt_may_have_the_keys_of_openai() -> None:
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    kept, _ = read("sharegpt", {"id": "s2", "conversations": said})
+    assert [(r.role, r.text) for r in kept] == [("user", "Hi"), ("assistant", "Hello")]
+
+
 def test_locomo_sessions_are_in_number_order_with_captions_and_times_apart() -> None:
     kept, _ = read("locomo", LOCOMO)
     assert [r.turn_id for r in kept] == ["D2:1", "D2:2", "D10:1"]

@@ -209,7 +209,9 @@ class Erasures:
             except ClosedError:
                 return  # the store is gone before its user
             except HoldfastError as error:
-                _log.warning("an erasure does not come to its end yet: %s", error.code)
+                _log.warning(
+                    "erasures that have not ended are not gone on with yet: %s", error.code
+                )
             await asyncio.sleep(limits.ERASURE_POLL_S)
 
     async def _ended(self, parts: Parts, erasure: Erasure, told: Told | None) -> Erasure:

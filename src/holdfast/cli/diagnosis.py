@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -44,6 +45,15 @@ PARTS = (
 EXTRAS = ("pydantic-ai-slim", "sentence-transformers", "matplotlib", "redis")
 
 _PATIENT = "doctor"
+_OTHER_VARIABLES = (
+    "HOLDFAST_HOME",
+    "HOLDFAST_CONFIG",
+    "HOLDFAST_USER",
+    "HOLDFAST_URL",
+    "HOLDFAST_API_KEY",
+    "HOLDFAST_MASTER_KEYS",
+)
+"""Variables that are read, and set nothing of the configuration."""
 
 State = Literal["ok", "warning", "broken"]
 
@@ -128,7 +138,22 @@ def _version(name: str) -> str | None:
 def _settings(found: Resolved) -> Finding:
     settings = found.settings()
     changed = [name for name, setting in settings.items() if setting["source"] != "default"]
-    return "ok", f"set: {', '.join(changed)}" if changed else "all default"
+    told = f"set: {', '.join(changed)}" if changed else "all default"
+    misspelt = list(_misspelt(os.environ))
+    return ("warning", f"{'; '.join(misspelt)}; {told}") if misspelt else ("ok", told)
+
+
+def _misspelt(environ: Iterable[str]) -> Iterator[str]:
+    """Variables that nothing reads, one or two letters from one that sets something."""
+    from difflib import get_close_matches
+
+    from holdfast.config.checks import variables
+
+    known = [*variables(), *_OTHER_VARIABLES]
+    for name in sorted(environ):
+        near = get_close_matches(name[:64], known, n=1, cutoff=0.9)
+        if name.startswith("HOLDFAST_") and name not in known and near:
+            yield output.printable(f"{name[:64]} sets nothing (is {near[0]} meant?)")
 
 
 def _nearest(folder: Path) -> Path:

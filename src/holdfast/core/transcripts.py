@@ -6,7 +6,7 @@ Seven forms are known, told apart by their content (`detect`):
   the `results` of an answer, as a listing of ours or Mem0's gives it
 * `openai`: `[{"role", "content"}]`, `{"messages": [...]}`, or a list of the latter
 * `chatgpt`: the `conversations.json` of ChatGPT's data export (a tree in `mapping`)
-* `sharegpt`: `{"conversations": [{"from", "value"}]}`
+* `sharegpt`: `{"conversations": [{"from", "value"}]}`, or with `role` and `content`
 * `locomo`, `longmemeval`: the research sets' own files
 * `neutral`: `{"conversation_id", "turns": [{"id", "session", "speaker", "date", "text"}]}`
 
@@ -282,7 +282,10 @@ def _branch(mapping: dict[str, Json], leaf: str | None) -> list[Json]:
 def _sharegpt(item: Json, number: int) -> Iterator[Parsed]:
     scope = Scope(run_id=_name(item.get("id")))
     for message in item["conversations"]:
-        yield from _message(role=message["from"], content=message["value"], scope=scope)
+        if "from" not in message and "role" in message:  # as many data sets have it
+            yield from _message(role=message["role"], content=message.get("content"), scope=scope)
+        else:
+            yield from _message(role=message["from"], content=message["value"], scope=scope)
 
 
 def _locomo(item: Json, number: int) -> Iterator[Parsed]:

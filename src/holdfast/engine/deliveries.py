@@ -48,8 +48,12 @@ _log = logging.getLogger("holdfast.webhooks")
 
 
 async def serve(parts: Parts, sender: Sender) -> None:
-    """Tell the webhooks of all projects what happens, until cancelled."""
+    """Tell the webhooks of all projects what happens, until cancelled.
+
+    That it cannot go on is said once, and when it goes on again.
+    """
     deliveries = Deliveries(parts, sender)
+    is_held_up = False
     try:
         while True:
             try:
@@ -57,7 +61,14 @@ async def serve(parts: Parts, sender: Sender) -> None:
             except ClosedError:
                 return  # the store is gone before its user
             except HoldfastError as error:
-                _log.error("webhooks: %s (%s)", error.code, type(error).__name__)
+                if not is_held_up:
+                    told = "webhooks cannot be told anything, it is tried again: %s (%s)"
+                    _log.error(told, error.code, type(error).__name__)
+                is_held_up = True
+            else:
+                if is_held_up:
+                    _log.warning("webhooks are told again")
+                is_held_up = False
             await deliveries.pause(POLL_S)
     finally:
         await deliveries.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from holdfast.filters import Compare, Filter
 from holdfast.limits import PAGE_SIZE_MAX
 from holdfast.model import (
     Entity,
+    EntityKind,
     EntitySummary,
     HistoryEvent,
     Job,
@@ -95,13 +97,15 @@ async def inside_of(parts: Parts, ids: Sequence[str]) -> list[Memory]:
     return [memory for memory in found if inside(parts.fence, memory.scope)]
 
 
-async def entities(parts: Parts, offset: int, size: int) -> tuple[list[EntitySummary], int]:
-    """Who has memories, and how many entities there are."""
+async def entities(
+    parts: Parts, offset: int, size: int
+) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
+    """Who has memories, and how many of each kind there are in all."""
     if parts.fence.is_open:
         return await parts.records.entities(parts.project, offset, size)
     each = [await _summary(parts, named) for named in parts.fence.entities()]
     found = sorted(filter(None, each), key=lambda one: (one.kind, one.id))
-    return found[offset : offset + size], len(found)
+    return found[offset : offset + size], Counter(one.kind for one in found)
 
 
 async def entity(parts: Parts, named: Entity) -> EntitySummary:

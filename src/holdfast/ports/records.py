@@ -9,6 +9,7 @@ from holdfast.filters import Filter
 from holdfast.model import (
     Census,
     Entity,
+    EntityKind,
     EntitySummary,
     HistoryEvent,
     IndexTerms,
@@ -168,8 +169,9 @@ class Records(Protocol):
 
     async def entities(
         self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], int]:
-        """Entities that have memories, ordered by kind and id, and how many there are.
+    ) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
+        """Entities that have memories, ordered by kind and id, and how many of each kind there are
+        in all; kinds of which there is none are left out.
 
         Each counts its listed memories that have not ended. `created_at` is the time of the first
         commit that wrote to the entity, `updated_at` the latest; the time of a commit is the

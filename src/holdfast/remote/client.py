@@ -226,7 +226,8 @@ class AsyncClient(Connection):
         return answer
 
     async def entities(self, *, page: int = 1, page_size: int = 100) -> Answer:
-        """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total"}`."""
+        """Who has memories: `{"results": [{"type", "name", "total_memories", ...}], "total",
+        "totals"}`; totals: how many users, agents, apps and runs there are, by kind."""
         answer: Answer = await self._call("entities", locals())
         return answer
 

@@ -10,6 +10,7 @@ from holdfast.errors import StoreUnavailableError
 from holdfast.model import (
     Census,
     Entity,
+    EntityKind,
     EntitySummary,
     HistoryEvent,
     Job,
@@ -168,7 +169,7 @@ class FailingStore:
 
     async def entities(
         self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], int]:
+    ) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
         return await self.fault.awaited(self._store.entities(project, offset, size))
 
     async def state(self, project: Project, entity: Entity) -> EntityState:

@@ -21,6 +21,7 @@ from holdfast.metrics import Metrics
 from holdfast.model import (
     Census,
     Entity,
+    EntityKind,
     EntitySummary,
     HistoryEvent,
     Json,
@@ -154,7 +155,7 @@ class AuditedRecords:
 
     async def entities(
         self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], int]:
+    ) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
         return await self._inner.entities(project, offset, size)
 
     async def state(self, project: Project, entity: Entity) -> EntityState:

@@ -30,6 +30,7 @@ from holdfast.model import (
     ANY,
     Census,
     Entity,
+    EntityKind,
     EntitySummary,
     HistoryEvent,
     Job,
@@ -197,7 +198,7 @@ class MemoryRecords:
 
     async def entities(
         self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], int]:
+    ) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
         tables = self.tables
         found = [
             EntitySummary(
@@ -211,7 +212,7 @@ class MemoryRecords:
             if owner == project and tables.holds(project, entity)
         ]
         found.sort(key=lambda each: (each.kind, each.id))
-        return found[offset : offset + size], len(found)
+        return found[offset : offset + size], Counter(each.kind for each in found)
 
     async def state(self, project: Project, entity: Entity) -> EntityState:
         generations = [

@@ -29,6 +29,7 @@ from holdfast.model import (
     ANY,
     Census,
     Entity,
+    EntityKind,
     EntitySummary,
     HistoryEvent,
     Job,
@@ -153,11 +154,12 @@ def history(connection: Connection, project: Project, memory_id: str) -> list[Hi
 
 def entities(
     connection: Connection, project: Project, offset: int, size: int
-) -> tuple[list[EntitySummary], int]:
-    """One page of entities that have memories, and how many there are in all."""
-    total = only(
-        connection, "SELECT count(*) FROM entities WHERE project = ? AND memories > 0", (project,)
-    )
+) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
+    """One page of entities that have memories, and how many of each kind there are in all."""
+    counts = connection.execute(
+        "SELECT kind, count(*) FROM entities WHERE project = ? AND memories > 0 GROUP BY kind",
+        (project,),
+    ).fetchall()
     rows = connection.execute(
         "SELECT kind, id, created_at, updated_at FROM entities "
         "WHERE project = ? AND memories > 0 ORDER BY kind, id LIMIT ? OFFSET ?",
@@ -176,7 +178,7 @@ def entities(
             kind=kind, id=id_, memories=count, created_at=created_at, updated_at=updated_at
         )
         found.append(summary)
-    return found, total
+    return found, dict(map(tuple, counts))
 
 
 def state(connection: Connection, project: Project, entity: Entity) -> EntityState:

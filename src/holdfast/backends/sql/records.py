@@ -30,6 +30,7 @@ from holdfast.model import (
     ENTITY_KINDS,
     Census,
     Entity,
+    EntityKind,
     EntitySummary,
     HistoryEvent,
     Job,
@@ -212,7 +213,7 @@ class SqlRecords(ABC):
 
     async def entities(
         self, project: Project, offset: int, size: int
-    ) -> tuple[list[EntitySummary], int]:
+    ) -> tuple[list[EntitySummary], Mapping[EntityKind, int]]:
         return await self.read_copy(project, lambda c: queries.entities(c, project, offset, size))
 
     async def state(self, project: Project, entity: Entity) -> EntityState:

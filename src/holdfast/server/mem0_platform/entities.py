@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from holdfast.core.intake import clean_id
-from holdfast.limits import PAGE_MAX, PAGE_SIZE_MAX
+from holdfast.limits import ENTITIES_SHOWN_MAX, PAGE_MAX, PAGE_SIZE_MAX
 from holdfast.model import ENTITY_KINDS, EntityKind, JobState, Json
 from holdfast.server.context import Context, allow
 from holdfast.server.mem0_platform.reading import whole_list
@@ -39,6 +38,8 @@ route = Routes("Mem0 platform", slashes=True)
 router = route.router
 
 _EVENTS_PAGE_SIZE = 50
+PAGE_SIZE = 100
+"""Entities on a page, where `page` is given alone."""
 
 Somewhere = Annotated[Place, Query()]
 Seeing = Annotated[Context, Depends(allow("entities"))]
@@ -48,18 +49,23 @@ Watching = Annotated[Context, Depends(allow("events"))]
 @route("GET", "/v1/entities", summary="List entities", response_model=EntityPage)
 @route("GET", "/v2/entities", summary="List entities (v2)", response_model=EntityPage)
 async def entities(pages: Annotated[Pages, Query()], request: Request, context: Seeing) -> Reply:
-    """Who has memories: all of them on one page, unless `page_size` is given.
+    """Who has memories: all of them on one page, unless `page` or `page_size` is given.
 
     Clients delete everybody by deleting whom the first page names.
     """
     check_place(context, pages)
-    everyone = await _everyone(context)
-    page, size = pages.page or 1, pages.page_size or max(1, len(everyone))
-    shown = everyone[(page - 1) * size : page * size]
-    results = [entity_shape(one, context.project, ORGANISATION) for one in shown]
-    answer = page_answer(request, page, size, len(everyone), results)
-    kinds = Counter(one["type"] for one in everyone)
-    return Reply({**answer, **{f"total_{kind}s": kinds[kind] for kind in ENTITY_KINDS}})
+    if pages.page is None and pages.page_size is None:
+        found, totals = await _everyone(context)
+        page, size = ENTITIES_SHOWN_MAX // PAGE_SIZE_MAX, PAGE_SIZE_MAX  # it ends where this does
+    else:
+        page, size = pages.page or 1, pages.page_size or PAGE_SIZE
+        answer = await context.memory.entities(page=page, page_size=size)
+        found, totals = answer["results"], answer["totals"]
+    results = [entity_shape(one, context.project, ORGANISATION) for one in found]
+    shown = page_answer(request, page, size, sum(totals.values()), results)
+    if pages.page is None:
+        shown["previous"] = None
+    return Reply({**shown, **{f"total_{kind}s": totals[kind] for kind in ENTITY_KINDS}})
 
 
 class EntityNames(BaseModel):
@@ -78,20 +84,21 @@ async def filters(place: Somewhere, context: Seeing) -> Reply:
     """The names of all entities, by the key that a filter names them with."""
     check_place(context, place)
     names: dict[str, list[str]] = {f"{kind}_id": [] for kind in ENTITY_KINDS}
-    for one in await _everyone(context):
+    everyone, _ = await _everyone(context)
+    for one in everyone:
         names[f"{one['type']}_id"].append(one["name"])
     return Reply(names)
 
 
-async def _everyone(context: Context) -> list[Mapping[str, Json]]:
+async def _everyone(context: Context) -> tuple[list[Mapping[str, Json]], Mapping[str, int]]:
+    """All entities, as far as one answer may hold, and how many of each kind there are."""
     found: list[Mapping[str, Json]] = []
-    page = 1
-    while True:
+    for page in range(1, ENTITIES_SHOWN_MAX // PAGE_SIZE_MAX + 1):
         answer = await context.memory.entities(page=page, page_size=PAGE_SIZE_MAX)
         found += answer["results"]
-        if page * PAGE_SIZE_MAX >= answer["total"]:
-            return found
-        page += 1
+        if len(found) >= answer["total"] or not answer["results"]:
+            break
+    return found, answer["totals"]
 
 
 @route(

@@ -305,7 +305,7 @@ class ResetContract(StoreFixtures):
         assert await store.history(RED, "a") == []
         assert await store.job(RED, "j") is None
         assert await store.find_job(RED, "k") is None
-        assert await store.entities(RED, 0, 10) == ([], 0)
+        assert await store.entities(RED, 0, 10) == ([], {})
         assert (await store.state(RED, ALICE)).memories == 0
         stats = {name: count for name, count in (await store.stats(RED)).items() if count}
         assert stats.keys() <= {"bytes"}

@@ -239,7 +239,7 @@ class ProjectContract(StoreFixtures):
         assert await store.turns(BLUE, ["t"]) == []
         assert (await store.page(BLUE, listing(Everything()))).total == 0
         assert await events(store, "a", BLUE) == []
-        assert await store.entities(BLUE, 0, 9) == ([], 0)
+        assert await store.entities(BLUE, 0, 9) == ([], {})
         for entity in (ALICE, Entity("user", ANY)):
             assert (await store.state(BLUE, entity)).memories == 0
             assert (await replica(store, entity, BLUE)).held == {}
