@@ -22,8 +22,6 @@ NEIGHBOURS: Final = (("previous", 0.7), ("before_previous", 0.5), ("next", 0.5))
 """Turns whose words count for a row that lacks them, and at what discount."""
 MASS_SCALE: Final = 0.1
 SPEAKERS_NAMED_MAX: Final = 8
-LEVELS_OFF: Final = 2.0
-"""Of similarity: three standard deviations above the mean are 0.76 of what can be had."""
 STRADDLING: Final = 0.85
 """Share of the pairs of characters unknown to a view that are taken to straddle two words."""
 
@@ -44,8 +42,6 @@ class Matches:
     `similarity` [n]: cosine in standard deviations above the view's mean, over 6; None without a
     vector. Embedders differ in what cosine means; how far a row stands out compares.
     `contextual`: the similarity is that of whole texts, not of weighted words.
-    `meaning` [n]: the similarity as it counts. By weighted words it levels off: what stands out
-    already is not told further by more of it.
     `named` [n]: a person the question names is the one who speaks; None if it names none.
     """
 
@@ -60,7 +56,6 @@ class Matches:
     words: Floats
     context: Floats
     similarity: Floats | None
-    meaning: Floats | None
     contextual: bool
     named: Floats | None
 
@@ -97,9 +92,6 @@ def match(
     shares[0] *= np.float32(scale)
     coverage, words = shares @ (impact[:, :-1] > 0.0).astype(np.float32)
     similarity = _similarity(view, query, embedding, rarity, population)
-    meaning = similarity
-    if similarity is not None and not whole:
-        meaning = np.tanh(similarity * np.float32(LEVELS_OFF))
     return Matches(
         view=view,
         query=query,
@@ -112,7 +104,6 @@ def match(
         words=words,
         context=_context(view, impact),
         similarity=similarity,
-        meaning=meaning,
         contextual=similarity is not None and whole,
         named=_named(view, query),
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from holdfast.core.matching import Matches, match
 from holdfast.core.population import Population
-from holdfast.core.signals import ASKED, NOTHING_ELSE, SIGNALS, best_rows, date
+from holdfast.core.signals import ASKED, SIGNALS, best_rows, date
 from holdfast.core.text import Query
 from holdfast.core.view import STEADY, EntityView
 from holdfast.core.weights import PROFILES, Weights, profile
@@ -108,7 +108,7 @@ def calibration_inputs(matches: Matches, total: Floats, rows: NDArray[np.intp]) 
     table[1:3] *= scale
     np.minimum(table[1:3], 1.0, out=table[1:3])
     if matches.query.only_times and (dated := date(matches)) is not None:
-        np.maximum(table[1], dated[rows] >= NOTHING_ELSE, out=table[1])
+        np.maximum(table[1], dated[rows] > 0.0, out=table[1])
     table[3] = 0.0 if matches.similarity is None else matches.similarity[rows]
     table[4] = total[rows] - total[rows[:1]]
     table[5] = math.log(matches.rows)

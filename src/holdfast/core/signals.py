@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from holdfast.core.asking import ASKS_NUMBER, ASKS_OVERVIEW, ASKS_WHEN
 from holdfast.core.columns import ASSISTANT
 from holdfast.core.matching import Matches
-from holdfast.core.temporal import TimeSpan
 from holdfast.core.view import STEADY, EntityView
 
 Floats = NDArray[np.float32]
@@ -23,25 +22,20 @@ Bools = NDArray[np.bool_]
 
 NOTHING_ELSE: Final = 3.0
 """Worth of being from the time that a question names, if that is all it asks."""
+LEVELS_OFF: Final = 2.0
+"""Of similarity: three standard deviations above the mean are 0.76 of what can be had."""
 STANDING_MAX: Final = 200
 """Rows whose place by similarity counts."""
-NEAR_DAYS: Final = 7.0
-"""This many days from a time that is named a row counts 1/e: of what happened one talks soon."""
-NEAR_DAYS_YEARLY: Final = 5.0
-"""The same for a day of any year, within its month."""
-_DAY_S: Final = 86_400.0
 
 
 def semantic(matches: Matches) -> Floats | None:
-    """How much more similar the row is to the question than the other rows are."""
-    return matches.meaning
+    """How much more similar the row is to the question than the other rows are.
 
-
-def between(matches: Matches) -> Floats | None:
-    """The neighbours have words of the question, and the row is similar to it."""
-    if matches.meaning is None or not len(matches.impact):
-        return None
-    return np.asarray(matches.context * matches.meaning / np.float32(max(matches.mass, 1e-6)))
+    By weighted words it levels off: what stands out already is not told further by more of it.
+    """
+    if matches.similarity is None or matches.contextual:
+        return matches.similarity
+    return np.asarray(np.tanh(matches.similarity * np.float32(LEVELS_OFF)))
 
 
 def semantic_session(matches: Matches) -> Floats | None:
@@ -113,27 +107,18 @@ def time(matches: Matches) -> Floats | None:
 
 
 def date(matches: Matches) -> Floats | None:
-    """The row is from a time the question names, or from soon before or after it.
-
-    That counts more where it names nothing else.
-    """
+    """The row is from a time the question names; that counts more where it names nothing else."""
+    view = matches.view
     if not matches.query.spans:
         return None
-    near = np.zeros(len(matches.view))
+    hit = np.zeros(len(view), dtype=np.bool_)
     for span in matches.query.spans:
-        np.maximum(near, _nearness(matches.view, span), out=near)
-    worth = NOTHING_ELSE if matches.query.only_times else 1.0
-    return near.astype(np.float32) * np.float32(worth)
-
-
-def _nearness(view: EntityView, span: TimeSpan) -> NDArray[np.float64]:
-    """[n]: 1 within the span, and falling with the days to it."""
-    if span.month:
-        apart = np.abs(view.day.astype(np.float64) - span.day) if span.day else 0.0
-        return np.asarray((view.month == span.month) * np.exp(-apart / NEAR_DAYS_YEARLY))
-    at = view.columns.event_time
-    apart = np.maximum(np.maximum(span.start - at, at - span.end), 0.0)
-    return np.asarray(np.exp(apart / (-NEAR_DAYS * _DAY_S)))
+        if span.month:
+            hit |= (view.month == span.month) & ((view.day == span.day) | (span.day == 0))
+        else:
+            at = view.columns.event_time
+            hit |= (at >= span.start) & (at < span.end)
+    return hit.astype(np.float32) * np.float32(NOTHING_ELSE if matches.query.only_times else 1.0)
 
 
 def reply(matches: Matches) -> Floats:
@@ -195,7 +180,6 @@ ASKED: Final[tuple[tuple[str, Signal], ...]] = (
     ("keyword", keyword),
     ("matched", matched),
     ("context", context),
-    ("between", between),
     ("session", session),
     ("time", time),
     ("date", date),
