@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NewType
 
 import msgspec
@@ -27,11 +27,18 @@ Json = Any
 Answer = dict[str, Json]
 """What a verb answers."""
 
+OnProgress = Callable[[int, int], None]
+"""Called as a long work goes on: how many are done, and of how many."""
+
 When = Any
 """A time: ISO 8601 text, datetime, date, or Unix seconds."""
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()
 """Stands for "not given" where None has a meaning of its own."""
+
+
+def unheard(_done: int, _total: int) -> None:
+    """The `OnProgress` of work whose progress nobody asks for."""
 
 
 class Struct(msgspec.Struct, frozen=True, gc=False):

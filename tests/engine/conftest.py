@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from holdfast import AsyncMemory, Memory
+from support.llm_server import LLMServer
 from support.refusals import KEY, Refusals
+
+
+@pytest.fixture
+def server() -> Iterator[LLMServer]:
+    """A server of models that answers what the test tells it to."""
+    with LLMServer() as running:
+        yield running
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,6 @@ from tests.engine.test_sealed import facts, traces
 CANARY = "zanzibar"
 NAME = "alice-quetzal"
 ALICE = {"user_id": NAME}
-
-
-@pytest.fixture
-def server() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
 
 
 def config(folder: Path, *, sealed: bool = False, **more: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,6 @@ def facts(*items: dict[str, Any]) -> str:
     """A good answer."""
     whole = [{"when": "", "entities": [], "categories": [], "replaces": [], **i} for i in items]
     return json.dumps({"facts": whole})
-
-
-@pytest.fixture
-def server() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.engine import indexing, reindexing
 from holdfast.errors import IndexUnavailableError
-from holdfast.ports.vectors import Told
+from holdfast.model import OnProgress
 from holdfast.testing.contracts.index import EAST, said
 from holdfast.testing.contracts.values import NOW, SPACE, commit
 from support.candidates import Faulty, Rig
@@ -28,7 +28,7 @@ class Graphed(Faulty):
     failures = 0
     at_it = 0
 
-    async def optimize(self, told: Told | None = None) -> None:
+    async def optimize(self, told: OnProgress | None = None) -> None:
         kind = type(self)
         if kind.failures:
             kind.failures -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,6 @@ def as_(who: dict[str, str]) -> Any:
 def by(told: dict[str, Any]) -> dict[str, Any]:
     """Who, of what is told of a memory or a change."""
     return {name: told[name] for name in ANN}
-
-
-@pytest.fixture
-def server() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
 
 
 @pytest.fixture

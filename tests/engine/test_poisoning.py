@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,6 @@ from support.llm_server import Body, LLMServer, Reply, chat
 
 ALICE = {"user_id": "alice"}
 PETS = [f"I keep pet number {n} at home" for n in range(8)]
-
-
-@pytest.fixture
-def server() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,6 @@ TOOLS = {"roles": {"tool": "untrusted"}}
 async def admin(tmp_path: Path) -> AsyncIterator[AsyncAdmin]:
     async with AsyncAdmin({"path": str(tmp_path / "store"), "workers": 0}) as opened:
         yield opened
-
-
-@pytest.fixture
-def server() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
 
 
 def events(answer: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,6 @@ CANARIES = {
 TALK = "My boss writes: " + ", ".join(CANARIES.values()) + ", and likes tea."
 NAMES = ", ".join(f"<{kind}_1>" for kind in CANARIES)
 Open = Callable[..., Any]
-
-
-@pytest.fixture
-def server() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -24,12 +24,6 @@ SECRET = "sk-very-secret-0123456789"
 TEXTS = ["My boat is green.", "I sold my boat.", "Boats are expensive.", "I like tea."]
 
 Open = Callable[..., Any]
-
-
-@pytest.fixture
-def server() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
 
 
 @pytest.fixture

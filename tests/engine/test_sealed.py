@@ -30,12 +30,6 @@ ALICE = {"user_id": "alice"}
 
 
 @pytest.fixture
-def server() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
-
-
-@pytest.fixture
 def keys(tmp_path: Path) -> Path:
     file = tmp_path / "master.keys"
     file.write_text(written())

@@ -18,9 +18,9 @@ from holdfast.registry import make_shelf
 from support.llm_server import LLMServer
 from support.s3_wire import Bucket, bucket
 from tests.engine.test_backup_places import in_bucket
-from tests.engine.test_sealed import CANARY, administer, config, keys, live, server, traces
+from tests.engine.test_sealed import CANARY, administer, config, keys, live, traces
 
-__all__ = ["keys", "server"]
+__all__ = ["keys"]
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from support.qdrant_engine import Engine
 from support.qdrant_wire import QdrantWire
 from support.weaviate_wire import WeaviateWire
 from tests.engine.test_external_index import answered, fed
-from tests.engine.test_sealed import CANARY, config, keys, live, server, traces
+from tests.engine.test_sealed import CANARY, config, keys, live, traces
 
-__all__ = ["keys", "server"]
+__all__ = ["keys"]
 
 ENGINES = ("qdrant", "qdrant server", "pgvector", "beside", "sharded", "pinecone", "weaviate")
 _TABLES = """

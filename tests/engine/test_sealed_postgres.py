@@ -16,9 +16,9 @@ from support import postgres
 from support.llm_server import LLMServer
 from support.sealed import MASTER, RENEWED
 from tests.engine.test_resealing import contents, fill
-from tests.engine.test_sealed import CANARY, facts, hold, live, server
+from tests.engine.test_sealed import CANARY, facts, hold, live
 
-__all__ = ["facts", "server"]
+__all__ = ["facts"]
 
 _TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace

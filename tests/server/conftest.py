@@ -8,7 +8,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from support.llm_server import LLMServer
 from support.served import Served, served
+
+
+@pytest.fixture
+def llm() -> Iterator[LLMServer]:
+    """A server of models that answers what the test tells it to."""
+    with LLMServer() as running:
+        yield running
 
 
 @pytest.fixture

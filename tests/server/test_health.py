@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,12 +23,6 @@ from support.served import PLAIN, Served, served
 
 PARTS = {"records", "index", "queue", "embedder", "llm", "reranker", "cache", "redis", "backup"}
 SECRET = "sk-very-secret"
-
-
-@pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
 
 
 def ask(server: Served, path: str = "/health") -> httpx.Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -54,12 +53,6 @@ def read(client: httpx.Client) -> Samples:
 def value(samples: Samples, name: str, **labels: str) -> float:
     """One sample; 0 if it is not there."""
     return samples.get((name, tuple(sorted(labels.items()))), 0.0)
-
-
-@pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
 
 
 def with_model(llm: LLMServer) -> dict[str, Any]:

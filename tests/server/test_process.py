@@ -8,9 +8,9 @@ import signal
 import socket
 import sqlite3
 import stat
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -34,12 +34,6 @@ FACTS = json.dumps(
 )  # fmt: skip
 SAID = "I keep three hives of bees in Kent."
 SEARCH = {"query": "bees", "filters": {"user_id": "ann"}, "rerank": True}
-
-
-@pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -96,6 +90,11 @@ def test_without_any_setting_it_serves_and_shows_a_key_once(home: Path) -> None:
         with talker(url, key) as client:
             assert client.get("/v1/ping/").status_code == 200
             assert client.get("/metrics").status_code == 200, "the first key runs the deployment"
+        trial = server.hear(r"try it +(KEY=.*)").group(1).replace("KEY=hf-...", f"KEY={key}")
+        answer = subprocess.run(
+            ["bash", "-c", trial], check=True, capture_output=True, text=True, timeout=30
+        )
+        assert json.loads(answer.stdout)["results"][0]["memory"] == "I like tea.", answer
         server.send(signal.SIGTERM)
         assert server.wait() == 0
         assert server.said.count(key) == 1, "told once, and never in the log"
@@ -324,3 +323,4 @@ def test_the_store_of_a_first_start_is_for_its_owner_alone(home: Path) -> None:
         assert server.url
         mode = stat.S_IMODE((home / "holdfast.db").stat().st_mode)
         assert not mode & stat.S_IWOTH
+        assert not stat.S_IMODE(home.stat().st_mode) & 0o077, "others do not even see it"

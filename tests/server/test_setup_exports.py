@@ -169,12 +169,6 @@ def test_a_key_of_one_user_stays_with_it(client: httpx.Client, server: Served) -
 
 
 @pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as running:
-        yield running
-
-
-@pytest.fixture
 def modelled(llm: LLMServer, tmp_path: Path) -> Iterator[Served]:
     model = {"model": "scripted", "openai_base_url": llm.url, "api_key": "sk-test"}
     more = {

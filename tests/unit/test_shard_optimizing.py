@@ -11,7 +11,7 @@ from holdfast.backends.sharded.member import Member
 from holdfast.backends.sharded.optimizing import optimize_each, optimizing_of
 from holdfast.core.breaker import BreakerBounds
 from holdfast.errors import IndexUnavailableError
-from holdfast.ports.vectors import Told
+from holdfast.model import OnProgress
 from holdfast.testing.contracts.values import SPACE
 
 
@@ -20,7 +20,7 @@ class Graphed(MemoryVectors):
     points = 0
     done = 0
 
-    async def optimize(self, told: Told | None = None) -> None:
+    async def optimize(self, told: OnProgress | None = None) -> None:
         if self.away:
             raise IndexUnavailableError("A planted failure.")
         self.done = self.points

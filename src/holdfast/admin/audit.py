@@ -15,9 +15,9 @@ from holdfast.core.audit_shapes import AuditQuery
 from holdfast.engine import trail as engine
 from holdfast.engine.auditing import audited
 from holdfast.engine.parts import Parts
-from holdfast.engine.trail import AuditPage, Told
+from holdfast.engine.trail import AuditPage
 from holdfast.errors import HoldfastError, ValidationError
-from holdfast.model import Project, When
+from holdfast.model import OnProgress, Project, When, unheard
 from holdfast.trail import OUTCOMES, SORTS, Anchor, AuditRow, Outcome, Verdict
 
 _DAY_S: Final = 86_400.0
@@ -141,7 +141,7 @@ class Audit:
         *,
         project: str | None = None,
         anchors: Sequence[Anchor] = (),
-        told: Told | None = None,
+        told: OnProgress | None = None,
     ) -> Sequence[Verdict]:
         """Whether any row of a project, or for None of every project, was changed, removed, swapped
         or inserted; what is wrong first of each.
@@ -149,10 +149,10 @@ class Audit:
         `anchors`: heads that were kept elsewhere. `told`: how many rows are done, and of how many.
         """
         parts = await self._parts(project)
-        return await engine.verify(parts, _named(project), anchors, told or _nobody)
+        return await engine.verify(parts, _named(project), anchors, told or unheard)
 
     async def prune(
-        self, *, before: When = None, project: str | None = None, told: Told | None = None
+        self, *, before: When = None, project: str | None = None, told: OnProgress | None = None
     ) -> int:
         """Delete the rows of before a time, of a project or for None of every project; how many.
 
@@ -166,7 +166,7 @@ class Audit:
             if not self._config.audit_days:
                 return 0
             moment = parts.clock.now() - self._config.audit_days * _DAY_S
-        return await engine.prune(parts, _named(project), moment, told or _nobody)
+        return await engine.prune(parts, _named(project), moment, told or unheard)
 
     async def serve(self) -> None:
         """Prune by rule from time to time, until cancelled."""
@@ -209,7 +209,3 @@ def _query(*, since: When, before: When, **texts: str | None) -> AuditQuery:
 
 def _named(project: str | None) -> Project | None:
     return None if project is None else Project(project)
-
-
-def _nobody(_done: int, _total: int) -> None:
-    """Is told, and does not care."""

@@ -19,13 +19,13 @@ from holdfast.engine import backups as engine
 from holdfast.engine import merging, restoring
 from holdfast.engine.auditing import audited
 from holdfast.engine.backup_schedule import BackupStatus, Plan, Pruned
-from holdfast.engine.backups import Backup, BackupContents, Shelf, Told
+from holdfast.engine.backups import Backup, BackupContents, Shelf
 from holdfast.engine.merging import Merged
 from holdfast.engine.parts import Parts
 from holdfast.engine.restoring import Restored, Verified
 from holdfast.errors import ConfigError, ConflictError, HoldfastError, ValidationError
 from holdfast.limits import ID_CHARS_MAX
-from holdfast.model import Entity, Struct
+from holdfast.model import Entity, OnProgress, Struct, unheard
 from holdfast.ports import IndexSource
 from holdfast.registry import backup_settings, make_shelf, opened_beside
 
@@ -81,7 +81,7 @@ class Backups:
         """What this process makes, or made last, in the background."""
 
     async def create(
-        self, *, full: bool = False, at: str | None = None, told: Told | None = None
+        self, *, full: bool = False, at: str | None = None, told: OnProgress | None = None
     ) -> Backup:
         """Archive the store as it is now, while it is written to.
 
@@ -89,7 +89,7 @@ class Backups:
         `told`: how many rows are done, and of how many. Raises StoreError, KeyRingError.
         """
         async with self._shelf(at) as shelf:
-            return await engine.create(shelf, full=full, told=told or _nobody)
+            return await engine.create(shelf, full=full, told=told or unheard)
 
     async def begin(self, *, full: bool = False) -> BackupWork:
         """`create` in the background of this process; `work` tells how far it is.
@@ -138,14 +138,14 @@ class Backups:
             return await engine.show(shelf, _checked(backup_id))
 
     async def verify(
-        self, backup_id: str = "latest", *, at: str | None = None, told: Told | None = None
+        self, backup_id: str = "latest", *, at: str | None = None, told: OnProgress | None = None
     ) -> Verified:
         """Restore a backup into a store that is thrown away, and compare both row by row.
 
         Raises CorruptError if it is not what was archived, NotFoundError, KeyRingError.
         """
         async with self._shelf(at) as shelf:
-            return await restoring.verify(shelf, _checked(backup_id), told=told or _nobody)
+            return await restoring.verify(shelf, _checked(backup_id), told=told or unheard)
 
     async def restore(
         self,
@@ -153,7 +153,7 @@ class Backups:
         *,
         at: str | None = None,
         restart: bool = False,
-        told: Told | None = None,
+        told: OnProgress | None = None,
     ) -> Restored:
         """Restore a backup into the configured store, which must be empty and not open here.
 
@@ -170,7 +170,7 @@ class Backups:
                 hint="Close it first.",
             )
         async with self._shelf(at) as shelf:
-            told = told or _nobody
+            told = told or unheard
             return await restoring.restore(shelf, _checked(backup_id), restart=restart, told=told)
 
     async def merge(
@@ -180,7 +180,7 @@ class Backups:
         at: str | None = None,
         projects: Mapping[str, str] | None = None,
         only_empty: bool = False,
-        told: Told | None = None,
+        told: OnProgress | None = None,
     ) -> Merged:
         """Add the memories of a backup to the store, which others may use meanwhile.
 
@@ -211,7 +211,7 @@ class Backups:
                 lambda folder: opened_beside(self._config, folder, space),
                 projects=names,
                 only_empty=only_empty,
-                told=told or _nobody,
+                told=told or unheard,
             )
 
     async def status(self) -> BackupStatus:
@@ -312,7 +312,3 @@ def _checked(backup_id: str) -> str:
             "That is no id of a backup.", hint="`holdfast backup list` tells them; or `latest`."
         )
     return backup_id
-
-
-def _nobody(_done: int, _total: int) -> None:
-    """Is told, and does not care."""

@@ -17,10 +17,10 @@ from holdfast.engine.reembedding import (
     Changed,
     ChangeLimits,
     EmbedderStatus,
+    OnEmbedded,
     Price,
     Progress,
     Switched,
-    Told,
 )
 from holdfast.errors import ConflictError, HoldfastError, ValidationError
 from holdfast.model import Struct, Usage
@@ -66,7 +66,7 @@ class EmbedderChange:
         limits: ChangeLimits | None = None,
         *,
         price: Price | None = None,
-        told: Told | None = None,
+        told: OnEmbedded | None = None,
     ) -> Changed:
         """Make the vectors of the new embedder that are missing; interrupted, it goes on where it
         was when it is called again.
@@ -86,20 +86,22 @@ class EmbedderChange:
         _check(limits, price, parts)
         return await engine.change(parts, self._source(), limits, price, told)
 
-    async def cutover(self, told: Told | None = None) -> Switched:
+    async def cutover(self, told: OnEmbedded | None = None) -> Switched:
         """Search the vectors of the new embedder from now on, in every process at once.
 
         Raises ConflictError, and changes nothing, while any are missing; StoreError.
         """
         return await engine.cut_over(await self._parts(), self._source(), told)
 
-    async def rollback(self, *, price: Price | None = None, told: Told | None = None) -> Switched:
+    async def rollback(
+        self, *, price: Price | None = None, told: OnEmbedded | None = None
+    ) -> Switched:
         """Search the vectors of the embedder before again, once those of what was written since
         are made. Errors as of `change`."""
         parts = await self._parts()
         return await engine.roll_back(parts, self._source(), price or _listed(parts), told)
 
-    async def finish(self, told: Told | None = None) -> int:
+    async def finish(self, told: OnEmbedded | None = None) -> int:
         """Delete the vectors that are not searched any more; how many they were.
 
         Raises ConflictError while a change is under way; StoreError.

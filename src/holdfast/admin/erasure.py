@@ -16,7 +16,7 @@ from holdfast.directory import Erasure
 from holdfast.engine import dossier, receipts
 from holdfast.engine import forget as engine
 from holdfast.engine.auditing import audited
-from holdfast.engine.forget import Elsewhere, Told
+from holdfast.engine.forget import Elsewhere, OnCopy
 from holdfast.engine.leasing import Lease
 from holdfast.engine.parts import Parts
 from holdfast.errors import ClosedError, ConflictError, HoldfastError, ValidationError
@@ -71,7 +71,7 @@ class Erasures:
         app_id: str | None = None,
         run_id: str | None = None,
         project: str | None = None,
-        told: Told | None = None,
+        told: OnCopy | None = None,
     ) -> Erasure:
         """Erase everything that is known of a subject; the erasure at its end, with the receipt.
 
@@ -112,11 +112,11 @@ class Erasures:
         async for piece in dossier.written(await self._parts(project), entity, form):
             yield piece
 
-    async def resume(self, told: Told | None = None) -> Sequence[Erasure]:
+    async def resume(self, told: OnCopy | None = None) -> Sequence[Erasure]:
         """Go on with every erasure, of any project, whose process died; those, at their ends."""
         return await self._resumed(math.inf, told)
 
-    async def _resumed(self, before: float, told: Told | None) -> Sequence[Erasure]:
+    async def _resumed(self, before: float, told: OnCopy | None) -> Sequence[Erasure]:
         ended = []
         for erasure in await engine.unfinished(await self._parts(None), before):
             parts = await self._parts(erasure.project)
@@ -162,7 +162,7 @@ class Erasures:
         given: Sequence[Mapping[str, Json]],
         *,
         public_key: str | None = None,
-        told: Told | None = None,
+        told: OnCopy | None = None,
     ) -> Sequence[Erasure]:
         """Erase again who is there though erased: after a backup of before was restored.
 
@@ -214,7 +214,7 @@ class Erasures:
                 )
             await asyncio.sleep(limits.ERASURE_POLL_S)
 
-    async def _ended(self, parts: Parts, erasure: Erasure, told: Told | None) -> Erasure:
+    async def _ended(self, parts: Parts, erasure: Erasure, told: OnCopy | None) -> Erasure:
         ended = await engine.carry_out(parts, erasure, self._elsewhere, told or _nobody)
         if ended.state == "FAILED":
             left = ", ".join(f"{count} {name}" for name, count in ended.remains.items())

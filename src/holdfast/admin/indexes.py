@@ -16,9 +16,9 @@ from holdfast.engine.comparing import Drift
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.parts import Parts
 from holdfast.engine.rebalancing import Rebalanced
-from holdfast.engine.reindexing import IndexStatus, Rebuilt, Told
+from holdfast.engine.reindexing import IndexStatus, Rebuilt
 from holdfast.errors import ConflictError, HoldfastError, UnsupportedError
-from holdfast.model import Struct
+from holdfast.model import OnProgress, Struct
 
 Kind = Literal["verify", "repair", "rebuild", "rebalance"]
 
@@ -61,7 +61,7 @@ class Indexes:
             return IndexStatus(name="embedded", external=False, memories=census.memories)
         return await engine.status(parts.feeder)
 
-    async def verify(self, *, repair: bool = False, told: Told | None = None) -> Drift:
+    async def verify(self, *, repair: bool = False, told: OnProgress | None = None) -> Drift:
         """Compare every point of the index with the records; `repair`: mend what differs.
 
         What is written meanwhile may count. `told`: how many memories were looked at, and of how
@@ -69,7 +69,7 @@ class Indexes:
         """
         return await engine.verify(await self._feeder(), repair=repair, told=told)
 
-    async def rebuild(self, told: Told | None = None) -> Rebuilt:
+    async def rebuild(self, told: OnProgress | None = None) -> Rebuilt:
         """Build the index anew beside the one that is searched, then search the new one.
 
         No text is embedded again. Interrupted, it goes on where it was when called again. Raises
@@ -77,7 +77,7 @@ class Indexes:
         """
         return await engine.rebuild(await self._feeder(), told)
 
-    async def rebalance(self, told: Told | None = None) -> Rebalanced:
+    async def rebalance(self, told: OnProgress | None = None) -> Rebalanced:
         """Move the memories of a sharded index to where the configuration wants them, while
         everybody works. Every instance must have been started with this configuration before.
 

@@ -12,9 +12,8 @@ from holdfast.directory import Held
 from holdfast.engine import quarantine as engine
 from holdfast.engine.auditing import audited
 from holdfast.engine.parts import Parts
-from holdfast.engine.quarantine import Told
 from holdfast.errors import ValidationError
-from holdfast.model import Answer, Scope, Struct
+from holdfast.model import Answer, OnProgress, Scope, Struct
 
 
 class PartsOf(Protocol):
@@ -80,7 +79,7 @@ class Quarantine:
         run_id: str | None = None,
         messages: Sequence[int] = (),
         wait: bool = True,
-        told: Told | None = None,
+        told: OnProgress | None = None,
         project: str | None = None,
         fence: Fence = OPEN,
     ) -> Answer:
@@ -127,7 +126,7 @@ class Quarantine:
         app_id: str | None = None,
         run_id: str | None = None,
         messages: Sequence[int] = (),
-        told: Told | None = None,
+        told: OnProgress | None = None,
         project: str | None = None,
         fence: Fence = OPEN,
     ) -> Answer:

@@ -8,7 +8,8 @@ from holdfast.core import verbs
 from holdfast.engine.auditing import audited
 from holdfast.engine.parts import Parts
 from holdfast.errors import UnsupportedError
-from holdfast.ports.sealing import Resealed, Seals, SealStatus, Told
+from holdfast.model import OnProgress, unheard
+from holdfast.ports.sealing import Resealed, Seals, SealStatus
 
 
 @audited(verbs.SEALING, "seal.")
@@ -27,24 +28,24 @@ class Sealing:
         """How texts and vectors are sealed. Costs a scan of the store."""
         return await (await self._seals()).status()
 
-    async def run(self, told: Told | None = None) -> Resealed:
+    async def run(self, told: OnProgress | None = None) -> Resealed:
         """Seal every text and vector that is plain, or of an older key than its subject has.
 
         From then on what is not sealed is refused. `told`: how many rows are done, and of
         how many. Raises ConflictError while other processes write plain texts.
         """
-        return await (await self._seals()).run(told or _nobody)
+        return await (await self._seals()).run(told or unheard)
 
-    async def rotate_master(self, told: Told | None = None) -> Resealed:
+    async def rotate_master(self, told: OnProgress | None = None) -> Resealed:
         """Wrap every data key with the keyring's first master key: older ones are not needed then.
 
         `told`: how many keys are done, and of how many.
         """
-        return await (await self._seals()).rotate_master(told or _nobody)
+        return await (await self._seals()).rotate_master(told or unheard)
 
-    async def rotate_keys(self, told: Told | None = None) -> Resealed:
+    async def rotate_keys(self, told: OnProgress | None = None) -> Resealed:
         """Give every subject a new data key, then seal all that is its own with it; as `run`."""
-        return await (await self._seals()).rotate_keys(told or _nobody)
+        return await (await self._seals()).rotate_keys(told or unheard)
 
     async def _seals(self) -> Seals:
         seals = (await self._parts()).seals
@@ -53,7 +54,3 @@ class Sealing:
                 "The texts of this store are not sealed.", hint="Configure `seal` first."
             )
         return seals
-
-
-def _nobody(_done: int, _total: int) -> None:
-    """Is told, and does not care."""

@@ -21,9 +21,10 @@ from holdfast.errors import ConfigError, ValidationError
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
     from holdfast.admin.backups import Backups
-    from holdfast.engine.backups import Backup, BackupContents, Told
+    from holdfast.engine.backups import Backup, BackupContents
     from holdfast.engine.merging import Merged
     from holdfast.engine.restoring import Restored, Verified
+    from holdfast.model import OnProgress
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ def create(
 ) -> None:
     """Make a backup while others read and write."""
 
-    def work(backups: Backups, told: Told) -> Awaitable[Backup]:
+    def work(backups: Backups, told: OnProgress) -> Awaitable[Backup]:
         return backups.create(full=full, at=at, told=told)
 
     print_document(common, _document(_with_progress(common, "archiving", work)))
@@ -83,7 +84,7 @@ def show(common: Common, backup_id: Which = "latest", at: At = None) -> None:
 def verify(common: Common, backup_id: Which = "latest", at: At = None) -> None:
     """Restore a backup into a store that is thrown away, and compare them row by row."""
 
-    def work(backups: Backups, told: Told) -> Awaitable[Verified]:
+    def work(backups: Backups, told: OnProgress) -> Awaitable[Verified]:
         return backups.verify(backup_id, at=at, told=told)
 
     print_document(common, output.fields_of(_with_progress(common, "verifying", work)))
@@ -120,7 +121,7 @@ def restore(
         _merged(common, backup_id, at, _projects(project or []), only_empty=not merge)
         return
 
-    def work(backups: Backups, told: Told) -> Awaitable[Restored]:
+    def work(backups: Backups, told: OnProgress) -> Awaitable[Restored]:
         return backups.restore(backup_id, at=at, restart=restart, told=told)
 
     print_document(common, output.fields_of(_with_progress(common, "restoring", work)))
@@ -206,7 +207,9 @@ def _done(common: Common, work: Callable[[Backups], Awaitable[T]]) -> T:
     return asyncio.run(whole())
 
 
-def _with_progress(common: Common, what: str, work: Callable[[Backups, Told], Awaitable[T]]) -> T:
+def _with_progress(
+    common: Common, what: str, work: Callable[[Backups, OnProgress], Awaitable[T]]
+) -> T:
     async def whole(backups: Backups) -> T:
         with output.progress(what, None, unit="rows", no_color=common.no_color) as advance:
             return await work(backups, _steps(advance))
@@ -214,7 +217,7 @@ def _with_progress(common: Common, what: str, work: Callable[[Backups, Told], Aw
     return _done(common, whole)
 
 
-def _steps(advance: output.Advance) -> Told:
+def _steps(advance: output.Advance) -> OnProgress:
     last = 0
 
     def told(done: int, total: int) -> None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from holdfast.engine.reembedding import (
         Changed,
         EmbedderStatus,
+        OnEmbedded,
         Progress,
         SpaceStatus,
         Switched,
-        Told,
     )
 
 
@@ -126,7 +126,7 @@ def finish(common: Common) -> None:
 
 
 @contextmanager
-def _bar(common: Common, label: str) -> Iterator[Told]:
+def _bar(common: Common, label: str) -> Iterator[OnEmbedded]:
     with output.progress(label, None, unit="memories", no_color=common.no_color) as advance:
         last = 0
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
     from holdfast.cli.output import Advance
     from holdfast.directory import Erasure
-    from holdfast.engine.forget import Told
+    from holdfast.engine.forget import OnCopy
 
 Receipts = Annotated[
     list[Path], typer.Argument(metavar="FILE...", help="Receipts, as `forget` wrote them.")
@@ -227,7 +227,7 @@ def _read(file: Path) -> dict[str, Any]:
     return found
 
 
-def _steps(advance: Advance) -> Told:
+def _steps(advance: Advance) -> OnCopy:
     def told(copy: str, rows: int, _total: int) -> None:
         advance(rows, note=copy)
 

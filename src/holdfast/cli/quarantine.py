@@ -17,10 +17,9 @@ from holdfast.errors import ValidationError
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
     from holdfast.admin.quarantine import HeldPage
-    from holdfast.engine.quarantine import Told
-    from holdfast.model import Answer
+    from holdfast.model import Answer, OnProgress
 
-    Decide = Callable[[AsyncAdmin, dict[str, Any], Told], Awaitable[Answer]]
+    Decide = Callable[[AsyncAdmin, dict[str, Any], OnProgress], Awaitable[Answer]]
 
 HeldIds = Annotated[
     list[str] | None, typer.Argument(metavar="[ID...]", help="Whole ids, as `list` shows them.")
@@ -101,7 +100,7 @@ def approve(
 ) -> None:
     """Let in what is held: it is added as it would have been, from the moment it was said."""
 
-    async def decide(admin: AsyncAdmin, chosen: dict[str, Any], told: Told) -> Answer:
+    async def decide(admin: AsyncAdmin, chosen: dict[str, Any], told: OnProgress) -> Answer:
         return await admin.quarantine.approve(**chosen, told=told, project=project)
 
     chosen = _chosen(ids, held_ids, all_=all_) | {"messages": message or ()}
@@ -119,7 +118,7 @@ def reject(
 ) -> None:
     """Throw away what is held, for good."""
 
-    async def decide(admin: AsyncAdmin, chosen: dict[str, Any], told: Told) -> Answer:
+    async def decide(admin: AsyncAdmin, chosen: dict[str, Any], told: OnProgress) -> Answer:
         return await admin.quarantine.reject(**chosen, told=told, project=project)
 
     chosen = _chosen(ids, held_ids, all_=all_) | {"messages": message or ()}

@@ -13,9 +13,10 @@ from holdfast.cli.options import Common
 if TYPE_CHECKING:
     from holdfast.admin import AsyncAdmin
     from holdfast.admin.sealing import Sealing
-    from holdfast.ports.sealing import Resealed, SealStatus, Told
+    from holdfast.model import OnProgress
+    from holdfast.ports.sealing import Resealed, SealStatus
 
-    Work = Callable[[Sealing, Told], Awaitable[Resealed]]
+    Work = Callable[[Sealing, OnProgress], Awaitable[Resealed]]
 
 
 def status(common: Common) -> None:

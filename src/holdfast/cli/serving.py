@@ -24,6 +24,13 @@ _PACKAGES = frozenset(
 )
 """What the extra `server` brings."""
 
+_SHOWN = "hf-..."
+_TRIAL = (
+    'curl {address}/holdfast/add -H "Authorization: Bearer $KEY" '
+    """-d '{{"messages": "I like tea.", "user_id": "me"}}'"""
+)
+"""A first call; the key stands above it, once."""
+
 LogFormat = Annotated[
     str, typer.Option("--log-format", metavar="FORM", help="Lines of the log: text or json.")
 ]
@@ -143,6 +150,8 @@ def welcome(config: Config, port: int, first: str | None) -> str:
         ("models", f"{config.embedder.provider}; {model}"),
         ("key", _key_told(config, first)),
     ]
+    if first is not None:
+        rows.append(("try it", f"KEY={_SHOWN}; {_TRIAL.format(address=address)}"))
     if section.processes > 1:
         together = section.redis_url or config.cache.provider == "redis"
         shared = "in Redis" if together else "in each by itself (redis_url shares them)"

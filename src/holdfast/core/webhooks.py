@@ -39,16 +39,16 @@ _URL: Final = re.compile(
 )
 _NUMBERS: Final = re.compile(r"[0-9.]+")
 
-Told = tuple[str, dict[str, Json]]
+Message = tuple[str, dict[str, Json]]
 """A type of event and what is sent of it."""
 
 
-def of_change(change: Change) -> list[Told]:
+def of_change(change: Change) -> list[Message]:
     """What is told of a change of a memory; its text is put in when it is sent (`with_text`)."""
     if not change.listed:
         return []
     details = {"id": change.memory_id, "data": {"memory": None}, "event": change.event}
-    told: list[Told] = [(_OF_CHANGE[change.event], {"event_details": details})]
+    told: list[Message] = [(_OF_CHANGE[change.event], {"event_details": details})]
     if change.categories and change.event in ("ADD", "UPDATE"):
         named = {
             "event": "CATEGORIZE",
@@ -59,7 +59,9 @@ def of_change(change: Change) -> list[Told]:
     return told
 
 
-def of_job(job: Job, state: JobState, result: Json, *, is_cancelled: bool = False) -> Told | None:
+def of_job(
+    job: Job, state: JobState, result: Json, *, is_cancelled: bool = False
+) -> Message | None:
     """What is told of the end of an extraction job; None if nothing is."""
     if job.kind != "extract" or state not in ("SUCCEEDED", "FAILED"):
         return None
@@ -74,7 +76,7 @@ def of_job(job: Job, state: JobState, result: Json, *, is_cancelled: bool = Fals
     return event, {"event_details": details}
 
 
-def of_held(held: Held) -> Told:
+def of_held(held: Held) -> Message:
     """What is told of an add that is held: whose it is and how many messages, never a word."""
     names = ("user_id", "agent_id", "app_id", "run_id")
     scope = {name: getattr(held, name) for name in names}

@@ -19,7 +19,7 @@ from holdfast.engine.backups import Backup, Shelf, backup_of, create, listed
 from holdfast.engine.leasing import Lease
 from holdfast.errors import CorruptError, HoldfastError, NotFoundError
 from holdfast.metrics import Metrics
-from holdfast.model import Struct
+from holdfast.model import Struct, unheard
 from holdfast.ports import IndexSource
 
 POLL_S: Final = 60.0
@@ -165,7 +165,7 @@ async def _round(plan: Plan, lease: Lease, began: float) -> float:
     if not await lease.hold():
         return POLL_S
     async with _held(lease):
-        found = await create(plan.shelf, full=False, told=_nobody)
+        found = await create(plan.shelf, full=False, told=unheard)
         await prune(plan.shelf, plan.settings, plan.zone, store=store, dry=False)
     await _move(plan.source, None)
     _told(plan.metrics, found)
@@ -212,7 +212,3 @@ def _told(metrics: Metrics, found: Backup | None) -> None:
 
 def _always(value: float) -> Callable[[], float]:
     return lambda: value
-
-
-def _nobody(_done: int, _total: int) -> None:
-    """Nobody watches."""

@@ -38,13 +38,10 @@ from holdfast.errors import (
     StoreError,
     ValidationError,
 )
-from holdfast.model import Struct
+from holdfast.model import OnProgress, Struct
 from holdfast.ports.archiving import Archiving, Snapshot, Table
 from holdfast.ports.destination import Destination
 from holdfast.ports.keyring import KeyRing
-
-Told = Callable[[int, int], None]
-"""Is told how many rows are done, and of how many."""
 
 SUBJECT_KEYS: Final = "subject_keys"
 ERASED: Final = "erased"
@@ -107,7 +104,7 @@ class BackupContents(Struct, frozen=True, kw_only=True):
 # ------------------------------------------------------------------ create
 
 
-async def create(shelf: Shelf, *, full: bool, told: Told) -> Backup:
+async def create(shelf: Shelf, *, full: bool, told: OnProgress) -> Backup:
     """Archive the store as it is now. Raises StoreError, BackupUnavailableError, KeyRingError."""
     async with shelf.archiving.snapshot() as snapshot:
         base = None if full else await _base(shelf, snapshot)
@@ -162,7 +159,7 @@ async def _base(shelf: Shelf, snapshot: Snapshot) -> Archive | None:
     return base if base.header.revision == snapshot.revision else None
 
 
-async def _written(snapshot: Snapshot, writer: Writer, told: Told) -> AsyncIterator[bytes]:
+async def _written(snapshot: Snapshot, writer: Writer, told: OnProgress) -> AsyncIterator[bytes]:
     """The bytes of an archive of a snapshot, as they are made."""
     yield writer.start()
     total, done = sum((await snapshot.counts()).values()), 0

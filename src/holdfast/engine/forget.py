@@ -28,8 +28,8 @@ from holdfast.model import Entity, Json, Project, Struct
 from holdfast.ports import Listing, Probe, RemoveMemories, View
 from holdfast.ports.subjects import Copy
 
-Told = Callable[[str, int, int], None]
-"""Is told of which copy how many rows are done, and of how many."""
+OnCopy = Callable[[str, int, int], None]
+"""Called with the copy that is worked at, how many of its rows are done, and of how many."""
 
 
 class Elsewhere(Protocol):
@@ -94,7 +94,7 @@ async def begin(parts: Parts, entity: Entity) -> Erasure:
     return erasure
 
 
-async def carry_out(parts: Parts, erasure: Erasure, elsewhere: Elsewhere, told: Told) -> Erasure:
+async def carry_out(parts: Parts, erasure: Erasure, elsewhere: Elsewhere, told: OnCopy) -> Erasure:
     """Erase what is left of the subject, look for it, write the receipt; the erasure as it ends.
 
     Raises StoreError, IndexUnavailableError, CacheUnavailableError, BackupUnavailableError: it is
@@ -196,7 +196,7 @@ async def _before(parts: Parts, entity: Entity) -> Before:
     return Before(ids=ids, texts=tuple(memory.text for memory in some))
 
 
-async def _memories(parts: Parts, entity: Entity, erasure: Erasure, told: Told) -> None:
+async def _memories(parts: Parts, entity: Entity, erasure: Erasure, told: OnCopy) -> None:
     """Memories, and what is held."""
     total, done = erasure.found.get("memories", 0), 0
     while True:

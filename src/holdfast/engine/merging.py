@@ -17,12 +17,12 @@ from holdfast.core.forgotten import Erased, Forgotten
 from holdfast.core.identity import id_elsewhere, key_mark
 from holdfast.core.rekeying import Rekeying
 from holdfast.directory import Held, ProjectInfo, Where
-from holdfast.engine.backups import ERASED, Shelf, Told, open_backup, rows_of
+from holdfast.engine.backups import ERASED, Shelf, open_backup, rows_of
 from holdfast.engine.parts import Parts
 from holdfast.engine.quarantine import is_decided
 from holdfast.engine.restoring import keys_of, load, number_of
 from holdfast.errors import ConflictError, NotFoundError
-from holdfast.model import Memory, Project, Struct
+from holdfast.model import Memory, OnProgress, Project, Struct
 from holdfast.ports import Directory, Op, PutMemory, PutRows
 from holdfast.ports.moving import Moved, Moving
 
@@ -77,7 +77,7 @@ async def merge(
     *,
     projects: Mapping[str, str],
     only_empty: bool,
-    told: Told,
+    told: OnProgress,
 ) -> Merged:
     """Add the memories of an archive to an open store, with vectors, sources, turns and history,
     and what was held; what was approved or rejected here since is not held again.
@@ -110,7 +110,7 @@ async def merge(
     return Merged(id=archived, added=added, known=known, projects=wanted, held=held)
 
 
-async def _laid_out(shelf: Shelf, backup_id: str, folder: Path, told: Told) -> str:
+async def _laid_out(shelf: Shelf, backup_id: str, folder: Path, told: OnProgress) -> str:
     """Restore an archive into a folder; its id."""
     archive = await open_backup(shelf, backup_id)
     keys = await keys_of(shelf, archive)

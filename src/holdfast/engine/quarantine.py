@@ -6,7 +6,7 @@ away in the transaction of the decision.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
@@ -24,9 +24,6 @@ from holdfast.engine.read import add_answer, may_see
 from holdfast.errors import ConflictError, NotFoundError
 from holdfast.model import Job, Json, Scope
 from holdfast.ports import Op, PutJob, PutRows, TakeRow
-
-Told = Callable[[int, int], None]
-"""Is told how many are done, and of how many."""
 
 
 async def listed(parts: Parts, scope: Scope, offset: int, size: int) -> tuple[list[Held], int]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from holdfast.engine.indexing import Feeder
 from holdfast.engine.ownership import sign
-from holdfast.engine.reindexing import Told
 from holdfast.errors import UnsupportedError
-from holdfast.model import Struct
+from holdfast.model import OnProgress, Struct
 from holdfast.ports.shards import Progress, Rebalances
 
 
@@ -19,7 +18,7 @@ class Rebalanced(Struct, frozen=True, kw_only=True):
     """Those of them that live in another shard now."""
 
 
-async def rebalance(feeder: Feeder, told: Told | None = None) -> Rebalanced:
+async def rebalance(feeder: Feeder, told: OnProgress | None = None) -> Rebalanced:
     """See `ports.shards.Rebalances`. `told` hears of two walks over all memories as of one.
 
     Raises UnsupportedError if the index is not sharded.

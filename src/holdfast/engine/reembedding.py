@@ -96,7 +96,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     cost_usd: float = 0.0
 
 
-Told = Callable[[Progress], None]
+OnEmbedded = Callable[[Progress], None]
+"""Called as memories get vectors of the new space."""
 
 
 async def status(parts: Parts) -> EmbedderStatus:
@@ -124,7 +125,7 @@ async def change(
     source: IndexSource,
     limits: ChangeLimits,
     price: Price,
-    told: Told | None = None,
+    told: OnEmbedded | None = None,
 ) -> Changed:
     """Make the vectors of the wanted embedder that are missing; goes on where it was. A roll-back
     that was interrupted is given up.
@@ -139,7 +140,7 @@ async def change(
         return await _Filler(parts, target, lease, limits, price, told).fill()
 
 
-async def cut_over(parts: Parts, source: IndexSource, told: Told | None = None) -> Switched:
+async def cut_over(parts: Parts, source: IndexSource, told: OnEmbedded | None = None) -> Switched:
     """Search the vectors of the wanted embedder from now on.
 
     Raises ConflictError, and changes nothing, while vectors are missing; as `change`.
@@ -160,7 +161,7 @@ async def cut_over(parts: Parts, source: IndexSource, told: Told | None = None) 
 
 
 async def roll_back(
-    parts: Parts, source: IndexSource, price: Price, told: Told | None = None
+    parts: Parts, source: IndexSource, price: Price, told: OnEmbedded | None = None
 ) -> Switched:
     """Search the vectors of the embedder before again; those of what was written since are made
     first. A change that is not cut over yet is given up. Errors as `change`."""
@@ -174,7 +175,7 @@ async def roll_back(
         return await _switched(parts, lease, target, told)
 
 
-async def finish(parts: Parts, source: IndexSource, told: Told | None = None) -> int:
+async def finish(parts: Parts, source: IndexSource, told: OnEmbedded | None = None) -> int:
     """Delete the vectors of the spaces that are retired; how many. A roll-back then costs
     embedding anew. Raises ConflictError while a change is under way, StoreError."""
     spaces = _spaces(parts)
@@ -198,7 +199,7 @@ async def finish(parts: Parts, source: IndexSource, told: Told | None = None) ->
 
 
 async def _switched(
-    parts: Parts, lease: _Alone, target: StoredSpace, told: Told | None
+    parts: Parts, lease: _Alone, target: StoredSpace, told: OnEmbedded | None
 ) -> Switched:
     """Prepare the index for the switch, then switch."""
     spaces = _spaces(parts)
@@ -299,7 +300,7 @@ class _Filler:
     lease: _Alone
     limits: ChangeLimits
     price: Price
-    told: Told | None
+    told: OnEmbedded | None
     texts: int = 0
     requests: int = 0
     cost_usd: float = 0.0

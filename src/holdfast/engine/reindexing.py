@@ -12,7 +12,7 @@ from holdfast.engine.leasing import Lease
 from holdfast.engine.ownership import POINTS
 from holdfast.errors import ConflictError, HoldfastError
 from holdfast.limits import INDEX_LEASE_S
-from holdfast.model import Project, Struct
+from holdfast.model import OnProgress, Project, Struct
 from holdfast.ports import Optimizes, Vectors, build_number, held_number, space_number
 from holdfast.ports.shards import Sharded
 
@@ -25,10 +25,6 @@ AGAIN_S = 1.0
 _PUTS_MAX = 5
 _ROUNDS_MAX = 20
 """Times a new collection follows what was written while it was filled."""
-
-Told = Callable[[int, int], None]
-"""How many memories were looked at, and of how many; then, from the beginning, how many are in a
-graph that is made over them."""
 
 
 class IndexStatus(Struct, frozen=True, kw_only=True):
@@ -96,7 +92,7 @@ async def status(feeder: Feeder) -> IndexStatus:
     return IndexStatus(**told | {"name": vectors.name, "points": points})
 
 
-async def verify(feeder: Feeder, *, repair: bool, told: Told | None = None) -> Drift:
+async def verify(feeder: Feeder, *, repair: bool, told: OnProgress | None = None) -> Drift:
     """Compare the whole index with the records; mend what differs if asked to.
 
     What is written meanwhile is not counted. Raises IndexUnavailableError, StoreError.
@@ -129,9 +125,10 @@ async def verify(feeder: Feeder, *, repair: bool, told: Told | None = None) -> D
     return total
 
 
-async def rebuild(feeder: Feeder, told: Told | None = None) -> Rebuilt:
+async def rebuild(feeder: Feeder, told: OnProgress | None = None) -> Rebuilt:
     """Fill a new collection from the records and search it in place of the old one.
 
+    `told` counts memories; then, from the beginning, those in a graph that is made over them.
     No text is embedded again. Searches are answered by the old collection until all processes
     switch at once. Cut off in the middle, it goes on where it was when it is called again.
 
@@ -178,7 +175,7 @@ async def discard(feeder: Feeder) -> bool:
         await lease.release()
 
 
-async def _fill(feeder: Feeder, lease: Lease, told: Told | None) -> tuple[int, int]:
+async def _fill(feeder: Feeder, lease: Lease, told: OnProgress | None) -> tuple[int, int]:
     """Fill the new collection, then follow what was written meanwhile; its number, and how many
     memories it was given."""
     source, name = feeder.source, feeder.collections.name
@@ -190,7 +187,7 @@ async def _fill(feeder: Feeder, lease: Lease, told: Told | None) -> tuple[int, i
 
 
 async def _made_ready(
-    feeder: Feeder, build: int, keep: Callable[[], Awaitable[None]], told: Told | None
+    feeder: Feeder, build: int, keep: Callable[[], Awaitable[None]], told: OnProgress | None
 ) -> int:
     """Fill a collection, and make what pays over what it then has before it is searched; how many
     memories it was given."""
@@ -210,7 +207,7 @@ async def _made_ready(
 
 
 async def _follow(
-    feeder: Feeder, build: int, keep: Callable[[], Awaitable[None]], told: Told | None
+    feeder: Feeder, build: int, keep: Callable[[], Awaitable[None]], told: OnProgress | None
 ) -> int:
     """Fill a collection that is not searched from where it is; how many memories it was given."""
     source = feeder.source
@@ -245,7 +242,7 @@ async def prepared(
     active_no: int,
     space_no: int,
     keep: Callable[[], Awaitable[None]],
-    told: Told | None = None,
+    told: OnProgress | None = None,
 ) -> AsyncIterator[Mapping[str, int]]:
     """A collection of the vectors of a space that is to be searched; gives the numbers that are to
     be changed in the transaction of the switch. One that is there is brought up to date.
@@ -370,7 +367,7 @@ async def _put_surely(
             return
 
 
-def _counter(total: int, told: Told | None) -> Callable[[int], None]:
+def _counter(total: int, told: OnProgress | None) -> Callable[[int], None]:
     done = 0
 
     def advance(more: int) -> None:

@@ -17,13 +17,12 @@ from holdfast.engine.backups import (
     ERASED,
     SUBJECT_KEYS,
     Shelf,
-    Told,
     frames_of,
     open_backup,
     rows_of,
 )
 from holdfast.errors import CorruptError, HoldfastError, NotFoundError
-from holdfast.model import Struct
+from holdfast.model import OnProgress, Struct
 from holdfast.ports.archiving import Archiving, Load
 
 _LOAD_BYTES: Final = 4 << 20
@@ -59,7 +58,7 @@ class Restored(Struct, frozen=True, kw_only=True):
     """Whether it went on where an earlier try was cut off."""
 
 
-async def restore(shelf: Shelf, backup_id: str, *, restart: bool, told: Told) -> Restored:
+async def restore(shelf: Shelf, backup_id: str, *, restart: bool, told: OnProgress) -> Restored:
     """Load an archive into the store, which is empty, or half restored from this archive.
 
     Nobody opens the store until all of it is there. Raises ConflictError, NotFoundError,
@@ -82,7 +81,7 @@ async def restore(shelf: Shelf, backup_id: str, *, restart: bool, told: Told) ->
     )
 
 
-async def verify(shelf: Shelf, backup_id: str, *, told: Told) -> Verified:
+async def verify(shelf: Shelf, backup_id: str, *, told: OnProgress) -> Verified:
     """Restore an archive into a store that is thrown away, and compare them row by row.
 
     Raises CorruptError if anything differs, NotFoundError, KeyRingError.
@@ -141,7 +140,7 @@ async def load(
     keys: Archive | None,
     forgotten: Forgotten,
     done: int,
-    told: Told,
+    told: OnProgress,
 ) -> None:
     """Load the groups that are not loaded yet; the next is read while one is loaded."""
     runs = groups(archive.manifest.chunks, _LOAD_BYTES)

@@ -12,12 +12,9 @@ from holdfast.directory import Where
 from holdfast.engine.parts import Parts
 from holdfast.errors import CorruptError
 from holdfast.limits import AUDIT_BATCH_ROWS, AUDIT_NAMES_MAX, AUDIT_PAGE_ROWS
-from holdfast.model import Project, Struct
+from holdfast.model import OnProgress, Project, Struct, unheard
 from holdfast.ports.audit import Chain, Trail
 from holdfast.trail import Anchor, AuditRow, Fault, Verdict
-
-Told = Callable[[int, int], None]
-"""Is told how many rows are done, and of how many."""
 
 _AGAIN: int = 3
 """Times a chain is looked through anew because it was pruned meanwhile."""
@@ -102,7 +99,7 @@ async def heads(parts: Parts, project: Project | None) -> list[Anchor]:
 
 
 async def verify(
-    parts: Parts, project: Project | None, anchors: Sequence[Anchor], told: Told
+    parts: Parts, project: Project | None, anchors: Sequence[Anchor], told: OnProgress
 ) -> list[Verdict]:
     """Look through the chains of a project or of all."""
     trail = await written(parts)
@@ -126,7 +123,7 @@ async def verify(
     return verdicts
 
 
-def _further(told: Told, done: int, total: int) -> Callable[[int], None]:
+def _further(told: OnProgress, done: int, total: int) -> Callable[[int], None]:
     """Tells of rows that come on top of those that are done."""
     return lambda rows: told(done + rows, total)
 
@@ -191,14 +188,14 @@ def _gone(project: str) -> Verdict:
     )
 
 
-async def prune(parts: Parts, project: Project | None, before: float, told: Told) -> int:
+async def prune(parts: Parts, project: Project | None, before: float, told: OnProgress) -> int:
     """Delete the rows of before a time, of a project or of all; how many.
 
     The last row of a chain stays. Raises CorruptError for a chain that was meddled with: what
     shows it is not deleted.
     """
     trail = await written(parts)
-    bad = [one.fault for one in await verify(parts, project, (), _nobody) if one.fault is not None]
+    bad = [one.fault for one in await verify(parts, project, (), unheard) if one.fault is not None]
     if bad:
         raise CorruptError(
             f"The audit of {bad[0].project} was meddled with: {bad[0].told}",
@@ -220,7 +217,3 @@ async def _end(trail: Trail, chain: Chain, before: float) -> int:
     kept = await trail.rows(Project(chain.head.project), Where("at", before, "gt"), size=1)
     last = kept[0].no if kept else chain.head.no
     return min(last, chain.head.no) - 1
-
-
-def _nobody(_done: int, _total: int) -> None:
-    """A progress report that goes nowhere."""

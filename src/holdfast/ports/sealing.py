@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
-from holdfast.model import Struct
-
-Told = Callable[[int, int], None]
-"""Is told how much is done, and of how much."""
+from holdfast.model import OnProgress, Struct
 
 
 class SealStatus(Struct, frozen=True, kw_only=True):
@@ -51,12 +47,12 @@ class Seals(Protocol):
     async def status(self) -> SealStatus:
         """How they are sealed. Costs a scan of the store."""
 
-    async def run(self, told: Told) -> Resealed:
+    async def run(self, told: OnProgress) -> Resealed:
         """Seal what is plain, or sealed with an older key than its subject has."""
 
-    async def rotate_master(self, told: Told) -> Resealed:
+    async def rotate_master(self, told: OnProgress) -> Resealed:
         """Wrap every data key with the primary master key: older ones are not needed then."""
 
-    async def rotate_keys(self, told: Told) -> Resealed:
+    async def rotate_keys(self, told: OnProgress) -> Resealed:
         """Give every subject a new data key, then `run`. Older keys are kept: a process may seal
         with them until it is started again."""

@@ -7,10 +7,10 @@ stale or wiped engine costs recall for a moment and never tells anything wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from holdfast.model import Entity, Project, Space, Struct
+from holdfast.model import Entity, OnProgress, Project, Space, Struct
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,16 +110,12 @@ class Vectors(Protocol):
         """Release connections. Idempotent; later calls raise ClosedError."""
 
 
-Told = Callable[[int, int], None]
-"""Is told how many are done, and of how many."""
-
-
 @runtime_checkable
 class Optimizes(Protocol):
     """An engine that has something to make once many points are there, a graph say. Until then it
     answers as well, and more slowly."""
 
-    async def optimize(self, told: Told | None = None) -> None:
+    async def optimize(self, told: OnProgress | None = None) -> None:
         """Make what pays and is not there yet, or wait for who makes it; calls are answered
         meanwhile. Returns soon if there is nothing to make. May take hours; cut off at any moment,
         the next call makes it anew. `told`: how many points are done, and of how many.

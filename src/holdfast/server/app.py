@@ -15,6 +15,7 @@ from holdfast.model import Json
 from holdfast.server import (
     document,
     health,
+    known_paths,
     mem0_oss,
     mem0_platform,
     metrics,
@@ -84,5 +85,6 @@ def build(config: Config | Mapping[str, Json] | str | Path | None = None) -> Fas
         app.router.routes.extend(part.router.routes)  # flat: an included router costs each request
     document.install(app)
     pages.install(app)
+    known_paths.install(app)
     surround(app, admin.config.server, telemetry)
     return app

@@ -17,9 +17,8 @@ from holdfast import limits
 from holdfast.core.breaker import BreakerBounds
 from holdfast.errors import IndexUnavailableError
 from holdfast.metrics import Metrics
-from holdfast.model import Entity, Project, Space
+from holdfast.model import Entity, OnProgress, Project, Space
 from holdfast.ports import Match, Optimizes, Point, TermMatches, Vectors
-from holdfast.ports.vectors import Told
 from holdfast.wrap.gate import Bounds, Gate
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class BoundedVectors:
         """As the inner one."""
         await self._write(lambda: self._inner.clear(project))
 
-    async def optimize(self, told: Told | None = None) -> None:
+    async def optimize(self, told: OnProgress | None = None) -> None:
         """As the inner one, as long as it takes; nothing, if that has nothing to make."""
         if isinstance(self._inner, Optimizes):
             await self._inner.optimize(told)

@@ -23,7 +23,7 @@ _ROW_BYTES = 600
 """Estimate of a Memory value beside its text."""
 
 Bools = NDArray[np.bool_]
-Told = Mapping[str, frozenset[str]]
+FactsOfTurns = Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Warm:
     memories: tuple[Memory, ...]
     """The memory of each row of the view."""
     generation: int
-    told: Told
+    told: FactsOfTurns
     """Unlisted turns, and the facts that were taken from each; ids."""
     text_bytes: int
     """Estimate of what the memories take."""
@@ -70,13 +70,13 @@ class Warm:
         return self.view.nbytes + self.text_bytes
 
 
-def without(told: Told, gone: Set[str]) -> Told:
+def without(told: FactsOfTurns, gone: Set[str]) -> FactsOfTurns:
     """Without the pairs that name one of these memories."""
     kept = ((turn, facts - gone) for turn, facts in told.items() if turn not in gone)
     return {turn: facts for turn, facts in kept if facts}
 
 
-def told_by(told: Told, delta: Delta) -> Told:
+def told_by(told: FactsOfTurns, delta: Delta) -> FactsOfTurns:
     """With the pairs of a delta."""
     if not delta.told:
         return told

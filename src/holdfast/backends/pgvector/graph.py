@@ -17,8 +17,7 @@ from psycopg import errors
 
 from holdfast.backends.pgvector.connect import Connections, translation
 from holdfast.backends.pgvector.statements import Statements
-from holdfast.model import Struct
-from holdfast.ports.vectors import Told
+from holdfast.model import OnProgress, Struct
 
 Ask = Callable[[str, dict[str, Any]], Awaitable[list[Any]]]
 """Runs a statement above the fence; its rows."""
@@ -68,7 +67,7 @@ class Maker:
         self._name = name
         self._create = create
 
-    async def make(self, least: int, told: Told | None) -> None:
+    async def make(self, least: int, told: OnProgress | None) -> None:
         """Make it, if there are `least` points and it is not there; or wait for who makes it.
 
         `told`: how many points are in it, and of how many. Raises IndexUnavailableError,
@@ -90,7 +89,7 @@ class Maker:
             else:
                 await self._made(total, told)
 
-    async def _made(self, total: int, told: Told | None) -> None:
+    async def _made(self, total: int, told: OnProgress | None) -> None:
         """Make it on a connection of its own, which may take hours."""
         connection = await self._connections.single()
         making: asyncio.Task[Any] | None = None

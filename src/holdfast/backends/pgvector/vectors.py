@@ -18,9 +18,8 @@ from holdfast.backends.pgvector.settings import EF_SEARCH_MAX, PgVectorSettings
 from holdfast.config import Part, part_settings
 from holdfast.core.points import direction
 from holdfast.errors import ClosedError, ConfigError, MissingExtraError
-from holdfast.model import ANY, Entity, Project, Space
+from holdfast.model import ANY, Entity, OnProgress, Project, Space
 from holdfast.ports import Match, Point, TermMatches, Vectors
-from holdfast.ports.vectors import Told
 
 try:
     from psycopg.abc import AdaptContext
@@ -263,7 +262,7 @@ class PgVectors:
         while await self._connections.run(drain):
             pass
 
-    async def optimize(self, told: Told | None = None) -> None:
+    async def optimize(self, told: OnProgress | None = None) -> None:
         statements, _ = self._made()
         settings = self._settings
         if await self._ask(statements.grown) == [(True,)]:

@@ -51,8 +51,8 @@ class Beside:
         return [each for each in self._more[project] if each.id in ids]
 
 
-Told = Callable[[str, Progress], None]
-"""Told of the phase and how far it is, after each page."""
+OnMove = Callable[[str, Progress], None]
+"""Called after each page, with the phase and how far it is."""
 
 
 class Whole(Protocol):
@@ -88,7 +88,7 @@ class Rebalancing:
         wanted: Placement,
         source: PointSource,
         *,
-        told: Told,
+        told: OnMove,
         wait: Callable[[], Awaitable[None]],
     ) -> None:
         """Until the map is settled at `wanted`; `wait` lets every instance see the last phase."""
@@ -103,7 +103,7 @@ class Rebalancing:
                 version = await self._walk(version, at, source, told)
             await self._save(version, at.next(wanted))
 
-    async def _walk(self, version: int, at: ShardMap, source: PointSource, told: Told) -> int:
+    async def _walk(self, version: int, at: ShardMap, source: PointSource, told: OnMove) -> int:
         """Carry out a phase for every point; returns the version of the map it stored last."""
         plan, done = Plan(at), at.progress
         sizes = await source.sizes()
@@ -125,7 +125,7 @@ class Rebalancing:
                 version = await self._stored(version, at, done, told)
         return version
 
-    async def _stored(self, version: int, at: ShardMap, done: Progress, told: Told) -> int:
+    async def _stored(self, version: int, at: ShardMap, done: Progress, told: OnMove) -> int:
         moving = ShardMap(phase=at.phase, before=at.before, after=at.after, progress=done)
         version = await self._save(version, moving)
         told(at.phase, done)

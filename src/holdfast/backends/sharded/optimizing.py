@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from holdfast.backends.sharded.member import Member
 from holdfast.backends.together import together
 from holdfast.errors import IndexUnavailableError
-from holdfast.model import Space
+from holdfast.model import OnProgress, Space
 from holdfast.ports import Optimizes, Vectors
-from holdfast.ports.vectors import Told
 
 
-async def optimize_each(members: Sequence[Member], space: Space, told: Told | None) -> None:
+async def optimize_each(members: Sequence[Member], space: Space, told: OnProgress | None) -> None:
     """`Optimizes.optimize` of every shard; one that is away does not keep the others."""
     done: dict[str, tuple[int, int]] = {}
 

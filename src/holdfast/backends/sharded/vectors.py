@@ -22,7 +22,7 @@ from msgspec import Meta
 
 from holdfast.backends.sharded.maps import FileShardMaps
 from holdfast.backends.sharded.member import Clock, Member, tell_each
-from holdfast.backends.sharded.moves import Beside, Rebalancing, Told
+from holdfast.backends.sharded.moves import Beside, OnMove, Rebalancing
 from holdfast.backends.sharded.optimizing import optimize_each, optimizing_of
 from holdfast.backends.sharded.walks import Walk, Walks
 from holdfast.backends.together import together, worst
@@ -31,10 +31,9 @@ from holdfast.core.breaker import BreakerBounds
 from holdfast.core.merging import merge_matches, merge_terms
 from holdfast.core.sharding import Pin, Placement, Plan, Shard, ShardMap, decode, encode, placement
 from holdfast.errors import ClosedError, ConfigError, IndexUnavailableError, StoreUnavailableError
-from holdfast.model import Entity, Json, Project, Space, Struct
+from holdfast.model import Entity, Json, OnProgress, Project, Space, Struct
 from holdfast.ports import Match, Point, TermMatches, Vectors
 from holdfast.ports.shards import PointSource, ShardMaps
-from holdfast.ports.vectors import Told as Heard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -257,7 +256,7 @@ class ShardedVectors:
         silent = [name for name, is_there in zip(names, there, strict=True) if not is_there]
         return sorted([*silent, *self._lost])
 
-    async def optimize(self, told: Heard | None = None) -> None:
+    async def optimize(self, told: OnProgress | None = None) -> None:
         """As the port says."""
         self._alive()
         members = [self._members[name] for name in self._there(self._members)]
@@ -363,7 +362,7 @@ class ShardedVectors:
         source: PointSource,
         *,
         beside: Mapping[Project, Sequence[Point]] | None = None,
-        told: Told = lambda _phase, _progress: None,
+        told: OnMove = lambda _phase, _progress: None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Move points until they live where the configuration wants them; searches go on.

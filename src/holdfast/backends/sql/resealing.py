@@ -38,7 +38,8 @@ from holdfast.backends.sql.vectors import FIELD, TABLE, bound_row
 from holdfast.core.seal import NUMBER_BYTES, PREFIX, Place, is_sealed, version_of
 from holdfast.directory import Row
 from holdfast.errors import ConflictError
-from holdfast.ports.sealing import Resealed, SealStatus, Told
+from holdfast.model import OnProgress, unheard
+from holdfast.ports.sealing import Resealed, SealStatus
 
 if TYPE_CHECKING:
     from holdfast.backends.sql.records import SqlRecords
@@ -154,11 +155,11 @@ class SqlSeals:
         primary = self._keys.ring.primary
         return await self._records.read(None, lambda c: _status(c, primary))
 
-    async def run(self, told: Told) -> Resealed:
+    async def run(self, told: OnProgress) -> Resealed:
         total = await self._records.read(None, _count)
         sealed: Counter[str] = Counter()
         for again in range(_PASSES_MAX):
-            missed = await self._pass(_nobody if again else told, total, sealed)
+            missed = await self._pass(unheard if again else told, total, sealed)
             if not missed and await self._records.write(None, _finish, alone=True):
                 demand(self._keys.sealer, WHOLE)
                 await self._records.scrub()
@@ -169,7 +170,7 @@ class SqlSeals:
             hint="Start every process of this store again, then run it again.",
         )
 
-    async def _pass(self, told: Told, total: int, sealed: Counter[str]) -> int:
+    async def _pass(self, told: OnProgress, total: int, sealed: Counter[str]) -> int:
         """Go through everything; counts what was sealed, by table. How much changed meanwhile."""
         done = missed = 0
         for texts in (*ALL, VECTORS):
@@ -187,7 +188,7 @@ class SqlSeals:
             sealed[_METADATA.table] += batch.sealed
         return missed
 
-    async def rotate_master(self, told: Told) -> Resealed:
+    async def rotate_master(self, told: OnProgress) -> Resealed:
         ring, primary = self._keys.ring, self._keys.ring.primary
         total = await self._records.read(None, lambda c: _old(c, primary))
         done = 0
@@ -204,7 +205,7 @@ class SqlSeals:
             told(min(done, total), total)
         return Resealed(keys=done)
 
-    async def rotate_keys(self, told: Told) -> Resealed:
+    async def rotate_keys(self, told: OnProgress) -> Resealed:
         now_us = int(self._records.now() * 1_000_000)
         since_us = await self._records.write(None, lambda c: _begun(c, now_us))
         keys = 0
@@ -214,10 +215,6 @@ class SqlSeals:
         resealed = await self.run(told)
         await self._records.write(None, _ended)
         return Resealed(keys=keys, texts=resealed.texts, vectors=resealed.vectors)
-
-
-def _nobody(_done: int, _total: int) -> None:
-    """Is told of what was told before."""
 
 
 def reseal_some(connection: Connection, texts: Texts, after: tuple[Any, ...]) -> Batch:

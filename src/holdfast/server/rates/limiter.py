@@ -32,7 +32,7 @@ _ONE_FAILURE = BreakerBounds(failures_in_row=1, pause_s=REDIS_PAUSE_S, pause_max
 _log = logging.getLogger("holdfast.server")
 
 
-class Told(Struct, frozen=True):
+class Standing(Struct, frozen=True):
     """What is told of a limit in the headers of an answer."""
 
     limit: int
@@ -83,11 +83,11 @@ class Limiter:
         self._note(None, answers)
         return answers
 
-    async def count_key(self, principal: Principal, load: Load) -> Told | None:
+    async def count_key(self, principal: Principal, load: Load) -> Standing | None:
         """Count a call of a credential; what to tell of its limit. Raises RateLimitError."""
         return await self._count(self._key_limits.get(load), f"key:{principal.id}", load)
 
-    async def count_user(self, project: str, user_id: str, load: Load) -> Told | None:
+    async def count_user(self, project: str, user_id: str, load: Load) -> Standing | None:
         """Count a call for a user's memories. Raises RateLimitError."""
         return await self._count(self._user_limits.get(load), f"user:{project}:{user_id}", load)
 
@@ -96,11 +96,11 @@ class Limiter:
         limit = RateLimitItemPerMinute(per_minute)
         await self._count(limit, f"address:{neighbourhood(address)}", what)
 
-    async def _count(self, limit: RateLimitItem | None, who: str, load: str) -> Told | None:
+    async def _count(self, limit: RateLimitItem | None, who: str, load: str) -> Standing | None:
         if limit is None:
             return None
         allowed, remaining, reset = await self._hit(limit, who, load)
-        told = Told(limit.amount, remaining, math.ceil(reset))
+        told = Standing(limit.amount, remaining, math.ceil(reset))
         if not allowed:
             raise RateLimitError(
                 f"More than {limit.amount} {load} calls a {limit.GRANULARITY.name}.",
