@@ -26,12 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 from ranking_vectors import Vectors, add_model_options, profile_name, vectors_from
 
-from holdfast.core.rank import SIGNALS, Matches, match, tabulate
+from holdfast.core.matching import Matches, match
+from holdfast.core.rank import tabulate
+from holdfast.core.signals import SIGNALS
 from holdfast.core.text import analyze, analyze_query, without_terms
 from holdfast.core.view import EntityView, Entry
 
 Array = NDArray[np.float64]
-NAMES = [name for name, _ in SIGNALS]
+NAMES = list(SIGNALS)
 FOLDS = 5
 RIDGE = 4.0
 """Strength of the pull of the common weights (in units of a signal's spread) towards zero."""

@@ -19,7 +19,7 @@ from holdfast.backends.memory.vectors import Collection, Engine
 from holdfast.backends.sqlite.records import SqliteRecords
 from holdfast.clock import ManualClock, seeded_ids
 from holdfast.core.candidates import chosen
-from holdfast.core.rank import match, weighted_vector
+from holdfast.core.matching import match, weighted_vector
 from holdfast.core.text import analyze_query
 from holdfast.core.view import EntityView
 from holdfast.errors import ConfigError, IndexUnavailableError

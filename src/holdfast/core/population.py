@@ -40,6 +40,11 @@ def rarities(frequency: Sequence[int], rows: int) -> list[float]:
     return [math.log1p(max(0.0, rows - n + 0.5) / (n + 0.5)) for n in frequency]
 
 
+def rarities_of(frequency: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
+    """`rarities` of many words at once."""
+    return np.asarray(np.log1p(np.maximum(0.0, rows - frequency + 0.5) / (frequency + 0.5)))
+
+
 def worths(query: Query, frequency: Sequence[int], rows: int) -> list[float]:
     """How much each word of a question counts: its rarity, less if it only frames the question."""
     return [

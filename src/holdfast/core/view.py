@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from holdfast.core import text
 from holdfast.core.columns import ASSISTANT, TURN, USER, Columns, Entry, in_order
+from holdfast.core.population import rarities_of
 from holdfast.core.postings import NO_POSTINGS, Postings
 
 __all__ = ["BM25_B", "BM25_K1", "SESSION_GAP_S", "Columns", "EntityView", "Entry", "Traits"]
@@ -22,22 +23,35 @@ BM25_K1: Final = 0.9
 BM25_B: Final = 0.75
 """Robertson and Zaragoza 2009; the constants were measured on chats (long messages need this b)."""
 
+STEADY: Final = ("question", "told", "length", "before", "names", "news", "information", "user")
+"""Traits that count in every question; signals of these names.
+
+`question`: the row ends with one: it asks rather than tells. `told`: the speaker talks about
+themselves. `length`: log(1 + words), over that of 100 words, at most 1. `before`: that of the
+previous turn. `names`: log(1 + capitalised words inside a sentence), people, places or works.
+`news`: log(1 + words that no earlier row has). `information`: log(1 + the sum of the rarities of
+its words). `user`: in chats with an assistant, the user speaks.
+"""
+_TOLD: Final = STEADY.index("told")
+
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What rows are like, whatever is asked: float32 [n] each, 0 or 1 unless said otherwise.
+    """What rows are like, whatever is asked: float32, 0 or 1 unless said otherwise.
 
-    `asked`: the previous turn ends with a question. `length`: log(1 + words), over that of 100
-    words, at most 1. `names`: log(1 + capitalised words inside a sentence).
+    `time`, `number` [n]: it has one. `asked` [n]: the previous turn ends with a question.
+    `steady` [STEADY, n]: those that count in every question, in one block, for they are copied.
     """
 
     time: NDArray[np.float32]
-    question: NDArray[np.float32]
-    asked: NDArray[np.float32]
     number: NDArray[np.float32]
-    user: NDArray[np.float32]
-    length: NDArray[np.float32]
-    names: NDArray[np.float32]
+    asked: NDArray[np.float32]
+    steady: NDArray[np.float32]
+
+    @property
+    def told(self) -> NDArray[np.float32]:
+        """[n]: the speaker talks about themselves."""
+        return np.asarray(self.steady[_TOLD])
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +213,7 @@ def _derive(columns: Columns, postings: Postings, first: NDArray[np.bool_]) -> E
         before_previous=before_previous,
         next=following,
         saturation=_saturation(columns.lengths, postings, average),
-        traits=_traits(columns, previous),
+        traits=_traits(columns, postings, previous),
         month=month,
         day=day,
         name_terms=_name_terms(columns.names),
@@ -256,19 +270,38 @@ def _saturation(
     return counts / (counts + norm[postings.rows])
 
 
-def _traits(columns: Columns, previous: NDArray[np.intp]) -> Traits:
-    flags = columns.flags
-    question = (flags & text.QUESTION != 0).astype(np.float32)
+def _traits(columns: Columns, postings: Postings, previous: NDArray[np.intp]) -> Traits:
+    flags, rows = columns.flags, len(columns.ids)
     length = np.log1p(columns.words.astype(np.float32)) / np.float32(np.log(101.0))
+    np.minimum(length, np.float32(1.0), out=length)
+    news, information = _told_anew(postings, rows)
+    traits = {
+        "question": flags & text.QUESTION != 0,
+        "told": flags & text.FIRST_PERSON != 0,
+        "length": length,
+        "before": np.append(length, np.float32(0.0))[previous],
+        "names": np.log1p(flags >> text.NAMES_SHIFT & text.NAMES_MAX),
+        "news": np.log1p(news),
+        "information": np.log1p(information),
+        "user": columns.role == USER,
+    }
+    steady = np.empty((len(STEADY), rows), dtype=np.float32)
+    for number, name in enumerate(STEADY):
+        steady[number] = traits[name]
     return Traits(
         time=(flags & text.TIME != 0).astype(np.float32),
-        question=question,
-        asked=np.append(question, np.float32(0.0))[previous],
         number=(flags & text.NUMBER != 0).astype(np.float32),
-        user=(columns.role == USER).astype(np.float32),
-        length=np.minimum(length, np.float32(1.0)),
-        names=np.log1p((flags >> text.NAMES_SHIFT & text.NAMES_MAX).astype(np.float32)),
+        asked=np.append(steady[STEADY.index("question")], np.float32(0.0))[previous],
+        steady=steady,
     )
+
+
+def _told_anew(postings: Postings, rows: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """[n] each: words that no earlier row has; the sum of the rarities of all words."""
+    frequency = np.diff(postings.offsets)
+    each = np.repeat(rarities_of(frequency, rows), frequency)
+    information = np.bincount(postings.rows, each, minlength=rows).astype(np.float64)
+    return np.bincount(postings.rows[postings.offsets[:-1]], minlength=rows), information
 
 
 def _calendar(event_time: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:

@@ -32,8 +32,8 @@ from holdfast.core.candidates import (
     words_of,
 )
 from holdfast.core.lru import Lru
+from holdfast.core.matching import weighted_vector
 from holdfast.core.population import worths
-from holdfast.core.rank import weighted_vector
 from holdfast.core.text import QueryTerm
 from holdfast.core.view import EntityView
 from holdfast.errors import ConfigError, EntityTooLargeError, HoldfastError, IndexUnavailableError
