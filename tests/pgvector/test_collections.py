@@ -239,7 +239,7 @@ def test_names_of_collections_are_checked() -> None:
 
 
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("holdfast.backends.pgvector")]:
+    for name in [name for name in sys.modules if name.startswith("holdfast.backends.pgvector.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"holdfast\[postgres\]"):
