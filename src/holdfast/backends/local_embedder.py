@@ -94,10 +94,11 @@ class LocalEmbedder:
         for offset, chunk in _chunks(clean):
             encoding = self._tokenizer.encode(chunk, add_special_tokens=False)
             ids.extend(encoding.ids)
-            spans.extend((start + offset, end + offset) for start, end in encoding.offsets)
+            places = encoding.offsets
+            spans += [(start + offset, end + offset) for start, end in places] if offset else places
         if not ids:
             return QueryEmbedding(vector=np.zeros(DIMENSIONS, dtype=np.float32))
-        pieces = self._table[ids]
+        pieces = self._table.take(ids, axis=0)
         return QueryEmbedding(vector=_mean(pieces), pieces=pieces, spans=tuple(spans))
 
     def _encode_one(self, text: str) -> NDArray[np.float32]:

@@ -85,11 +85,8 @@ def match(
     for rare, slices, row in zip(rarity, found, impact, strict=True):
         share = np.float32(rare * scale)
         for start, end in slices:
-            where = holders[start:end]
-            row[where] = saturation[start:end] * share
-    shares = np.ones((2, len(rarity)), dtype=np.float32)
-    shares[0] = rarity
-    shares[0] *= np.float32(scale)
+            row[holders[start:end]] = saturation[start:end] * share
+    shares = np.array([[rare * scale for rare in rarity], [1.0] * len(rarity)], dtype=np.float32)
     coverage, words = shares @ (impact[:, :-1] > 0.0).astype(np.float32)
     similarity = _similarity(view, query, embedding, rarity, population)
     return Matches(

@@ -207,7 +207,7 @@ Named = tuple[TimeSpan, tuple[int, int]]
 def _spans(text: str, reference: datetime | None, zone: tzinfo) -> Iterator[Named]:
     rest = text
     words = frozenset(_BETWEEN_WORDS.split(text))
-    if "月" in text or any(char.isdigit() for char in text) or not words.isdisjoint(MONTHS):
+    if _HAS_DIGIT.search(text) or "月" in text or not words.isdisjoint(MONTHS):
         for pattern, groups in _CALENDAR:
             for match in pattern.finditer(rest):
                 span = _calendar_span(match, groups, zone)
@@ -221,6 +221,7 @@ def _spans(text: str, reference: datetime | None, zone: tzinfo) -> Iterator[Name
             yield from _other_relative_spans(rest, now)
 
 
+_HAS_DIGIT: Final = re.compile(r"\d")
 _BETWEEN_WORDS: Final = re.compile(r"[^\w\u0900-\u097f]+")  # signs of vowels are no \w
 
 
