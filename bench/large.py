@@ -3,7 +3,7 @@
     python bench/large.py [--memories 1000000] [--users 20000] [--store FOLDER]
 
 A tenth of all memories is the first user's. With `--store` the store is kept, and used again by the
-next run; it grows to about six gigabytes for a million memories. Each call is made once or for a
+next run; it grows to 2.5 GB for a million memories. Each call is made once or for a
 few users, and the median told: this shows what grows with the store, not what a call costs.
 """
 

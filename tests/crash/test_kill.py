@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from holdfast.backends.sqlite.migrate import REVISIONS
-from support.thorough import often
 from tests.crash.book import LostError
 from tests.crash.campaign import Campaign
 from tests.crash.faults import FAULTS
 from tests.crash.old_stores import old_store, shapes
 from tests.crash.zygote import Zygote
 
-KILLS_DEFAULT = often(300, 500)
+KILLS_DEFAULT = 500
 KILLS = int(os.environ.get("HOLDFAST_KILLS", KILLS_DEFAULT))
 MIGRATION_SHARE = 0.2
 SEED = 20261123
