@@ -102,6 +102,13 @@ def test_a_file_that_is_not_there_is_seen() -> None:
     assert absent(text) == ["core/gone.py", "backends/gone/", "tests/x/"]
 
 
+def test_the_map_of_the_core_names_every_file() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    table = text.partition("To find a subject in `core/`")[2].partition("## ")[0]
+    files = {path.stem for path in (ROOT / "src/holdfast/core").glob("*.py")} - {"__init__"}
+    assert set(re.findall(r"`(\w+)`", table)) == files
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     seen, waiting = set(), [ROOT / "README.md"]
     while waiting:

@@ -227,3 +227,15 @@ def test_a_guard_against_forgetting(tmp_path: Path) -> None:
         path = copy_of(HEAD, tmp_path)
         with closing(connect(path)) as connection, pytest.raises(SchemaTooNewError):
             prepare(connection, path)
+
+
+async def test_an_upgrade_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "holdfast")
+    path = copy_of("0015", tmp_path)
+    async with opened(path):
+        pass
+    assert f"upgrading the store from schema 0015 to {HEAD}" in caplog.messages
+    caplog.clear()
+    async with opened(path):
+        pass
+    assert not [told for told in caplog.messages if "upgrading" in told]

@@ -1,7 +1,7 @@
 """Finds routes whose paths have no parameters by a table; Starlette tries one after the other.
 
-There are two hundred, most of them Mem0's, and a call of the last ones cost a third of a
-millisecond before it began.
+There are two hundred, most of them Mem0's, and a call of Holdfast's own was compared with all of
+those before it began.
 """
 
 from __future__ import annotations

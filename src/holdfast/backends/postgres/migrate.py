@@ -7,6 +7,7 @@ load Alembic, on a connection of their own.
 from __future__ import annotations
 
 import asyncio
+import logging
 from importlib import resources
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from holdfast.backends.postgres.locks import MIGRATION, SPACE
 from holdfast.backends.postgres.pool import Raw
 from holdfast.backends.postgres.settings import PostgresSettings
 from holdfast.errors import ConfigError, CorruptError, SchemaTooNewError, StoreReadOnlyError
+
+_log = logging.getLogger("holdfast")
 
 VERSION_TABLE: Final = "holdfast_version"
 """Not Alembic's usual name: the database may be another program's as well."""
@@ -75,6 +78,7 @@ async def _brought_up(raw: Raw, settings: PostgresSettings) -> None:
         if revision is None:
             await raw.execute(creation())
         elif revision != REVISIONS[-1]:
+            _log.info("upgrading the store from schema %s to %s", revision, REVISIONS[-1])
             # on a connection of its own; this one keeps the others out meanwhile
             await asyncio.to_thread(upgrade, settings.url, REVISIONS[-1])
 

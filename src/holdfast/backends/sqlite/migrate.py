@@ -6,6 +6,7 @@ A new file is created from `schema.sql` (generated from `backends.schema`, check
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from importlib import resources
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from holdfast.backends.sqlite.connect import APPLICATION_ID
 from holdfast.errors import CorruptError, SchemaTooNewError
+
+_log = logging.getLogger("holdfast")
 
 _WAL_WAIT_S = 5.0
 _PAUSE_S = 0.01
@@ -40,6 +43,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         if revision is None:
             _create(connection)
         elif revision != REVISIONS[-1]:
+            _log.info("upgrading the store from schema %s to %s", revision, REVISIONS[-1])
             upgrade(connection, REVISIONS[-1])
         connection.execute("COMMIT")
     except BaseException:
